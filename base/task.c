@@ -80,7 +80,7 @@ struct watch {
         bool dead;
         watch_function *callback;
         void *argument;
-        struct watch *next_dead;
+        struct watch *previous, *next;
 };
 
 struct post {
@@ -92,7 +92,7 @@ struct post {
 static struct {
         int epoll_fd, wake_fd;
         bool stopping;
-        struct task *current;
+        struct watch *watches; /* all that are open: whoever gave their argument away can still be found */
         struct task *ready_first, **ready_last;
         unsigned tasks;
         ucontext_t context;
@@ -110,6 +110,9 @@ static struct {
         void *fiber;
 #endif
 } loop = {.epoll_fd = -1, .wake_fd = -1, .posts_lock = PTHREAD_MUTEX_INITIALIZER};
+
+/* Null outside tasks, on every thread. */
+static _Thread_local struct task *current_task;
 
 /* ---- the loop ---- */
 
@@ -219,7 +222,7 @@ static void task_free(struct task *task)
 /* From the loop into a task, until the task waits or ends. */
 static void run_task(struct task *task)
 {
-        loop.current = task;
+        current_task = task;
 #ifdef WITH_ASAN
         __sanitizer_start_switch_fiber(&loop.fake_stack, task->stack + GUARD_SIZE, STACK_SIZE);
 #endif
@@ -230,7 +233,7 @@ static void run_task(struct task *task)
 #ifdef WITH_ASAN
         __sanitizer_finish_switch_fiber(loop.fake_stack, NULL, NULL);
 #endif
-        loop.current = NULL;
+        current_task = NULL;
         if (task->finished)
                 task_free(task);
 }
@@ -256,7 +259,7 @@ static void task_main(void)
 #ifdef WITH_ASAN
         __sanitizer_finish_switch_fiber(NULL, &loop.stack_bottom, &loop.stack_size);
 #endif
-        struct task *task = loop.current;
+        struct task *task = current_task;
         task->function(task->argument);
         task->finished = true;
         leave_task(task);
@@ -294,7 +297,7 @@ void loop_run(void)
                 }
                 while (loop.dead_watches) {
                         struct watch *dead = loop.dead_watches;
-                        loop.dead_watches = dead->next_dead;
+                        loop.dead_watches = dead->next;
                         free(dead);
                 }
                 timer_run_due(clock_monotonic());
@@ -344,6 +347,10 @@ struct watch *watch_new(int fd, uint32_t events, watch_function *callback, void 
                 errno = number;
                 return NULL;
         }
+        watch->next = loop.watches;
+        if (watch->next)
+                watch->next->previous = watch;
+        loop.watches = watch;
         return watch;
 }
 
@@ -362,7 +369,13 @@ void watch_free(struct watch *watch)
         epoll_ctl(loop.epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
         /* The batch of events under way may still name it. */
         watch->dead = true;
-        watch->next_dead = loop.dead_watches;
+        if (watch->previous)
+                watch->previous->next = watch->next;
+        else
+                loop.watches = watch->next;
+        if (watch->next)
+                watch->next->previous = watch->previous;
+        watch->next = loop.dead_watches;
         loop.dead_watches = watch;
 }
 
@@ -391,7 +404,7 @@ struct task *task_start(const char *name, task_function *function, void *argumen
 
 struct task *task_self(void)
 {
-        return loop.current;
+        return current_task;
 }
 
 unsigned task_count(void)
@@ -436,7 +449,7 @@ void task_interrupt(struct task *task)
 
 bool task_set_interruptible(bool interruptible)
 {
-        struct task *task = loop.current;
+        struct task *task = current_task;
         assert(task);
         bool before = task->interruptible;
         task->interruptible = interruptible;
@@ -445,7 +458,7 @@ bool task_set_interruptible(bool interruptible)
 
 bool task_interrupted(void)
 {
-        return loop.current && loop.current->interrupted;
+        return current_task && current_task->interrupted;
 }
 
 static void unlink_waiter(struct waiter *waiter)
@@ -475,7 +488,7 @@ void event_signal(struct event *event)
 
 int task_wait(struct event *event, int64_t deadline)
 {
-        struct task *task = loop.current;
+        struct task *task = current_task;
         assert(task);
         if (task->interruptible && task->interrupted)
                 return -ECANCELED;
