@@ -256,8 +256,8 @@ static json_t *make_input(const struct cni_network *network, const struct cni_pl
         json_t *runtime = json_object();
         const char *capability;
         json_t *value;
-        json_object_foreach((json_t *)(attachment ? attachment->capability_args : NULL), capability,
-                            value) {
+        json_object_foreach ((json_t *)(attachment ? attachment->capability_args : NULL),
+                             capability, value) {
                 if (cni_plugin_has_capability(plugin, capability))
                         json_object_set(runtime, capability, value);
         }
@@ -458,8 +458,8 @@ static int call_newest(char *const *plugin_dirs, const struct cni_network *netwo
         for (size_t i = 0; i < network->plugin_count; i++) {
                 const struct cni_plugin *plugin = &network->plugins[i];
                 AUTO_JSON json_t *supported = NULL;
-                int status = cni_plugin_versions(plugin_dirs, plugin->type, deadline, &supported,
-                                                 err);
+                int status =
+                        cni_plugin_versions(plugin_dirs, plugin->type, deadline, &supported, err);
                 if (status < 0)
                         return error_context(err, "network %s", network->name);
                 bool speaks = false;

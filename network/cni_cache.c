@@ -96,11 +96,10 @@ int cni_cache_write(const char *directory, const struct cni_cache_entry *entry, 
                                        entry->container_id, entry->interface);
         AUTO_FREE char *config = json_text(entry->network->json);
         AUTO_FREE char *encoded = base64_encode(config, strlen(config));
-        AUTO_JSON json_t *json = json_pack("{s:s, s:s, s:s, s:s, s:s, s:o}", "kind", KIND,
-                                           "containerId", entry->container_id, "config", encoded,
-                                           "ifName", entry->interface, "networkName",
-                                           entry->network_name, "cniArgs",
-                                           args_to_pairs(entry->args));
+        AUTO_JSON json_t *json = json_pack(
+                "{s:s, s:s, s:s, s:s, s:s, s:o}", "kind", KIND, "containerId", entry->container_id,
+                "config", encoded, "ifName", entry->interface, "networkName", entry->network_name,
+                "cniArgs", args_to_pairs(entry->args));
         if (!json)
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "CNI cache entry %s: a name is not UTF-8", path);
@@ -219,7 +218,8 @@ int cni_cache_list(const char *directory, const char *network_name, const char *
                         continue;
                 AUTO_FREE char *path = xprintf("%s/%s", folder, each->d_name);
                 if (is_leftover(each->d_name)) {
-                        /* Of a write that a crash cut off; this container has no other one under way. */
+                        /* Of a write that a crash cut off; this container has no other one under
+                         * way. */
                         if (container_id)
                                 unlink(path);
                         continue;

@@ -54,10 +54,11 @@ static int check_name(const char *name, const char *place, struct error *err)
                 right = is_name_byte(name[i], i == 0);
         if (right)
                 return 0;
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "%s: name \"%.128s\": must be 1 to %d letters, digits, _ . and -, starting "
-                         "with a letter or digit",
-                         place, name, CNI_CONFIG_NAME_MAX);
+        return error_set(
+                err, ERROR_INVALID_ARGUMENT,
+                "%s: name \"%.128s\": must be 1 to %d letters, digits, _ . and -, starting "
+                "with a letter or digit",
+                place, name, CNI_CONFIG_NAME_MAX);
 }
 
 static int check_type(const char *type, const char *place, struct error *err)
@@ -104,7 +105,7 @@ static int get_version(const json_t *object, const char *place, enum cni_version
         bool found = (!list || (text && *text)) && cni_version_parse(text, &newest) == 0;
         size_t index;
         json_t *entry;
-        json_array_foreach(list, index, entry) {
+        json_array_foreach (list, index, entry) {
                 if (!json_is_string(entry))
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "%s: cniVersions: expected strings", place);
@@ -131,7 +132,7 @@ static int check_capabilities(const json_t *plugin, const char *place, struct er
                 return result;
         const char *key;
         json_t *value;
-        json_object_foreach(capabilities, key, value) {
+        json_object_foreach (capabilities, key, value) {
                 if (!json_is_boolean(value))
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "%s: capabilities: %.64s: expected true or false", place,
@@ -207,8 +208,7 @@ int cni_network_parse(const char *bytes, size_t length, bool single, const char 
         if (result == 0)
                 result = get_version(parsed->json, place, &parsed->version, err);
         if (result == 0)
-                result = get_flag(parsed->json, "disableCheck", place, &parsed->disable_check,
-                                  err);
+                result = get_flag(parsed->json, "disableCheck", place, &parsed->disable_check, err);
         if (result == 0)
                 result = get_flag(parsed->json, "disableGC", place, &parsed->disable_gc, err);
         if (result == 0)
@@ -266,8 +266,8 @@ static int compare_names(const void *left, const void *right)
 
 static void add_problem(struct cni_config *config, const char *file, const char *reason)
 {
-        config->problems = xrealloc(config->problems,
-                                    (config->problem_count + 1) * sizeof *config->problems);
+        config->problems =
+                xrealloc(config->problems, (config->problem_count + 1) * sizeof *config->problems);
         config->problems[config->problem_count++] =
                 (struct cni_problem){.file = xstrdup(file), .reason = xstrdup(reason)};
 }

@@ -17,7 +17,8 @@ static bool is_old(enum cni_version version)
         return version <= CNI_0_2_0;
 }
 
-/* Splits "10.1.2.3/24"; gives the address in its canonical form and its family, 0 where it is none. */
+/* Splits "10.1.2.3/24"; gives the address in its canonical form and its family, 0 where it is none.
+ */
 static int parse_address(const char *text, char out[INET6_ADDRSTRLEN])
 {
         char address[ADDRESS_MAX];
@@ -58,7 +59,7 @@ static void add_old_address(const json_t *old, const char *version, json_t *ips,
         json_array_append_new(ips, entry);
         size_t index;
         json_t *route;
-        json_array_foreach(json_object_get(old, "routes"), index, route)
+        json_array_foreach (json_object_get(old, "routes"), index, route)
                 json_array_append_new(routes, json_deep_copy(route));
 }
 
@@ -78,13 +79,13 @@ static json_t *old_address(const json_t *result, int family)
 {
         size_t index;
         json_t *ip, *route;
-        json_array_foreach(json_object_get(result, "ips"), index, ip) {
+        json_array_foreach (json_object_get(result, "ips"), index, ip) {
                 if (family_of(json_object_get(ip, "address")) != family)
                         continue;
                 json_t *old = json_object(), *routes = json_array();
                 set_copy(old, "ip", json_object_get(ip, "address"));
                 set_copy(old, "gateway", json_object_get(ip, "gateway"));
-                json_array_foreach(json_object_get(result, "routes"), index, route) {
+                json_array_foreach (json_object_get(result, "routes"), index, route) {
                         if (family_of(json_object_get(route, "dst")) == family)
                                 json_array_append_new(routes, json_deep_copy(route));
                 }
@@ -111,7 +112,7 @@ static void mark_families(json_t *result, enum cni_version version)
 {
         size_t index;
         json_t *ip;
-        json_array_foreach(json_object_get(result, "ips"), index, ip) {
+        json_array_foreach (json_object_get(result, "ips"), index, ip) {
                 int family = family_of(json_object_get(ip, "address"));
                 if (version >= CNI_1_0_0)
                         json_object_del(ip, "version");
@@ -151,8 +152,7 @@ int cni_result_parse(const char *bytes, size_t length, enum cni_version version,
                 return error_set(err, ERROR_INTERNAL, "its result is no JSON object");
         const char *text = NULL;
         if (json_get_string(json, "cniVersion", "its result", &text, NULL) < 0)
-                return error_set(err, ERROR_INTERNAL,
-                                 "its result: cniVersion: expected a string");
+                return error_set(err, ERROR_INTERNAL, "its result: cniVersion: expected a string");
         json_t *converted = cni_result_convert(json, version);
         if (!converted)
                 return error_set(err, ERROR_INTERNAL,
@@ -188,8 +188,7 @@ static int belonging_of(const json_t *result, const json_t *ip, const char *inte
                 return 0;
         const json_t *interfaces = json_object_get(result, "interfaces");
         json_int_t number = json_integer_value(index);
-        if (!json_is_integer(index) || number < 0 ||
-            (size_t)number >= json_array_size(interfaces))
+        if (!json_is_integer(index) || number < 0 || (size_t)number >= json_array_size(interfaces))
                 return error_set(err, ERROR_INTERNAL,
                                  "an address in the result is of an interface that is not there");
         const json_t *entry = json_array_get(interfaces, (size_t)number);

@@ -13,10 +13,11 @@
 #include "network/network_internal.h"
 
 #define DEFAULT_TIMEOUT (60 * NSEC_PER_SEC)
-#define PROBE_INTERVAL  (10 * NSEC_PER_SEC) /* between two times that plugins are asked for their status */
-#define PROBE_TIMEOUT   (10 * NSEC_PER_SEC)
-#define CIDRS_MAX       8
-#define CIDR_SIZE       64
+#define PROBE_INTERVAL                                                                             \
+        (10 * NSEC_PER_SEC) /* between two times that plugins are asked for their status */
+#define PROBE_TIMEOUT (10 * NSEC_PER_SEC)
+#define CIDRS_MAX     8
+#define CIDR_SIZE     64
 
 struct network *network_new(const struct network_options *options)
 {
@@ -101,15 +102,16 @@ static void probe_task(void *argument)
 {
         struct network *network = argument;
         AUTO_CNI_NETWORK struct cni_network *config = NULL;
-        /* Once more when the configuration changed meanwhile: then the answer was of another network. */
+        /* Once more when the configuration changed meanwhile: then the answer was of another
+         * network. */
         while (network->config.network && network->config.network != config) {
                 cni_network_unref(config);
                 config = cni_network_ref(network->config.network);
                 struct error err = {0};
                 struct search search = {.config = config, .plugin_dirs = network->plugin_dirs};
                 task_offload(search_on_worker, &search);
-                if (!search.problem && cni_status(network->plugin_dirs, config,
-                                                  clock_after(PROBE_TIMEOUT), &err) < 0)
+                if (!search.problem &&
+                    cni_status(network->plugin_dirs, config, clock_after(PROBE_TIMEOUT), &err) < 0)
                         search.problem = xstrdup(err.message);
                 if (network->config.network == config)
                         set_plugin_problem(network, search.problem);
@@ -131,15 +133,15 @@ static void probe_now(void *argument)
         task_start("CNI status", probe_task, network);
 }
 
-/* Only where there is something to ask again: a network that has STATUS, or a plugin that may yet be installed. */
+/* Only where there is something to ask again: a network that has STATUS, or a plugin that may yet
+ * be installed. */
 static void probe_later(struct network *network)
 {
         const struct cni_network *config = network->config.network;
         if (!config || network->probe_timer)
                 return;
         if (config->version >= CNI_1_1_0 || network->plugin_problem)
-                network->probe_timer =
-                        timer_new(clock_after(PROBE_INTERVAL), probe_now, network);
+                network->probe_timer = timer_new(clock_after(PROBE_INTERVAL), probe_now, network);
 }
 
 /* ---- reading the configuration ---- */
