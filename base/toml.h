@@ -23,41 +23,41 @@
 #define TOML_DEPTH_MAX 32 /* tables and arrays inside each other, parts of dotted keys included */
 
 enum toml_kind {
-	TOML_STRING,
-	TOML_INTEGER,
-	TOML_FLOAT,
-	TOML_BOOLEAN,
-	TOML_OFFSET_DATETIME,
-	TOML_LOCAL_DATETIME,
-	TOML_LOCAL_DATE,
-	TOML_LOCAL_TIME,
-	TOML_ARRAY,
-	TOML_TABLE,
+        TOML_STRING,
+        TOML_INTEGER,
+        TOML_FLOAT,
+        TOML_BOOLEAN,
+        TOML_OFFSET_DATETIME,
+        TOML_LOCAL_DATETIME,
+        TOML_LOCAL_DATE,
+        TOML_LOCAL_TIME,
+        TOML_ARRAY,
+        TOML_TABLE,
 };
 
 struct toml_node {
-	enum toml_kind kind;
-	unsigned line;     /* where the value, or the header of the table, first stands; from 1 */
-	const char *key;   /* null in arrays and for the root */
-	size_t key_length; /* a key may hold zero bytes: then this is more than strlen(key) */
-	json_t *value;     /* borrowed from the tree */
-	struct toml_node *parent;       /* null for the root */
-	struct toml_node *first, *last; /* members or items, in the order of the document */
-	struct toml_node *next;         /* of the same parent */
+        enum toml_kind kind;
+        unsigned line;     /* where the value, or the header of the table, first stands; from 1 */
+        const char *key;   /* null in arrays and for the root */
+        size_t key_length; /* a key may hold zero bytes: then this is more than strlen(key) */
+        json_t *value;     /* borrowed from the tree */
+        struct toml_node *parent;       /* null for the root */
+        struct toml_node *first, *last; /* members or items, in the order of the document */
+        struct toml_node *next;         /* of the same parent */
 
-	/* the rest is toml.c's own */
-	unsigned id;
-	unsigned depth;
-	bool header; /* defined by a header: no second one may do so */
-	bool dotted; /* defined by a dotted key: no header may do so */
-	bool closed; /* written inline: nothing may be added */
-	bool tables; /* an array of tables, which headers may add to */
+        /* the rest is toml.c's own */
+        unsigned id;
+        unsigned depth;
+        bool header; /* defined by a header: no second one may do so */
+        bool dotted; /* defined by a dotted key: no header may do so */
+        bool closed; /* written inline: nothing may be added */
+        bool tables; /* an array of tables, which headers may add to */
 };
 
 struct toml {
-	json_t *tree;           /* an object */
-	struct toml_node *root; /* its node */
-	struct arena *arena;    /* owns all nodes and keys */
+        json_t *tree;           /* an object */
+        struct toml_node *root; /* its node */
+        struct arena *arena;    /* owns all nodes and keys */
 };
 
 /*
@@ -65,7 +65,7 @@ struct toml {
  * with toml_free. What is wrong is INVALID_ARGUMENT "FILE:LINE: ...".
  */
 int toml_parse(const char *bytes, size_t length, const char *file, struct toml **document,
-	       struct error *err);
+               struct error *err);
 
 /* The same from a file. Blocks on the disk. */
 int toml_load(const char *path, struct toml **document, struct error *err);
@@ -87,7 +87,7 @@ const char *toml_kind_name(enum toml_kind kind);
 
 static inline void cleanup_toml(struct toml **document)
 {
-	toml_free(*document);
+        toml_free(*document);
 }
 #define AUTO_TOML CLEANUP(cleanup_toml)
 

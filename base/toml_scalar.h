@@ -14,15 +14,15 @@
 
 /* What is left to read. */
 struct toml_cursor {
-	const char *at, *end;
-	unsigned line;
-	const char *file;
-	struct error *err;
+        const char *at, *end;
+        unsigned line;
+        const char *file;
+        struct error *err;
 };
 
 /* Fills err with "FILE:LINE: message"; returns -EINVAL. */
 int toml_fail(const struct toml_cursor *cursor, unsigned line, const char *format, ...)
-	__attribute__((format(printf, 3, 4)));
+        __attribute__((format(printf, 3, 4)));
 
 /* What stands at the cursor, for errors: a quoted character, its code, or "the end of the file".
  * From a static or out. */

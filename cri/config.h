@@ -24,79 +24,79 @@
 enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
 
 enum config_handler_kind {
-	CONFIG_HANDLER_OCI, /* a program with the command line of runc */
-	CONFIG_HANDLER_SHIM /* a containerd shim v2; config_load refuses it in this version */
+        CONFIG_HANDLER_OCI, /* a program with the command line of runc */
+        CONFIG_HANDLER_SHIM /* a containerd shim v2; config_load refuses it in this version */
 };
 
 /* [runtime.handlers.NAME]: what a RuntimeClass's handler NAME runs. */
 struct config_handler {
-	char *name;
-	enum config_handler_kind kind;
-	char *path; /* absolute path of the program */
-	char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
+        char *name;
+        enum config_handler_kind kind;
+        char *path; /* absolute path of the program */
+        char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
 };
 
 /* Strings are never null and paths are absolute, unless a comment says otherwise. */
 struct config {
-	char *state_dir; /* survives a reboot: pods, containers, images. /var/lib/crisp */
-	char *run_dir;   /* gone after a reboot: sockets, pinned namespaces, lock. /run/crisp */
+        char *state_dir; /* survives a reboot: pods, containers, images. /var/lib/crisp */
+        char *run_dir;   /* gone after a reboot: sockets, pinned namespaces, lock. /run/crisp */
 
-	struct {
-		char *listen; /* path of the CRI socket. RUN_DIR/crisp.sock */
-	} api;
+        struct {
+                char *listen; /* path of the CRI socket. RUN_DIR/crisp.sock */
+        } api;
 
-	struct {
-		char *config_dir;   /* CNI configurations. /etc/cni/net.d */
-		char **plugin_dirs; /* strv, at least one; searched in order. /opt/cni/bin,
-				       /usr/lib/cni, /usr/libexec/cni */
-		unsigned timeout; /* seconds for one invocation of a network's chain of plugins. 60
-				   */
-	} network;
+        struct {
+                char *config_dir;   /* CNI configurations. /etc/cni/net.d */
+                char **plugin_dirs; /* strv, at least one; searched in order. /opt/cni/bin,
+                                       /usr/lib/cni, /usr/libexec/cni */
+                unsigned timeout; /* seconds for one invocation of a network's chain of plugins. 60
+                                   */
+        } network;
 
-	struct {
-		char *registries_conf;        /* containers-registries.conf(5).
-						 /etc/containers/registries.conf */
-		unsigned max_parallel_pulls;  /* pulls under way at a time; further ones wait. 4 */
-		unsigned max_parallel_layers; /* layers of one pull downloading at a time. 3 */
-		unsigned pull_stall_timeout;  /* seconds without a byte after which a pull fails. 60
-					       */
-	} images;
+        struct {
+                char *registries_conf;        /* containers-registries.conf(5).
+                                                 /etc/containers/registries.conf */
+                unsigned max_parallel_pulls;  /* pulls under way at a time; further ones wait. 4 */
+                unsigned max_parallel_layers; /* layers of one pull downloading at a time. 3 */
+                unsigned pull_stall_timeout;  /* seconds without a byte after which a pull fails. 60
+                                               */
+        } images;
 
-	struct {
-		char *default_handler; /* name of one of handlers: for pods that name none */
-		enum config_cgroup_driver cgroup_driver; /* systemd where it runs, else cgroupfs */
-		unsigned create_timeout; /* seconds for one create, start or delete by a handler.
-					    120 */
-		char *monitor_cgroup;    /* cgroup of the monitors, from the root of each hierarchy.
-					    /crisp-monitors */
-		struct config_handler *handlers; /* sorted by name, at least one */
-		size_t handler_count;
-	} runtime;
+        struct {
+                char *default_handler; /* name of one of handlers: for pods that name none */
+                enum config_cgroup_driver cgroup_driver; /* systemd where it runs, else cgroupfs */
+                unsigned create_timeout; /* seconds for one create, start or delete by a handler.
+                                            120 */
+                char *monitor_cgroup;    /* cgroup of the monitors, from the root of each hierarchy.
+                                            /crisp-monitors */
+                struct config_handler *handlers; /* sorted by name, at least one */
+                size_t handler_count;
+        } runtime;
 
-	struct {
-		char *address; /* IPv4 or IPv6 address that exec, attach and port-forward listen on.
-				  127.0.0.1 */
-		unsigned port; /* 0: any that is free. 0 */
-	} streaming;
+        struct {
+                char *address; /* IPv4 or IPv6 address that exec, attach and port-forward listen on.
+                                  127.0.0.1 */
+                unsigned port; /* 0: any that is free. 0 */
+        } streaming;
 
-	struct {
-		char *listen; /* always empty in this version: off */
-	} nri;
+        struct {
+                char *listen; /* always empty in this version: off */
+        } nri;
 
-	struct {
-		char *listen; /* always empty in this version: off */
-	} metrics;
+        struct {
+                char *listen; /* always empty in this version: off */
+        } metrics;
 
-	struct {
-		enum log_level level; /* what is below is not written. info */
-	} log;
+        struct {
+                enum log_level level; /* what is below is not written. info */
+        } log;
 
-	struct {
-		unsigned max_workers;       /* threads for what blocks (task_offload). 64 */
-		unsigned max_message_bytes; /* of a gRPC message, each way. 16 MiB */
-		unsigned max_tasks; /* requests under way at a time; further ones are refused. 10000
-				     */
-	} limits;
+        struct {
+                unsigned max_workers;       /* threads for what blocks (task_offload). 64 */
+                unsigned max_message_bytes; /* of a gRPC message, each way. 16 MiB */
+                unsigned max_tasks; /* requests under way at a time; further ones are refused. 10000
+                                     */
+        } limits;
 };
 
 /*
@@ -124,7 +124,7 @@ const char *config_cgroup_driver_name(enum config_cgroup_driver driver);
 
 static inline void cleanup_config(struct config **config)
 {
-	config_free(*config);
+        config_free(*config);
 }
 #define AUTO_CONFIG CLEANUP(cleanup_config)
 
