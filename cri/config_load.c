@@ -104,6 +104,36 @@ static const char *nearest(const struct config_setting *settings, size_t count, 
         return best;
 }
 
+/* The table that was most likely meant; on the heap. */
+static char *nearest_table(const char *path)
+{
+        char *best = xstrdup("runtime.handlers");
+        unsigned least = distance(path, best);
+
+        for (size_t i = 0; i < config_setting_count; i++) {
+                const char *name = config_settings[i].name, *dot = strchr(name, '.');
+                AUTO_FREE char *table = dot ? xstrndup(name, (size_t)(dot - name)) : NULL;
+                unsigned away = table ? distance(path, table) : UINT_MAX;
+
+                if (away < least) {
+                        least = away;
+                        free(best);
+                        best = take_ptr(table);
+                }
+        }
+        return best;
+}
+
+static int unknown_key(const struct loader *loader, const struct toml_node *node, const char *path)
+{
+        AUTO_FREE char *table = node->kind == TOML_TABLE ? nearest_table(path) : NULL;
+
+        if (table)
+                return fail(loader, node, "unknown table (did you mean %s?)", table);
+        return fail(loader, node, "unknown key (did you mean %s?)",
+                    nearest(config_settings, config_setting_count, path));
+}
+
 static int wrong_kind(const struct loader *loader, const struct toml_node *node,
                       const char *expected)
 {
@@ -409,8 +439,7 @@ static int apply_member(const struct loader *loader, const struct toml_node *nod
         }
         setting = find_setting(config_settings, config_setting_count, path.data);
         if (!setting)
-                return fail(loader, node, "unknown key (did you mean %s?)",
-                            nearest(config_settings, config_setting_count, path.data));
+                return unknown_key(loader, node, path.data);
         if (setting->offset == offsetof(struct config, runtime.default_handler))
                 note_place(loader, "", node);
         return apply_value(loader, node, setting, loader->config);
