@@ -46,6 +46,13 @@ void config_complete(struct config *config, const struct config_machine *machine
 int config_load_on(const struct config_machine *machine, const char *path, struct config **config,
                    struct error *err);
 
+/* The setting that was most likely meant: by its whole name, or by its last part in a wrong table.
+ */
+const char *config_nearest(const struct config_setting *settings, size_t count, const char *path);
+
+/* The table that was most likely meant; on the heap. */
+char *config_nearest_table(const char *path);
+
 /* Adds a handler of which nothing but the name is known. */
 void config_handler_add(struct config *config, const char *name);
 
