@@ -22,13 +22,12 @@
 struct rpc_call; /* the transport's side */
 
 struct rpc {
-	struct arena *arena; /* freed with the call, after the reply was packed */
-	const char *method;  /* "RunPodSandbox" */
-	const char *id;      /* for logs: unique while the daemon lives */
-	int64_t deadline;    /* monotonic ns, from the client; CLOCK_NEVER where it gave none */
+        struct arena *arena; /* freed with the call, after the reply was packed */
+        const char *method;  /* "RunPodSandbox" */
+        const char *id;      /* for logs: unique while the daemon lives */
+        int64_t deadline;    /* monotonic ns, from the client; CLOCK_NEVER where it gave none */
 
-	struct rpc_call *
-		call; /* null where nobody called: a handler run by a test, or by another handler */
+        struct rpc_call *call; /* null where nobody called: a test, another handler */
 };
 
 /*
@@ -43,19 +42,18 @@ struct rpc {
 typedef int rpc_handler(struct rpc *rpc, const void *request, void *response, struct error *err);
 
 struct rpc_method {
-	const char *name;     /* as in the .proto: "Version" */
-	rpc_handler *handler; /* on the loop's thread, in a task */
-	bool interruptible;   /* the task is interrupted when the client goes away or its deadline
-				 passes */
-	bool streaming;       /* the reply is a stream: rpc_send */
+        const char *name;     /* as in the .proto: "Version" */
+        rpc_handler *handler; /* on the loop's thread, in a task */
+        bool interruptible;   /* the client going away, or its deadline, interrupts the task */
+        bool streaming;       /* the reply is a stream: rpc_send */
 };
 
 /* A service and the handlers that it has. Methods of the descriptor without a handler are
  * UNIMPLEMENTED. */
 struct rpc_service {
-	const ProtobufCServiceDescriptor *descriptor;
-	const struct rpc_method *methods;
-	size_t count;
+        const ProtobufCServiceDescriptor *descriptor;
+        const struct rpc_method *methods;
+        size_t count;
 };
 
 /* Whether the client has gone away or its deadline has passed. False for a null call. */

@@ -20,13 +20,13 @@
 struct server;
 
 struct server_options {
-	const char *listen; /* absolute path of the socket, with or without unix:// before it;
-			       borrowed */
-	size_t message_max; /* bytes of one message, each way; 0 is SERVER_MESSAGE_MAX */
-	unsigned calls_max; /* calls under way at once, the rest is RESOURCE_EXHAUSTED; 0 is
-			       SERVER_CALLS_MAX */
-	const struct rpc_service *services; /* borrowed until server_free, with all they point to */
-	size_t service_count;
+        const char *listen; /* absolute path of the socket, with or without unix:// before it;
+                               borrowed */
+        size_t message_max; /* bytes of one message, each way; 0 is SERVER_MESSAGE_MAX */
+        unsigned calls_max; /* calls under way at once, the rest is RESOURCE_EXHAUSTED; 0 is
+                               SERVER_CALLS_MAX */
+        const struct rpc_service *services; /* borrowed until server_free, with all they point to */
+        size_t service_count;
 };
 
 /*
