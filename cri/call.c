@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include <grpc/byte_buffer.h>
 #include <grpc/byte_buffer_reader.h>
@@ -92,6 +93,8 @@ static void call_unref(struct rpc_call *call, unsigned count)
                 call->next->previous = call->previous;
         set->count--;
         bool tell = set->notify && set->count == 0 && !set->closing;
+        if (set->count == 0)
+                pthread_cond_signal(&set->ended);
         pthread_mutex_unlock(&set->lock);
         free(call);
         if (tell)
@@ -502,7 +505,7 @@ int call_set_drain(struct call_set *set, int64_t deadline)
         return 0;
 }
 
-void call_set_abandon(struct call_set *set)
+static void abandon(struct call_set *set)
 {
         struct rpc_call *abandoned = NULL;
 
@@ -520,4 +523,38 @@ void call_set_abandon(struct call_set *set)
                 call_unref(abandoned, abandoned->loop_references);
                 abandoned = next;
         }
+}
+
+int call_set_end(struct call_set *set, int64_t deadline)
+{
+        struct timespec until = {.tv_sec = deadline / NSEC_PER_SEC,
+                                 .tv_nsec = deadline % NSEC_PER_SEC};
+        int result = 0;
+
+        abandon(set);
+        pthread_mutex_lock(&set->lock);
+        while ((set->count || !set->server_gone) && !result)
+                result = pthread_cond_timedwait(&set->ended, &set->lock, &until);
+        pthread_mutex_unlock(&set->lock);
+        return -result;
+}
+
+void call_set_server_gone(struct call_set *set)
+{
+        pthread_mutex_lock(&set->lock);
+        set->server_gone = true;
+        pthread_cond_signal(&set->ended);
+        pthread_mutex_unlock(&set->lock);
+}
+
+void call_set_init(struct call_set *set)
+{
+        pthread_mutex_init(&set->lock, NULL);
+        pthread_cond_init(&set->ended, NULL);
+}
+
+void call_set_fini(struct call_set *set)
+{
+        pthread_cond_destroy(&set->ended);
+        pthread_mutex_destroy(&set->lock);
 }

@@ -41,12 +41,18 @@ struct call_set {
         struct rpc_call *first;
         unsigned count;
         uint64_t last_id;
-        bool closing; /* the loop's thread takes nothing any more */
-        bool notify;  /* somebody waits until count is 0 */
+        bool closing;         /* the loop's thread takes nothing any more */
+        bool server_gone;     /* gRPC's server has let go of its connections; calls may be left */
+        bool notify;          /* call_set_drain wants to know when count is 0 */
+        pthread_cond_t ended; /* count is 0, or server_gone has changed */
 
         bool drained; /* the loop's thread's: count has become 0 after call_set_notify */
         struct event drained_event;
 };
+
+/* Its fields up to the lock are the server's to fill. */
+void call_set_init(struct call_set *set);
+void call_set_fini(struct call_set *set);
 
 /* Asks gRPC for the next call, and after that one for the next. Before the server's thread runs, or
  * on it. */
@@ -56,8 +62,15 @@ void call_request(struct call_set *set);
  * down. */
 int call_set_drain(struct call_set *set, int64_t deadline);
 
-/* The loop's thread, when loop_run has returned: gives up everything that this thread would still
- * have done. */
-void call_set_abandon(struct call_set *set);
+/* Tells that no connection is left. The server's thread. */
+void call_set_server_gone(struct call_set *set);
+
+/*
+ * The loop's thread, when loop_run has returned: gives up everything that this thread would still
+ * have done, and blocks until no call is left and the server is gone, or the deadline (real ns):
+ * -ETIMEDOUT. Only then may the completion queue be shut down: an operation that starts afterwards
+ * makes gRPC abort.
+ */
+int call_set_end(struct call_set *set, int64_t deadline);
 
 #endif

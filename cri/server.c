@@ -1,15 +1,12 @@
 #include "cri/server.h"
 
-#include <assert.h>
 #include <pthread.h>
 #include <signal.h>
-#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/un.h>
-#include <time.h>
 
 #include <grpc/grpc.h>
 #include <grpc/grpc_security.h>
@@ -82,13 +79,13 @@ static void *server_main(void *argument)
         }
 }
 
-/* All calls and connections are gone: nothing will come any more. */
+/* All connections are gone. Tasks may still have calls in their hands. */
 static void shutdown_done(void *owner, bool ok)
 {
         struct server *server = owner;
 
         (void)ok;
-        grpc_completion_queue_shutdown(server->queue);
+        call_set_server_gone(&server->calls);
 }
 
 static int start_thread(struct server *server, struct error *err)
@@ -202,7 +199,7 @@ int server_start(const struct server_options *options, struct server **server, s
         made->calls.dispatch = made->dispatch;
         made->calls.message_max = options->message_max ? options->message_max : SERVER_MESSAGE_MAX;
         made->calls.calls_max = options->calls_max ? options->calls_max : SERVER_CALLS_MAX;
-        pthread_mutex_init(&made->calls.lock, NULL);
+        call_set_init(&made->calls);
 
 #if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
         pthread_attr_t attributes;
@@ -244,40 +241,41 @@ void server_stop(struct server *server, int64_t deadline)
         call_set_drain(&server->calls, clock_after(UNWIND_TIME));
 }
 
-static int join_thread(struct server *server)
+/* Whether gRPC has nothing under way any more; then its queue is empty and the thread has ended. */
+static bool end(struct server *server)
 {
-        int64_t until = clock_real() + SERVER_END_MAX;
-        struct timespec deadline = {.tv_sec = until / NSEC_PER_SEC,
-                                    .tv_nsec = until % NSEC_PER_SEC};
-
-        return pthread_timedjoin_np(server->thread, NULL, &deadline);
+        shut_down(server);
+        if (!server->thread_started) {
+                /* A start that failed: here is nobody else to take the event. */
+                grpc_completion_queue_next(server->queue, gpr_inf_future(GPR_CLOCK_MONOTONIC),
+                                           NULL);
+                grpc_completion_queue_shutdown(server->queue);
+                return true;
+        }
+        grpc_server_cancel_all_calls(server->grpc);
+        if (call_set_end(&server->calls, clock_real() + SERVER_END_MAX) < 0)
+                return false;
+        grpc_completion_queue_shutdown(server->queue);
+        pthread_join(server->thread, NULL);
+        return true;
 }
 
 void server_free(struct server *server)
 {
         if (!server)
                 return;
-        call_set_abandon(&server->calls);
-        if (server->thread_started) {
-                shut_down(server);
-                grpc_server_cancel_all_calls(server->grpc);
-                if (join_thread(server) != 0) {
-                        /* The daemon is about to end, and its thread with it; what it still uses
-                         * must stay. */
-                        log_warning("the CRI server's thread does not end", NULL);
-                        return;
-                }
-        } else if (server->grpc) {
-                /* A start that failed: what the thread would have done. */
-                shut_down(server);
-                server_main(server);
+        if (server->grpc && !end(server)) {
+                /* The daemon is about to end, and the thread with it; what it still uses must stay.
+                 */
+                log_warning("the CRI server has connections that do not end", NULL);
+                return;
         }
         if (server->grpc)
                 grpc_server_destroy(server->grpc);
         if (server->queue)
                 grpc_completion_queue_destroy(server->queue);
         grpc_shutdown_blocking();
-        pthread_mutex_destroy(&server->calls.lock);
+        call_set_fini(&server->calls);
         dispatch_free(server->dispatch);
         free(server);
 }
