@@ -20,36 +20,36 @@
 /* ---- starting ---- */
 
 struct monitor_options {
-	const char *program;     /* absolute path of crisp-monitor */
-	const char *id;          /* the container's; so that ps shows whose monitor it is */
-	const char *directory;   /* the container's durable folder: the exit record goes there */
-	const char *socket_path; /* where the monitor listens, in the run folder; any length; a
-				    stale one is replaced */
-	const char *pid_file;    /* where the runtime's command writes the container's pid */
-	const char *log_path;    /* the CRI log, or null for none. Its folder must be there */
-	uint64_t log_size_max;   /* bytes after which the log starts anew, or 0 for no bound */
-	const char
-		*oom_file; /* v1 memory.oom_control or v2 memory.events of the container, or null */
-	const char *runtime_log; /* what the command's --log names (JSON), or null */
-	bool terminal;           /* the command has "--console-socket", MONITOR_CONSOLE_SOCKET */
-	bool stdin_open; /* a pipe stays open as the container's stdin (else it is /dev/null) */
-	bool stdin_once;
-	char *const *command; /* the runtime's whole create command; command[0] an absolute path */
-	char *const *environment;           /* of the monitor and the runtime, null-terminated */
-	int cgroup_fd;                      /* cgroup v2 folder to start in, or -1 */
-	const char *const *cgroup_v1_tasks; /* as in struct process_options, or null */
-	int64_t deadline; /* monotonic ns for the runtime's create, or CLOCK_NEVER */
+        const char *program;     /* absolute path of crisp-monitor */
+        const char *id;          /* the container's; so that ps shows whose monitor it is */
+        const char *directory;   /* the container's durable folder: the exit record goes there */
+        const char *socket_path; /* where the monitor listens, in the run folder; any length; a
+                                    stale one is replaced */
+        const char *pid_file;    /* where the runtime's command writes the container's pid */
+        const char *log_path;    /* the CRI log, or null for none. Its folder must be there */
+        uint64_t log_size_max;   /* bytes after which the log starts anew, or 0 for no bound */
+        const char
+                *oom_file; /* v1 memory.oom_control or v2 memory.events of the container, or null */
+        const char *runtime_log; /* what the command's --log names (JSON), or null */
+        bool terminal;           /* the command has "--console-socket", MONITOR_CONSOLE_SOCKET */
+        bool stdin_open; /* a pipe stays open as the container's stdin (else it is /dev/null) */
+        bool stdin_once;
+        char *const *command; /* the runtime's whole create command; command[0] an absolute path */
+        char *const *environment;           /* of the monitor and the runtime, null-terminated */
+        int cgroup_fd;                      /* cgroup v2 folder to start in, or -1 */
+        const char *const *cgroup_v1_tasks; /* as in struct process_options, or null */
+        int64_t deadline; /* monotonic ns for the runtime's create, or CLOCK_NEVER */
 };
 
 #define MONITOR_OPTIONS_INIT                                                                       \
-	{                                                                                          \
-		.cgroup_fd = -1, .deadline = INT64_MAX                                             \
-	}
+        {                                                                                          \
+                .cgroup_fd = -1, .deadline = INT64_MAX                                             \
+        }
 
 struct monitor_started {
-	pid_t pid;           /* the container's first process, created and not yet started */
-	uint64_t start_time; /* its start time, as of process_start_time() */
-	pid_t monitor_pid;
+        pid_t pid;           /* the container's first process, created and not yet started */
+        uint64_t start_time; /* its start time, as of process_start_time() */
+        pid_t monitor_pid;
 };
 
 /*
@@ -61,17 +61,17 @@ struct monitor_started {
  * ends; nothing needs to be kept for that. Task only; waits.
  */
 int monitor_start(const struct monitor_options *options, struct monitor_started *result,
-		  struct error *err);
+                  struct error *err);
 
 /* ---- the connection to a running one ---- */
 
 struct monitor_exit {
-	pid_t pid;
-	uint64_t start_time;
-	int exit_code; /* 0 to 255; 128 + signal when a signal ended it */
-	int signal;    /* or 0 */
-	bool oom_killed;
-	int64_t finished_at; /* real time, ns since 1970 */
+        pid_t pid;
+        uint64_t start_time;
+        int exit_code; /* 0 to 255; 128 + signal when a signal ended it */
+        int signal;    /* or 0 */
+        bool oom_killed;
+        int64_t finished_at; /* real time, ns since 1970 */
 };
 
 struct monitor;
@@ -91,7 +91,7 @@ typedef void monitor_exit_function(void *argument, const struct monitor_exit *ex
  * (-ENOENT, -ECONNREFUSED) when no monitor is there.
  */
 int monitor_connect(const char *socket_path, monitor_exit_function *on_exit, void *argument,
-		    struct monitor **monitor, struct error *err);
+                    struct monitor **monitor, struct error *err);
 
 /* Closes the connection; on_exit does not come any more, requests under way fail with CANCELLED.
  * Null is allowed. */
@@ -102,10 +102,10 @@ void monitor_free(struct monitor *monitor);
  * times. Task only. UNAVAILABLE when the connection has ended.
  */
 int monitor_get_status(struct monitor *monitor, int64_t deadline, struct monitor_status *status,
-		       struct error *err);
+                       struct error *err);
 /* FAILED_PRECONDITION without a terminal or after the container's end. */
 int monitor_resize(struct monitor *monitor, uint16_t rows, uint16_t columns, int64_t deadline,
-		   struct error *err);
+                   struct error *err);
 /* Opens the log anew at its path, after a rotation renamed it. FAILED_PRECONDITION after the
  * container's end: then no file is made. */
 int monitor_reopen_log(struct monitor *monitor, int64_t deadline, struct error *err);
