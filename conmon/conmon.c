@@ -19,7 +19,7 @@
 #include "conmon/crilog.h"
 #include "conmon/protocol.h"
 #include "conmon/record.h"
-#include "conmon/runtime.h"
+#include "conmon/command.h"
 #include "conmon/text.h"
 
 #define READ_SIZE (64 * 1024) /* bytes; what a pipe holds */
@@ -332,7 +332,7 @@ static enum state runtime_failed(struct conmon *m, int status)
         char memory[MONITOR_REPORT_TEXT_MAX + 1];
         struct text reason = text_in(memory, sizeof(memory));
 
-        runtime_explain(m->options->runtime_log, m->chunk, sizeof(m->chunk), &reason);
+        command_explain(m->options->runtime_log, m->chunk, sizeof(m->chunk), &reason);
         m->report.status = status;
         send_report(m, MONITOR_REPORT_RUNTIME_FAILED, reason.length ? &reason : text);
         return DONE;
@@ -363,13 +363,13 @@ static enum state runtime_changed(struct conmon *m, unsigned unused)
                 close_output(m, 1);
                 m->output_open[0] = true;
         }
-        pid = runtime_read_pid(m->options->pid_file);
+        pid = command_read_pid(m->options->pid_file);
         if (pid < 0)
                 return fail(m, pid, "read the container's pid from", m->options->pid_file);
         if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
                 return fail(m, errno, "adopt the container's process", NULL);
         m->end.pid = pid;
-        m->end.start_time = runtime_start_time(pid);
+        m->end.start_time = command_start_time(pid);
         m->report.pid = pid;
         m->report.start_time = m->end.start_time;
         send_report(m, MONITOR_REPORT_OK, NULL);
@@ -633,7 +633,7 @@ static int prepare_console(struct conmon *m, char *path, size_t size)
  * Starts the command with the far ends of the container's stdio. With a terminal these pipes are
  * the runtime's alone. Our own ends go to the places of descriptors 0, 1 and 2.
  */
-static int start_runtime(struct conmon *m)
+static int start_command(struct conmon *m)
 {
         bool terminal = m->options->terminal;
         int input[2] = {-1, -1}, output[2] = {-1, -1}, errors[2];
@@ -646,7 +646,7 @@ static int start_runtime(struct conmon *m)
         if (result < 0 || (!terminal && pipe2(output, O_CLOEXEC) < 0) ||
             pipe2(errors, O_CLOEXEC) < 0)
                 return -errno;
-        m->runtime = runtime_start(m->options->command, input[0], terminal ? errors[1] : output[1],
+        m->runtime = command_start(m->options->command, input[0], terminal ? errors[1] : output[1],
                                    errors[1]);
         if (m->runtime < 0)
                 return m->runtime;
@@ -711,7 +711,7 @@ static enum state start(struct conmon *m, char *console_path, size_t size)
         }
         if (unlink(options->pid_file) < 0 && errno != ENOENT)
                 return fail(m, errno, "remove an old", options->pid_file);
-        result = start_runtime(m);
+        result = start_command(m);
         if (result < 0)
                 return fail(m, result, "start the runtime", options->command[0]);
         refuse_oom_kill();

@@ -11,7 +11,7 @@
 #include <unistd.h>
 
 #include "conmon/protocol.h"
-#include "conmon/runtime.h"
+#include "conmon/command.h"
 #include "conmon/text.h"
 
 #define HOLDER_NAME "crisp-pause"
@@ -139,7 +139,7 @@ int holder_run(const struct holder_options *options)
         if (wait_for_holder(failure[0]) < 0)
                 return fail("leave the host's mounts", NULL);
         report.pid = pid;
-        report.start_time = runtime_start_time(pid);
+        report.start_time = command_start_time(pid);
         send_report(MONITOR_REPORT_OK);
         return 0;
 }

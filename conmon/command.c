@@ -1,4 +1,4 @@
-#include "conmon/runtime.h"
+#include "conmon/command.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -10,7 +10,7 @@
 #define STAT_MAX     1024 /* bytes; /proc/PID/stat has some 300 */
 #define PID_FILE_MAX 32
 
-static void become_runtime(char *const *command, int input, int output, int errors)
+static void become_command(char *const *command, int input, int output, int errors)
 {
         static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGCHLD};
         char memory[512];
@@ -34,12 +34,12 @@ static void become_runtime(char *const *command, int input, int output, int erro
         _exit(127);
 }
 
-pid_t runtime_start(char *const *command, int input, int output, int errors)
+pid_t command_start(char *const *command, int input, int output, int errors)
 {
         pid_t pid = fork();
 
         if (pid == 0)
-                become_runtime(command, input, output, errors);
+                become_command(command, input, output, errors);
         return pid < 0 ? -errno : pid;
 }
 
@@ -64,7 +64,7 @@ static ssize_t read_some(const char *path, bool end, char *memory, size_t size)
         return got;
 }
 
-pid_t runtime_read_pid(const char *path)
+pid_t command_read_pid(const char *path)
 {
         char memory[PID_FILE_MAX];
         ssize_t length = read_some(path, false, memory, sizeof(memory));
@@ -79,7 +79,7 @@ pid_t runtime_read_pid(const char *path)
         return (pid_t)pid;
 }
 
-uint64_t runtime_start_time(pid_t pid)
+uint64_t command_start_time(pid_t pid)
 {
         enum { START_TIME = 22, AFTER_COMMAND = 3 };
         char path[32], memory[STAT_MAX];
@@ -167,7 +167,7 @@ static void add_unescaped(struct text *text, const char *at)
         }
 }
 
-void runtime_explain(const char *log, char *memory, size_t size, struct text *text)
+void command_explain(const char *log, char *memory, size_t size, struct text *text)
 {
         const char *found = NULL;
         char *next;
