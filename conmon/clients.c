@@ -7,14 +7,17 @@
 
 #include "conmon/place.h"
 
-int clients_listen(struct clients *clients, const char *path)
+void clients_init(struct clients *clients)
 {
-        int fd;
-
+        clients->listener = -1;
         for (unsigned i = 0; i < MONITOR_CLIENTS_MAX; i++)
                 clients->fds[i] = -1;
-        clients->listener = -1;
-        fd = place_listen(path, SOCK_SEQPACKET, MONITOR_CLIENTS_MAX, NULL, NULL);
+}
+
+int clients_listen(struct clients *clients, const char *path)
+{
+        int fd = place_listen(path, SOCK_SEQPACKET, MONITOR_CLIENTS_MAX, NULL, NULL);
+
         if (fd < 0)
                 return fd;
         clients->listener = fd;

@@ -15,6 +15,8 @@ struct clients {
         int fds[MONITOR_CLIENTS_MAX]; /* -1: free */
 };
 
+void clients_init(struct clients *clients);
+
 /* Listens at path, of any length. Returns 0 or a negative errno. */
 int clients_listen(struct clients *clients, const char *path);
 

@@ -12,33 +12,14 @@
 
 #include "conmon/protocol.h"
 #include "conmon/command.h"
-#include "conmon/text.h"
+#include "conmon/report.h"
 
 #define HOLDER_NAME "crisp-pause"
 #define EMPTY_PLACE "/proc" /* a folder that is everywhere; the empty root is put over it */
 
-static struct monitor_report report;
-
-static void send_report(enum monitor_report_type type)
-{
-        report.version = MONITOR_PROTOCOL_VERSION;
-        report.type = type;
-        if (write(MONITOR_REPORT_FD, &report,
-                  sizeof(report) - sizeof(report.text) + report.text_length) < 0)
-                return; /* nobody waits for it any more, and ends what we made */
-}
-
 static int fail(const char *step, const char *path)
 {
-        struct text text;
-
-        report.number = errno;
-        text = text_in(report.text, sizeof(report.text));
-        text_add(&text, step);
-        if (path)
-                text_add(&text, path);
-        report.text_length = (uint32_t)text.length;
-        send_report(MONITOR_REPORT_FAILED);
+        report_failed(errno, step, path);
         return 1;
 }
 
@@ -121,11 +102,11 @@ int holder_run(const struct holder_options *options)
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
         if (enter(options->net, CLONE_NEWNET) < 0)
-                return fail("enter network namespace ", options->net);
+                return fail("enter network namespace", options->net);
         if (enter(options->ipc, CLONE_NEWIPC) < 0)
-                return fail("enter IPC namespace ", options->ipc);
+                return fail("enter IPC namespace", options->ipc);
         if (enter(options->uts, CLONE_NEWUTS) < 0)
-                return fail("enter UTS namespace ", options->uts);
+                return fail("enter UTS namespace", options->uts);
         if (pipe2(failure, O_CLOEXEC) < 0 || unshare(CLONE_NEWPID) < 0)
                 return fail("make a PID namespace", NULL);
         pid = fork();
@@ -138,8 +119,6 @@ int holder_run(const struct holder_options *options)
         close(failure[1]);
         if (wait_for_holder(failure[0]) < 0)
                 return fail("leave the host's mounts", NULL);
-        report.pid = pid;
-        report.start_time = command_start_time(pid);
-        send_report(MONITOR_REPORT_OK);
+        report_ok(pid, command_start_time(pid));
         return 0;
 }

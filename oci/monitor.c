@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "base/task.h"
 
-/* One that waits for its reply; on its task's stack. */
+/* One that waits for its reply; owned by its task. */
 struct request {
         struct request *next;
         uint32_t sequence;
@@ -210,31 +210,32 @@ static void forget(struct monitor *monitor, const struct request *request)
 static int ask(struct monitor *monitor, const char *what, struct monitor_message *message,
                int64_t deadline, struct error *err)
 {
-        struct request request = {.sequence = ++monitor->sequence};
+        AUTO_FREE struct request *request = xcalloc(1, sizeof(*request));
 
+        request->sequence = ++monitor->sequence;
         message->version = MONITOR_PROTOCOL_VERSION;
-        message->sequence = request.sequence;
+        message->sequence = request->sequence;
         if (monitor->fd < 0 ||
             send(monitor->fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
                 return error_set(err, ERROR_UNAVAILABLE, "monitor: %s: the connection has ended",
                                  what);
-        request.next = monitor->requests;
-        monitor->requests = &request;
-        while (!request.done) {
-                int result = task_wait(&request.changed, deadline);
+        request->next = monitor->requests;
+        monitor->requests = request;
+        while (!request->done) {
+                int result = task_wait(&request->changed, deadline);
 
                 /* Once it is done it is off the list, and the monitor may be gone. */
-                if (result < 0 && !request.done) {
-                        forget(monitor, &request);
+                if (result < 0 && !request->done) {
+                        forget(monitor, request);
                         return error_errno(err, result, "monitor: %s", what);
                 }
         }
-        if (request.failure == -ECANCELED)
-                return error_errno(err, request.failure, "monitor: %s", what);
-        if (request.failure)
+        if (request->failure == -ECANCELED)
+                return error_errno(err, request->failure, "monitor: %s", what);
+        if (request->failure)
                 return error_set(err, ERROR_UNAVAILABLE, "monitor: %s: the connection has ended",
                                  what);
-        *message = request.reply;
+        *message = request->reply;
         return 0;
 }
 
