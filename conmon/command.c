@@ -12,14 +12,13 @@
 
 static void become_command(char *const *command, int input, int output, int errors)
 {
-        static const int ignored[] = {SIGTERM, SIGINT, SIGHUP, SIGPIPE, SIGCHLD};
         char memory[512];
         struct text text = text_in(memory, sizeof(memory));
         sigset_t none;
 
         /* Ignored signals and the mask outlive exec: the container would inherit them. */
-        for (unsigned i = 0; i < sizeof(ignored) / sizeof(*ignored); i++)
-                signal(ignored[i], SIG_DFL);
+        for (int number = 1; number < NSIG; number++)
+                signal(number, SIG_DFL);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
         if (dup2(input, 0) == 0 && dup2(output, 1) == 1 && dup2(errors, 2) == 2)

@@ -1,7 +1,6 @@
 #include "conmon/conmon.h"
 
 #include <errno.h>
-#include <limits.h>
 #include <poll.h>
 #include <signal.h>
 #include <sys/ioctl.h>
@@ -441,7 +440,6 @@ static void watch(struct conmon *m)
 int conmon_run(const struct conmon_options *options)
 {
         struct conmon *m = &self;
-        char console_path[PATH_MAX];
 
         /* The rest is zero already; writing it would touch memory that most containers never need.
          */
@@ -451,8 +449,7 @@ int conmon_run(const struct conmon_options *options)
         clients_init(&m->clients);
         output_init(&m->output, options->runtime_stderr_max);
         launch_prepare();
-        m->runtime = launch(options, &m->clients, &m->output, &m->console, console_path,
-                            sizeof(console_path));
+        m->runtime = launch(options, &m->clients, &m->output, &m->console);
         m->state = m->runtime < 0 ? DONE : CREATING;
         watch(m);
         for (unsigned i = 0; i < OUTPUTS; i++)

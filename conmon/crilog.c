@@ -73,7 +73,7 @@ void crilog_close(struct crilog *log)
  * that is gone. */
 static void start_anew(struct crilog *log)
 {
-        char path[PATH_MAX];
+        static char path[PATH_MAX];
         struct text beside = text_in(path, sizeof(path));
         int fd;
 

@@ -29,7 +29,7 @@
 struct crilog_stream {
         const char *name; /* "stdout" or "stderr" */
         size_t pending;
-        char bytes[CRILOG_LINE_MAX];
+        char *bytes; /* CRILOG_LINE_MAX of them, borrowed */
 };
 
 struct crilog {

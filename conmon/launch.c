@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/prctl.h>
@@ -51,10 +52,10 @@ static void refuse_oom_kill(void)
 }
 
 /* A terminal needs a socket for the runtime to hand it over, and its path in the command. */
-static int prepare_console(const struct conmon_options *options, struct console *console,
-                           char *path, size_t size)
+static int prepare_console(const struct conmon_options *options, struct console *console)
 {
-        struct text text = text_in(path, size);
+        static char path[PATH_MAX];
+        struct text text = text_in(path, sizeof(path));
         int result;
 
         text_add(&text, options->socket);
@@ -139,7 +140,7 @@ static pid_t fail(int number, const char *step, const char *path)
 }
 
 pid_t launch(const struct conmon_options *options, struct clients *clients, struct output *output,
-             struct console *console, char *console_path, size_t size)
+             struct console *console)
 {
         int result;
         pid_t pid;
@@ -153,7 +154,7 @@ pid_t launch(const struct conmon_options *options, struct clients *clients, stru
         if (result < 0)
                 return fail(result, "open the log", options->log);
         if (options->terminal) {
-                result = prepare_console(options, console, console_path, size);
+                result = prepare_console(options, console);
                 if (result < 0)
                         return fail(result, "listen for the terminal beside", options->socket);
         }

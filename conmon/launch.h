@@ -4,7 +4,6 @@
 #ifndef CRISP_CONMON_LAUNCH_H
 #define CRISP_CONMON_LAUNCH_H
 
-#include <stddef.h>
 #include <sys/types.h>
 
 #include "conmon/clients.h"
@@ -18,11 +17,10 @@ void launch_prepare(void);
 
 /*
  * Listens, opens the log, and starts the command with the far ends of the container's stdio; our
- * ends are in output then. With a terminal there is a console to receive it from; its socket's path
- * lies in console_path, of size bytes. Returns the command's pid, or -1 after having reported why
- * not.
+ * ends are in output then. With a terminal, console is where it will come from. Returns the
+ * command's pid, or -1 after having reported why not.
  */
 pid_t launch(const struct conmon_options *options, struct clients *clients, struct output *output,
-             struct console *console, char *console_path, size_t size);
+             struct console *console);
 
 #endif

@@ -31,8 +31,10 @@ struct output {
         struct crilog log;
         struct text runtime_text; /* the end of what the runtime wrote */
         struct crilog_stream streams[OUTPUTS];
-        char runtime_text_memory[MONITOR_REPORT_TEXT_MAX + 1];
+        /* Last, so that only those pages are touched that are needed. */
         char chunk[OUTPUT_READ_SIZE];
+        char pending[OUTPUTS][CRILOG_LINE_MAX];
+        char runtime_text_memory[MONITOR_REPORT_TEXT_MAX + 1];
 };
 
 /* Expects zeroes. runtime_text_max: bytes. */

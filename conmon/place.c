@@ -12,7 +12,7 @@
 static int make_address(const char *path, struct sockaddr_un *address, int *folder)
 {
         struct text text = text_in(address->sun_path, sizeof(address->sun_path));
-        char directory[PATH_MAX];
+        static char directory[PATH_MAX];
         const char *name = strrchr(path, '/');
         int fd;
 
