@@ -85,13 +85,13 @@ static void times(void **state)
 }
 
 static int parse(struct conmon_options *options, const char **problem, const char **argument,
-                 char **argv)
+                 const char *const *argv)
 {
         int argc = 0;
 
         while (argv[argc])
                 argc++;
-        return conmon_options_parse(argc, argv, options, problem, argument);
+        return conmon_options_parse(argc, (char **)(uintptr_t)argv, options, problem, argument);
 }
 
 #define NEEDED "m", "--id", "i", "--directory", "d", "--socket", "s", "--pid-file", "p"
@@ -100,14 +100,14 @@ static void options(void **state)
 {
         struct conmon_options result;
         const char *problem, *argument;
-        char *good[] = {NEEDED, "--terminal", "--log-size-max", "5",
-                        "--",   "/runc",      "--stdin",        NULL};
-        char *unknown[] = {NEEDED, "--nonsense", "--", "/runc", NULL};
-        char *no_number[] = {NEEDED, "--log-size-max", "x", "--", "/runc", NULL};
-        char *no_value[] = {NEEDED, "--log", NULL};
-        char *no_command[] = {NEEDED, "--", NULL};
-        char *no_socket[] = {"m",          "--id", "i",  "--directory", "d",
-                             "--pid-file", "p",    "--", "c",           NULL};
+        const char *const good[] = {NEEDED, "--terminal", "--log-size-max", "5",
+                                    "--",   "/runc",      "--stdin",        NULL};
+        const char *const unknown[] = {NEEDED, "--nonsense", "--", "/runc", NULL};
+        const char *const no_number[] = {NEEDED, "--log-size-max", "x", "--", "/runc", NULL};
+        const char *const no_value[] = {NEEDED, "--log", NULL};
+        const char *const no_command[] = {NEEDED, "--", NULL};
+        const char *const no_socket[] = {"m",          "--id", "i",  "--directory", "d",
+                                         "--pid-file", "p",    "--", "c",           NULL};
 
         assert_int_equal(parse(&result, &problem, &argument, good), 0);
         assert_string_equal(result.id, "i");
