@@ -27,17 +27,18 @@ enum cgroup_driver { CGROUP_DRIVER_CGROUPFS, CGROUP_DRIVER_SYSTEMD };
 enum cgroup_mode { CGROUP_MODE_V1, CGROUP_MODE_HYBRID, CGROUP_MODE_V2 };
 
 struct cgroup_hierarchy {
-	char *mount;       /* "/sys/fs/cgroup/memory" */
-	char *controllers; /* "cpu,cpuacct", or "name=systemd" */
+        char *mount;       /* "/sys/fs/cgroup/memory" */
+        char *controllers; /* "cpu,cpuacct", or "name=systemd" */
 };
 
 /* What this machine has; read once at the start. */
 struct cgroup_system {
-	enum cgroup_mode mode;
-	char *unified; /* where cgroup2 is mounted, or null */
-	struct cgroup_hierarchy hierarchies[CGROUP_HIERARCHIES_MAX]; /* v1's; none on v2 */
-	size_t hierarchy_count;
-	bool kill; /* v2 with cgroup.kill (Linux 5.14) */
+        enum cgroup_mode mode;
+        char *unified; /* where cgroup2 is mounted, or null */
+        struct cgroup_hierarchy hierarchies[CGROUP_HIERARCHIES_MAX]; /* v1's; none on v2 */
+        size_t hierarchy_count;
+        /* Swap can be limited: without it, leave spec_resources' memory_swap at 0. */
+        bool swap;
 };
 
 /* From /proc/self/mountinfo. FAILED_PRECONDITION where no cgroups are mounted. The caller calls
@@ -51,9 +52,9 @@ void cgroup_system_fini(struct cgroup_system *system);
 
 /* Where one container is (or a pod's holder). */
 struct cgroup_place {
-	char *runtime_path; /* what the specification's linux.cgroupsPath says; heap */
-	char *path;         /* where that is in each hierarchy: "/kubepods/podX/ID"; heap */
-	char *parent;       /* the folder above, in each hierarchy; heap */
+        char *runtime_path; /* what the specification's linux.cgroupsPath says; heap */
+        char *path;         /* where that is in each hierarchy: "/kubepods/podX/ID"; heap */
+        char *parent;       /* the folder above, in each hierarchy; heap */
 };
 
 /*
@@ -62,7 +63,7 @@ struct cgroup_place {
  * or a slice's name. INVALID_ARGUMENT for other forms and for "..". name: an id.
  */
 int cgroup_place(enum cgroup_driver driver, const char *parent, const char *name,
-		 struct cgroup_place *place, struct error *err);
+                 struct cgroup_place *place, struct error *err);
 void cgroup_place_fini(struct cgroup_place *place);
 
 #define AUTO_CGROUP_PLACE CLEANUP(cgroup_place_fini)
@@ -70,7 +71,7 @@ void cgroup_place_fini(struct cgroup_place *place);
 /* A file of a cgroup, on the heap: cgroup_file(s, "/a/b", "memory", "memory.stat"). Null where that
  * controller has no hierarchy. */
 char *cgroup_file(const struct cgroup_system *system, const char *path, const char *controller,
-		  const char *file);
+                  const char *file);
 /* The file that counts OOM kills (v1 memory.oom_control, v2 memory.events), on the heap; null where
  * there is none. */
 char *cgroup_oom_file(const struct cgroup_system *system, const char *path);
@@ -78,15 +79,15 @@ char *cgroup_oom_file(const struct cgroup_system *system, const char *path);
 /* ---- folders ---- */
 
 /*
- * Makes the folder in every hierarchy where it is missing. *created says whether any was made by
- * this call; the caller records that, and passes it to cgroup_parent_remove when the pod is
- * removed.
+ * Makes the folder in every hierarchy where it is missing. *made is the topmost folder that was
+ * missing (heap), or null when all was there; the caller records it and passes it to
+ * cgroup_parent_remove when the pod is removed.
  */
-int cgroup_parent_ensure(const struct cgroup_system *system, const char *path, bool *created,
-			 struct error *err);
-/* Removes the folder where it is empty; one in use or gone is fine. Only for what
- * cgroup_parent_ensure created. */
-void cgroup_parent_remove(const struct cgroup_system *system, const char *path);
+int cgroup_parent_ensure(const struct cgroup_system *system, const char *path, char **made,
+                         struct error *err);
+/* Removes path and the folders above it up to made, as far as they are empty; in use or gone is
+ * fine. A null made removes nothing. */
+void cgroup_parent_remove(const struct cgroup_system *system, const char *path, const char *made);
 
 /*
  * A cgroup that a process of ours (monitor, pod holder) is started in: goes into process_options'
@@ -94,16 +95,16 @@ void cgroup_parent_remove(const struct cgroup_system *system, const char *path);
  * cgroup_remove at the end.
  */
 struct cgroup_leaf {
-	int fd;       /* v2: the folder; -1 on v1 */
-	char **tasks; /* v1: the `tasks` files, null-terminated; null on v2 */
+        int fd;       /* v2: the folder; -1 on v1 */
+        char **tasks; /* v1: the `tasks` files, null-terminated; null on v2 */
 };
 #define CGROUP_LEAF_INIT                                                                           \
-	{                                                                                          \
-		.fd = -1                                                                           \
-	}
+        {                                                                                          \
+                .fd = -1                                                                           \
+        }
 /* controllers: on v1, in which hierarchies ("pids", "memory"), null-terminated; null is in all. */
 int cgroup_leaf_make(const struct cgroup_system *system, const char *path,
-		     const char *const *controllers, struct cgroup_leaf *leaf, struct error *err);
+                     const char *const *controllers, struct cgroup_leaf *leaf, struct error *err);
 void cgroup_leaf_fini(struct cgroup_leaf *leaf);
 
 #define AUTO_CGROUP_LEAF CLEANUP(cgroup_leaf_fini)
@@ -113,7 +114,7 @@ void cgroup_leaf_fini(struct cgroup_leaf *leaf);
  * that are just ending until deadline (monotonic ns); what is still in use then is -EBUSY.
  */
 int cgroup_remove(const struct cgroup_system *system, const char *path, int64_t deadline,
-		  struct error *err);
+                  struct error *err);
 
 /* Whether the folder is there in any hierarchy. */
 bool cgroup_exists(const struct cgroup_system *system, const char *path);
@@ -123,7 +124,7 @@ bool cgroup_exists(const struct cgroup_system *system, const char *path);
 /* The processes in the cgroup and below it, each once, in *pids (heap) and *count. None when it is
  * not there. */
 int cgroup_processes(const struct cgroup_system *system, const char *path, pid_t **pids,
-		     size_t *count, struct error *err);
+                     size_t *count, struct error *err);
 
 /*
  * Kills every process in the cgroup and below it and waits until none is left: 0, or -ETIMEDOUT
@@ -131,6 +132,6 @@ int cgroup_processes(const struct cgroup_system *system, const char *path, pid_t
  * fine.
  */
 int cgroup_kill(const struct cgroup_system *system, const char *path, int64_t deadline,
-		struct error *err);
+                struct error *err);
 
 #endif

@@ -20,21 +20,22 @@
 #define EXEC_KILL_TIME  (INT64_C(5000000000))          /* ns that killing at the timeout may take */
 
 struct exec_options {
-	const struct runtime_handler *handler;
-	const struct cgroup_system *cgroups;
-	const char *id;          /* of the container, which runs */
-	const char *cgroup_path; /* of the container: struct cgroup_place's path */
-	const char
-		*run_dir; /* a folder on tmpfs for this command's log and pid file, there already */
-	char *const *command; /* null-terminated, at least one */
-	int64_t deadline;     /* monotonic ns, or CLOCK_NEVER */
+        const struct runtime_handler *handler;
+        const struct cgroup_system *cgroups;
+        const char *id;          /* of the container, which runs */
+        const char *cgroup_path; /* of the container: struct cgroup_place's path */
+        const char
+                *run_dir; /* a folder on tmpfs for this command's log and pid file, there already */
+        char *const *command; /* null-terminated, at least one */
+        int64_t deadline;     /* monotonic ns, or CLOCK_NEVER */
+        bool interruptible;   /* an interrupt of the task kills it like the deadline: CANCELLED */
 };
 
 struct exec_result {
-	struct buffer output;
-	struct buffer errors;
-	int exit_code; /* 0 to 255; 128 + signal when one ended it */
-	bool cut;      /* more came than EXEC_OUTPUT_MAX */
+        struct buffer output;
+        struct buffer errors;
+        int exit_code; /* 0 to 255; 128 + signal when one ended it */
+        bool cut;      /* more came than EXEC_OUTPUT_MAX */
 };
 
 /*
@@ -51,7 +52,7 @@ void exec_result_fini(struct exec_result *result);
  * (strv_free). console_socket (null without a terminal) and pid_file may be null.
  */
 char **exec_argv(const struct runtime_handler *handler, const char *id, char *const *command,
-		 const char *log, const char *pid_file, const char *console_socket,
-		 const char *sub_cgroup);
+                 const char *log, const char *pid_file, const char *console_socket,
+                 const char *sub_cgroup);
 
 #endif
