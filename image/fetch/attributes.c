@@ -12,7 +12,7 @@
 #include "base/memory.h"
 #include "image/fetch/limits.h"
 
-#define SHOWN_MAX    200
+#define SHOWN_MAX             200
 #define XATTR_NAME_LENGTH_MAX 255 /* XATTR_NAME_MAX */
 
 static bool starts_with(const char *text, const char *prefix)
@@ -73,7 +73,8 @@ int attributes_set(int fd, const struct tree_entry *entry, struct error *err)
         int r = attributes_check(entry, err);
         if (r < 0)
                 return r;
-        /* In this order: chown clears set-id bits and capabilities, chmod rewrites an ACL's mask. */
+        /* In this order: chown clears set-id bits and capabilities, chmod rewrites an ACL's mask.
+         */
         if (fchown(fd, entry->uid, entry->gid) < 0)
                 return error_errno(err, errno, "setting owner %u:%u", entry->uid, entry->gid);
         if (fchmod(fd, entry->mode & 07777) < 0)
@@ -89,7 +90,8 @@ int attributes_set_at(int parent_fd, const char *name, const struct tree_entry *
         if (!S_ISLNK(entry->mode) && fchmodat(parent_fd, name, entry->mode & 07777, 0) < 0)
                 return error_errno(err, errno, "setting mode %04o", entry->mode & 07777);
         if (entry->xattr_count > 0) {
-                /* There is no call that sets attributes relative to a descriptor; this path is one nevertheless. */
+                /* There is no call that sets attributes relative to a descriptor; this path is one
+                 * nevertheless. */
                 AUTO_FREE char *path = xprintf("/proc/self/fd/%d/%s", parent_fd, name);
                 int r = set_xattrs(-1, path, entry, err);
                 if (r < 0)

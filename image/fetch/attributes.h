@@ -8,7 +8,8 @@
 #include "image/fetch/tree.h"
 
 /*
- * Refuses extended attributes that would speak to overlayfs (INVALID_ARGUMENT), and those out of bounds. Pure.
+ * Refuses extended attributes that would speak to overlayfs (INVALID_ARGUMENT), and those out of
+ * bounds. Pure.
  */
 int attributes_check(const struct tree_entry *entry, struct error *err);
 

@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "image/fetch/limits.h"
 
-#define MAGIC_SIZE 4
+#define MAGIC_SIZE      4
 #define GZIP_FIRST_BYTE 0x1f
 
 struct stream {
@@ -65,8 +65,7 @@ static int copy_plain(struct stream *stream, struct error *err)
 static int inflate_failure(int code, struct error *err)
 {
         const char *reason = code == ISAL_INCORRECT_CHECKSUM ? "its checksum is wrong"
-                             : code == ISAL_INVALID_WRAPPER ||
-                                               code == ISAL_UNSUPPORTED_METHOD
+                             : code == ISAL_INVALID_WRAPPER || code == ISAL_UNSUPPORTED_METHOD
                                      ? "what follows a gzip member is not another one"
                                      : "the compressed data is damaged";
         return error_set(err, ERROR_DATA_LOSS, "gzip: %s", reason);
@@ -162,7 +161,8 @@ static int inflate_zstd(struct stream *stream, struct error *err)
                         int r = pass_on(stream, space, out.pos, err);
                         if (r < 0)
                                 return r;
-                        /* Between frames there is nothing left to flush, and a call would begin the next frame. */
+                        /* Between frames there is nothing left to flush, and a call would begin the
+                         * next frame. */
                 } while (in.pos < in.size || (out.pos == out.size && expected != 0));
                 ring_read_end(stream->in, (size_t)count);
         }

@@ -22,8 +22,8 @@ struct path {
 };
 
 /*
- * Leading slashes, "." and empty parts are dropped, as all tools do. INVALID_ARGUMENT for "..", for a whiteout as a
- * folder and for what is too long; the message does not name the path. Pure.
+ * Leading slashes, "." and empty parts are dropped, as all tools do. INVALID_ARGUMENT for "..", for
+ * a whiteout as a folder and for what is too long; the message does not name the path. Pure.
  */
 int path_parse(const char *text, struct path *path, struct error *err);
 

@@ -40,7 +40,8 @@ struct tree {
         size_t folder_count, folder_capacity;
         size_t folder_bytes;
 
-        const char **opaque_list, **implied_list; /* made by tree_finish; borrowed from the tables */
+        const char **opaque_list,
+                **implied_list; /* made by tree_finish; borrowed from the tables */
         size_t opaque_count, implied_count;
 };
 
@@ -113,8 +114,7 @@ static int note_link(struct tree *tree, const char *path, const char *target, st
                 return r;
         if (tree->link_count == tree->link_capacity) {
                 tree->link_capacity = tree->link_capacity ? tree->link_capacity * 2 : 16;
-                tree->links =
-                        xrealloc(tree->links, tree->link_capacity * sizeof(tree->links[0]));
+                tree->links = xrealloc(tree->links, tree->link_capacity * sizeof(tree->links[0]));
         }
         tree->links[tree->link_count++] =
                 (struct fetch_link){.path = xstrdup(path), .target = xstrdup(target)};
@@ -244,8 +244,8 @@ static int enter_parent(struct tree *tree, const char *path, struct error *err)
 }
 
 /*
- * Makes room for an entry where one of the same path is: sets *hidden where that was a whiteout. With keep_folder a folder
- * may stay, and -EEXIST says so.
+ * Makes room for an entry where one of the same path is: sets *hidden where that was a whiteout.
+ * With keep_folder a folder may stay, and -EEXIST says so.
  */
 static int clear_way(struct tree *tree, const char *name, bool keep_folder, bool *hidden,
                      struct error *err)
@@ -257,7 +257,8 @@ static int clear_way(struct tree *tree, const char *name, bool keep_folder, bool
         if (S_ISDIR(status.st_mode)) {
                 if (keep_folder)
                         return -EEXIST;
-                /* file_remove_tree wants a path; this one leads to the open parent whatever its own path is now. */
+                /* file_remove_tree wants a path; this one leads to the open parent whatever its own
+                 * path is now. */
                 AUTO_FREE char *path = xprintf("/proc/self/fd/%d/%s", tree->parent_fd, name);
                 return file_remove_tree(path, err);
         }
@@ -286,8 +287,7 @@ static int add_folder(struct tree *tree, const char *path, const char *name,
                         return error_errno(err, errno, "making a folder");
         }
 
-        AUTO_FD int fd = openat(parent_fd, target,
-                                O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        AUTO_FD int fd = openat(parent_fd, target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return error_errno(err, errno, "opening a folder");
         int r = attributes_set(fd, entry, err);
@@ -346,13 +346,13 @@ static int add_file(struct tree *tree, const char *name, int *fd, struct error *
         return 0;
 }
 
-/* Links name in the open parent to target. Returns -ENOENT, without an error, where the layer has no such target. */
+/* Links name in the open parent to target. Returns -ENOENT, without an error, where the layer has
+ * no such target. */
 static int try_link(struct tree *tree, const char *name, const struct path *target,
                     struct error *err)
 {
         struct stat status;
-        AUTO_FD int fd =
-                file_open_in(tree->root_fd, target->parent, O_PATH | O_DIRECTORY, 0, NULL);
+        AUTO_FD int fd = file_open_in(tree->root_fd, target->parent, O_PATH | O_DIRECTORY, 0, NULL);
         if (fd == -ENOENT || fd == -ENOTDIR)
                 return -ENOENT;
         if (fd < 0)

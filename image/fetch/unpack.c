@@ -15,7 +15,8 @@
 
 struct source {
         struct ring *ring;
-        size_t lent; /* bytes that libarchive reads in place and that are given back at its next call */
+        size_t lent; /* bytes that libarchive reads in place and that are given back at its next
+                        call */
         bool broken;
 };
 
@@ -76,7 +77,7 @@ static int write_contents(struct archive *archive, const struct source *source, 
                 int code = archive_read_data_block(archive, &bytes, &length, &offset);
                 if (code == ARCHIVE_EOF)
                         break;
-                if (code < ARCHIVE_WARN)
+                if (code != ARCHIVE_OK && code != ARCHIVE_WARN)
                         return archive_failure(archive, source, err);
                 int r = write_at(fd, bytes, length, offset, err);
                 if (r < 0)
@@ -115,8 +116,8 @@ static struct timespec time_of(struct archive_entry *from)
         return (struct timespec){archive_entry_mtime(from), nanoseconds};
 }
 
-static int describe(struct archive_entry *from, struct tree_entry *entry,
-                    struct tree_xattr *xattrs, struct error *err)
+static int describe(struct archive_entry *from, struct tree_entry *entry, struct tree_xattr *xattrs,
+                    struct error *err)
 {
         *entry = (struct tree_entry){
                 .path = archive_entry_pathname(from),
@@ -174,7 +175,7 @@ static int unpack_entries(struct archive *archive, const struct source *source, 
                 if (code == ARCHIVE_EOF)
                         break;
                 /* A warning is about a name's charset: then the name's bytes are what counts. */
-                if (code < ARCHIVE_WARN)
+                if (code != ARCHIVE_OK && code != ARCHIVE_WARN)
                         return archive_failure(archive, source, err);
                 if (++count > max_entries)
                         return error_set(err, ERROR_RESOURCE_EXHAUSTED,
