@@ -22,13 +22,13 @@
 struct puller;
 
 struct pull_options {
-	struct store *store;      /* outlives the puller */
-	const char *program;      /* absolute path of crisp-image */
-	char *const *environment; /* what crisp-image gets: proxies, certificate folders; or null */
-	unsigned parallel;        /* pulls under way at once; the others wait. 0: the default */
-	int64_t stall;            /* ns without a line from crisp-image; 0: the default */
-	int64_t total;            /* ns for a pull; 0: the default */
-	struct fetch_limits limits;
+        struct store *store;      /* outlives the puller */
+        const char *program;      /* absolute path of crisp-image */
+        char *const *environment; /* what crisp-image gets: proxies, certificate folders; or null */
+        unsigned parallel;        /* pulls under way at once; the others wait. 0: the default */
+        int64_t stall;            /* ns without a line from crisp-image; 0: the default */
+        int64_t total;            /* ns for a pull; 0: the default */
+        struct fetch_limits limits;
 };
 
 /* Strings are copied. */
@@ -36,11 +36,11 @@ struct puller *puller_new(const struct pull_options *options);
 void puller_free(struct puller *puller); /* no pull may be under way; null is allowed */
 
 struct pull_request {
-	const char *reference;                       /* as asked for */
-	const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
-	const char *os;                              /* null: this machine's. So are the next two */
-	const char *architecture;
-	const char *variant;
+        const char *reference;                       /* as asked for */
+        const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
+        const char *os;                              /* null: this machine's. So are the next two */
+        const char *architecture;
+        const char *variant;
 };
 
 /*
@@ -49,25 +49,25 @@ struct pull_request {
  * that cannot be reached has the word RegistryUnavailable.
  */
 int pull_image(struct puller *puller, const struct pull_request *request, char **id,
-	       struct error *err);
+               struct error *err);
 
 /* ---- what is under way ---- */
 
 #define PULL_LAYERS_SHOWN 128 /* progress is kept for this many layers of a pull */
 
 struct pull_layer {
-	char digest[REFERENCE_DIGEST_MAX + 1];
-	int64_t bytes, total;
-	bool done;
+        char digest[REFERENCE_DIGEST_MAX + 1];
+        int64_t bytes, total;
+        bool done;
 };
 
 struct pull_progress {
-	const char *reference; /* in full; borrowed */
-	const char *step;      /* "waiting for a turn", "downloading", "storing" */
-	int64_t since;         /* real time, ns */
-	unsigned waiters;
-	const struct pull_layer *layers; /* borrowed */
-	size_t layer_count;
+        const char *reference; /* in full; borrowed */
+        const char *step;      /* "waiting for a turn", "downloading", "storing" */
+        int64_t since;         /* real time, ns */
+        unsigned waiters;
+        const struct pull_layer *layers; /* borrowed */
+        size_t layer_count;
 };
 
 /* The pull after *cursor (start with 0): false at the end. What is borrowed is good until the
@@ -76,8 +76,8 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
 
 /* Numbers since the start. */
 struct pull_counts {
-	uint64_t started, joined, succeeded, failed, cancelled;
-	uint64_t queued; /* had to wait for a turn: the bound was reached */
+        uint64_t started, joined, succeeded, failed, cancelled;
+        uint64_t queued; /* had to wait for a turn: the bound was reached */
 };
 void pull_counts(const struct puller *puller, struct pull_counts *counts);
 

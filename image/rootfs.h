@@ -14,20 +14,20 @@
 #include "image/store.h"
 
 struct rootfs {
-	char *links; /* folder of the layers' short names */
-	char *lower; /* "12:7:3", the highest first */
-	char *root;  /* the short name of the layer whose root folder's owner and mode count */
+        char *links; /* folder of the layers' short names */
+        char *lower; /* "12:7:3", the highest first */
+        char *root;  /* the short name of the layer whose root folder's owner and mode count */
 };
 
 #define ROOTFS_INIT                                                                                \
-	{                                                                                          \
-		0                                                                                  \
-	}
+        {                                                                                          \
+                0                                                                                  \
+        }
 
 /* Notes what is needed to mount the image (ID in full). NOT_FOUND when it is not here. Loop's
  * thread; does not wait. */
 int rootfs_prepare(const struct store *store, const char *image_id, struct rootfs *rootfs,
-		   struct error *err);
+                   struct error *err);
 void rootfs_fini(struct rootfs *rootfs);
 
 /*
@@ -40,7 +40,7 @@ void rootfs_fini(struct rootfs *rootfs);
  * machine, and unmounting would otherwise sync the whole file system. Any thread; blocks.
  */
 int rootfs_mount(const struct rootfs *rootfs, const char *directory, const char *target,
-		 struct error *err);
+                 struct error *err);
 
 /*
  * Takes the mount away; not mounted or not there is fine. Where somebody still uses it, it is

@@ -46,22 +46,21 @@ struct layer; /* layer.h */
  * waits; afterwards look it up again by its ID.
  */
 struct image {
-	char *id;
-	char **tags;           /* "docker.io/library/busybox:latest"; null when there are none */
-	char **digests;        /* "docker.io/library/busybox@sha256:..." as pulled; null likewise */
-	char *manifest_digest; /* of the image manifest, even where an index led to it */
-	uint64_t size; /* bytes of the layers' content, uncompressed, and of the configuration */
-	char *user;    /* the configuration's User, or "" */
-	char *os, *architecture;
-	int64_t pulled_at; /* real time, ns */
-	/* ---- the store's own ---- */
-	struct layer **layers; /* the lowest first */
-	size_t layer_count;
-	struct layer *fixup; /* goes on top of the layers; null where there is nothing to mend */
-	struct table *users; /* IDs of containers */
-	uint64_t generation; /* of its record: the higher one has a tag that two records claim */
-	unsigned pins;       /* operations that need it to stay */
-	bool removed;        /* has no names and is in no list: stays for its users alone */
+        char *id;
+        char **tags;           /* "docker.io/library/busybox:latest"; null when there are none */
+        char **digests;        /* "docker.io/library/busybox@sha256:..." as pulled; null likewise */
+        char *manifest_digest; /* of the image manifest, even where an index led to it */
+        uint64_t size; /* bytes of the layers' content, uncompressed, and of the configuration */
+        char *user;    /* the configuration's User, or "" */
+        char *os, *architecture;
+        int64_t pulled_at; /* real time, ns */
+        /* ---- the store's own ---- */
+        struct layer **layers; /* the lowest first */
+        size_t layer_count;
+        struct layer *fixup; /* goes on top of the layers; null where there is nothing to mend */
+        struct table *users; /* IDs of containers */
+        uint64_t generation; /* of its record: the higher one has a tag that two records claim */
+        bool removed;        /* has no names and is in no list: stays for its users alone */
 };
 
 /*
@@ -112,13 +111,15 @@ int store_remove(struct store *store, const char *name, struct error *err);
 /* Reads and parses an image's configuration; id in full. The caller calls image_config_free. Waits.
  */
 int store_config(struct store *store, const char *id, struct image_config **config,
-		 struct error *err);
+                 struct error *err);
 /* The configuration's bytes, added to *contents. Waits. */
 int store_config_text(struct store *store, const char *id, struct buffer *contents,
-		      struct error *err);
+                      struct error *err);
 
-/* What image's user means to CRI: a number, or else a name (into username, cut at size; empty where
- * it is a number). */
+/*
+ * What image's user means to CRI: true with a number, or else false with a name in username, cut at
+ * size. A name that is empty where the image says nothing, which means root.
+ */
 bool store_user_id(const struct image *image, int64_t *uid, char *username, size_t size);
 
 /* ---- for pulls ---- */
@@ -142,16 +143,16 @@ const char *const *store_hold_diff_ids(const struct store_hold *hold, size_t *co
  * from a program that read strangers' bytes and is checked like them. Gives the image's ID. Waits.
  */
 int store_commit(struct store *store, const struct reference *reference, const char *staging,
-		 const struct fetch_result *result, char **id, struct error *err);
+                 const struct fetch_result *result, char **id, struct error *err);
 
 /* ---- sizes ---- */
 
 struct store_usage {
-	const char *directory; /* the store's folder, borrowed */
-	uint64_t bytes;        /* of the layers' contents */
-	uint64_t inodes;
-	uint64_t images;
-	uint64_t layers;
+        const char *directory; /* the store's folder, borrowed */
+        uint64_t bytes;        /* of the layers' contents */
+        uint64_t inodes;
+        uint64_t images;
+        uint64_t layers;
 };
 void store_usage(const struct store *store, struct store_usage *usage);
 
@@ -163,11 +164,11 @@ void store_usage(const struct store *store, struct store_usage *usage);
  * folder's owner and mode count ("" without).
  */
 int store_lower(const struct store *store, const char *id, char **links, char **lower, char **root,
-		struct error *err);
+                struct error *err);
 
 static inline void cleanup_store_hold(struct store_hold **hold)
 {
-	store_hold_free(*hold);
+        store_hold_free(*hold);
 }
 #define AUTO_STORE_HOLD CLEANUP(cleanup_store_hold)
 
