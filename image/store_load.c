@@ -19,7 +19,7 @@
 
 static const char *const FOLDERS[] = {
         "records", "configs", "manifests", "layers", "fixups", "notes",
-        "l",       "staging", "aside",     "empty",  "empty",
+        "l",       "staging", "aside", "empty",
 };
 #define FOLDER_COUNT (sizeof(FOLDERS) / sizeof(FOLDERS[0]))
 
