@@ -49,10 +49,10 @@ METHODS = {name: rest for name, *rest in _methods()}
 class Client:
     """client.RunPodSandbox(config={...}) makes the call; the keyword `deadline` is the call's own, in seconds."""
 
-    def __init__(self, socket, deadline=120, before=None, after=None):
+    def __init__(self, socket, deadline=120, after=None):
         self.socket = socket
         self.deadline = deadline
-        self.before, self.after = before, after
+        self.after = after
         self.channel = grpc.insecure_channel(
             f"unix://{socket}",
             options=[
@@ -84,18 +84,16 @@ class Client:
         """Sends bytes to any method path and returns the bytes that come back."""
         return self.channel.unary_unary(path)(data, timeout=deadline or self.deadline)
 
+    def invoke(self, name, message, deadline=None):
+        """Makes the call with a request that is already a message."""
+        _, invoke = self._callable(name)
+        response = invoke(message, timeout=deadline or self.deadline)
+        if self.after:
+            self.after(name, message, response)
+        return response
+
     def __getattr__(self, name):
         if name not in METHODS:
             raise AttributeError(name)
-
-        def call(deadline=None, **fields):
-            request, invoke = self._callable(name)
-            message = request(**fields)
-            if self.before:
-                self.before(name, message)
-            response = invoke(message, timeout=deadline or self.deadline)
-            if self.after:
-                self.after(name, message, response)
-            return response
-
-        return call
+        request = getattr(pb, METHODS[name][1])
+        return lambda deadline=None, **fields: self.invoke(name, request(**fields), deadline)

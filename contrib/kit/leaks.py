@@ -162,3 +162,14 @@ def force(daemon):
         if not busy:
             break
         time.sleep(0.05)
+
+
+def remains(daemon):
+    """After a daemon was destroyed: what is left of it and of its own network, folders and cgroups."""
+    left = find(daemon)
+    left += [f"cgroup {folder}" for folder in _cgroups([daemon.cgroup])]
+    if os.path.exists(f"/sys/class/net/{daemon.bridge}"):
+        left.append(f"interface {daemon.bridge}")
+    if os.path.exists(daemon.root):
+        left.append(f"folder {daemon.root}")
+    return left
