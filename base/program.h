@@ -1,13 +1,13 @@
 /*
- * program: where our helper programs are.
+ * program: where the programs are that belong to crisp.
  */
 #ifndef CRISP_BASE_PROGRAM_H
 #define CRISP_BASE_PROGRAM_H
 
 /*
- * The absolute path of a program of ours ("crisp-monitor"), on the heap: beside this process's own executable where it
- * is there (the folder it was built in), else in the folder that `make install` puts them into. It need not exist
- * there. Reads a link in /proc; any thread.
+ * Absolute path of a helper program ("crisp-monitor"), on the heap: beside our own executable where
+ * it is there, as in the build's folder, else in the folder for helper programs that was named at
+ * build time, whether it is there or not. Any thread; blocks for a few system calls.
  */
 char *program_path(const char *name);
 
