@@ -700,7 +700,7 @@ static int terminal_runtime(char **argv)
         send_terminal(argv[1], terminal);
         pid = fork();
         if (pid == 0) {
-                int slave;
+                int slave, fifo;
 
                 setsid();
                 slave = open(ptsname(terminal), O_RDWR);
@@ -708,7 +708,9 @@ static int terminal_runtime(char **argv)
                         dup2(slave, i);
                 close(slave);
                 close(ready[1]);
-                close(open(argv[3], O_RDONLY)); /* until it is started */
+                fifo = open(argv[3], O_RDONLY | O_CLOEXEC);
+                if (fifo < 0 || read(fifo, pid_text, 1) != 1) /* until it is started */
+                        _exit(15);
                 execl("/bin/sh", "sh", "-c", argv[4], NULL);
                 _exit(13);
         }
