@@ -13,8 +13,8 @@ CC        ?= gcc
 PROTOC_C  ?= protoc-c
 PKGCONFIG ?= pkg-config
 
-B := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 comma := ,
+B := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 
 VERSION := $(shell cat VERSION)
 

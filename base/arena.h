@@ -30,7 +30,7 @@ void *arena_memdup(struct arena *arena, const void *bytes, size_t size);
 char *arena_printf(struct arena *arena, const char *format, ...)
         __attribute__((format(printf, 2, 3)));
 char *arena_vprintf(struct arena *arena, const char *format, va_list arguments)
-        __attribute__((format(printf, 2, 0)));
+        __attribute__((format(printf, 2, 0), nonnull(2)));
 
 /* Bytes handed out so far. */
 size_t arena_used(const struct arena *arena);

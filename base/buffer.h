@@ -23,7 +23,7 @@ struct buffer {
 void buffer_add(struct buffer *buffer, const void *bytes, size_t length);
 void buffer_add_text(struct buffer *buffer, const char *text);
 void buffer_printf(struct buffer *buffer, const char *format, ...)
-        __attribute__((format(printf, 2, 3)));
+        __attribute__((format(printf, 2, 3), nonnull(2)));
 /* Makes room for length more bytes and returns where they go; add to length what was written. */
 char *buffer_reserve(struct buffer *buffer, size_t length);
 /* Drops the first count bytes. */

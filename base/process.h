@@ -60,6 +60,12 @@ void process_kill(const struct process *process);
 int process_reap(struct process *process, int *status);
 
 /*
+ * Kills the group and gives the process up: it is reaped in the background whenever it ends. In a task returns at once;
+ * elsewhere waits for the end. Closes pidfd.
+ */
+void process_abandon(struct process *process);
+
+/*
  * A run from start to end: input is written to its stdin, output and errors are collected up to their bounds (the rest is
  * read and dropped), and the group is killed at the deadline or when the task is interrupted.
  */

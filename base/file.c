@@ -1,0 +1,293 @@
+#include "base/file.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <linux/openat2.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/id.h"
+#include "base/memory.h"
+
+#define READ_STEP      4096
+#define TREE_DEPTH_MAX 512 /* descriptors held while a tree is walked */
+
+int file_read(const char *path, size_t max, struct buffer *contents, struct error *err)
+{
+        AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", path);
+        size_t before = contents->length;
+        for (;;) {
+                char *end = buffer_reserve(contents, READ_STEP);
+                ssize_t count = read(fd, end, READ_STEP);
+                if (count < 0 && errno == EINTR)
+                        continue;
+                if (count < 0) {
+                        int number = errno;
+                        contents->length = before;
+                        return error_errno(err, number, "read %s", path);
+                }
+                if (count == 0)
+                        break;
+                contents->length += (size_t)count;
+                if (contents->length - before > max) {
+                        contents->length = before;
+                        return error_errno(err, EFBIG, "read %s: more than %zu bytes", path, max);
+                }
+        }
+        buffer_add(contents, "", 0);
+        return 0;
+}
+
+int file_write(const char *path, const char *text, struct error *err)
+{
+        AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", path);
+        size_t length = strlen(text);
+        ssize_t count = write(fd, text, length);
+        if (count < 0)
+                return error_errno(err, errno, "write \"%s\" to %s", text, path);
+        if ((size_t)count != length)
+                return error_errno(err, EIO, "write \"%s\" to %s: only %zd bytes", text, path,
+                                   count);
+        return 0;
+}
+
+static int write_whole(int fd, const char *bytes, size_t length)
+{
+        while (length) {
+                ssize_t count = write(fd, bytes, length);
+                if (count < 0) {
+                        if (errno == EINTR)
+                                continue;
+                        return -errno;
+                }
+                bytes += count;
+                length -= (size_t)count;
+        }
+        return 0;
+}
+
+static char *parent_of(const char *path)
+{
+        const char *slash = strrchr(path, '/');
+        if (!slash)
+                return xstrdup(".");
+        return slash == path ? xstrdup("/") : xstrndup(path, (size_t)(slash - path));
+}
+
+int file_sync_parent(const char *path, struct error *err)
+{
+        AUTO_FREE char *parent = parent_of(path);
+        AUTO_FD int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", parent);
+        if (fsync(fd) < 0)
+                return error_errno(err, errno, "sync %s", parent);
+        return 0;
+}
+
+static int replace(const char *path, const void *bytes, size_t length, mode_t mode, bool durable,
+                   struct error *err)
+{
+        char suffix[9];
+        id_random_hex(suffix, sizeof suffix - 1);
+        AUTO_FREE char *beside = xprintf("%s.%s.new", path, suffix);
+        AUTO_FD int fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0600);
+        if (fd < 0)
+                return error_errno(err, errno, "create %s", beside);
+        int result = write_whole(fd, bytes, length);
+        if (result == 0 && fchmod(fd, mode) < 0)
+                result = -errno;
+        if (result == 0 && durable && fsync(fd) < 0)
+                result = -errno;
+        if (result == 0 && rename(beside, path) < 0)
+                result = -errno;
+        if (result < 0) {
+                unlink(beside);
+                return error_errno(err, result, "write %s", path);
+        }
+        return durable ? file_sync_parent(path, err) : 0;
+}
+
+int file_replace(const char *path, const void *bytes, size_t length, mode_t mode, struct error *err)
+{
+        return replace(path, bytes, length, mode, true, err);
+}
+
+int file_replace_volatile(const char *path, const void *bytes, size_t length, mode_t mode,
+                          struct error *err)
+{
+        return replace(path, bytes, length, mode, false, err);
+}
+
+int file_make_directories(const char *path, mode_t mode, struct error *err)
+{
+        if (mkdir(path, mode) == 0)
+                return 0;
+        if (errno == ENOENT) {
+                AUTO_FREE char *parent = parent_of(path);
+                if (strcmp(parent, path) == 0 || strcmp(parent, ".") == 0)
+                        return error_errno(err, ENOENT, "make folder %s", path);
+                int result = file_make_directories(parent, mode, err);
+                if (result < 0)
+                        return result;
+                if (mkdir(path, mode) == 0)
+                        return 0;
+        }
+        if (errno == EEXIST) {
+                struct stat st;
+                if (stat(path, &st) == 0 && S_ISDIR(st.st_mode))
+                        return 0;
+                return error_errno(err, ENOTDIR, "make folder %s", path);
+        }
+        return error_errno(err, errno, "make folder %s", path);
+}
+
+/* Removes name below parent_fd. Descends through descriptors, so that a renamed or swapped folder leads nowhere. */
+static int remove_at(int parent_fd, const char *name, dev_t device, int depth, struct error *err)
+{
+        if (unlinkat(parent_fd, name, 0) == 0 || errno == ENOENT)
+                return 0;
+        if (errno != EISDIR && errno != EPERM)
+                return error_errno(err, errno, "remove %s", name);
+        if (depth == 0)
+                return error_errno(err, ELOOP, "remove %s: more than %d folders deep", name,
+                                   TREE_DEPTH_MAX);
+        AUTO_FD int fd =
+                openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : error_errno(err, errno, "remove %s", name);
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return error_errno(err, errno, "remove %s", name);
+        if (st.st_dev != device)
+                return error_errno(err, EBUSY, "remove %s: a file system is mounted there", name);
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        AUTO_DIR DIR *dir = copy < 0 ? NULL : fdopendir(copy);
+        if (!dir) {
+                int number = errno;
+                if (copy >= 0)
+                        close(copy);
+                return error_errno(err, number, "remove %s", name);
+        }
+        struct dirent *entry;
+        while ((entry = readdir(dir))) {
+                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+                        continue;
+                int result = remove_at(fd, entry->d_name, device, depth - 1, err);
+                if (result < 0) {
+                        error_context(err, "%s", name);
+                        return result;
+                }
+        }
+        if (unlinkat(parent_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
+                return error_errno(err, errno, "remove %s", name);
+        return 0;
+}
+
+int file_remove_tree(const char *path, struct error *err)
+{
+        AUTO_FREE char *parent = parent_of(path);
+        const char *slash = strrchr(path, '/');
+        const char *name = slash ? slash + 1 : path;
+        AUTO_FD int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0)
+                return errno == ENOENT ? 0 : error_errno(err, errno, "remove %s", path);
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return error_errno(err, errno, "remove %s", path);
+        int result = remove_at(fd, name, st.st_dev, TREE_DEPTH_MAX, err);
+        if (result < 0)
+                error_context(err, "%s", parent);
+        return result;
+}
+
+int file_open_in(int root_fd, const char *path, int flags, mode_t mode, struct error *err)
+{
+        struct open_how how = {
+                .flags = (uint64_t)(flags | O_CLOEXEC),
+                .mode = flags & (O_CREAT | O_TMPFILE) ? mode : 0,
+                .resolve = RESOLVE_IN_ROOT | RESOLVE_NO_MAGICLINKS,
+        };
+        long fd;
+        do
+                fd = syscall(SYS_openat2, root_fd, path, &how, sizeof how);
+        while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", path);
+        return (int)fd;
+}
+
+struct usage {
+        unsigned long long bytes, inodes;
+        dev_t device;
+        ino_t *linked; /* inodes with several links that were counted; a sorted set would be overdone for the few */
+        size_t linked_count;
+};
+
+static bool seen_before(struct usage *usage, const struct stat *st)
+{
+        if (S_ISDIR(st->st_mode) || st->st_nlink < 2)
+                return false;
+        for (size_t i = 0; i < usage->linked_count; i++)
+                if (usage->linked[i] == st->st_ino)
+                        return true;
+        usage->linked =
+                xrealloc(usage->linked, (usage->linked_count + 1) * sizeof *usage->linked);
+        usage->linked[usage->linked_count++] = st->st_ino;
+        return false;
+}
+
+static int add_usage(struct usage *usage, int parent_fd, const char *name, int depth,
+                     struct error *err)
+{
+        struct stat st;
+        if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? 0 : error_errno(err, errno, "measure %s", name);
+        if (!usage->device)
+                usage->device = st.st_dev;
+        if (st.st_dev != usage->device || seen_before(usage, &st))
+                return 0;
+        usage->bytes += (unsigned long long)st.st_blocks * 512;
+        usage->inodes++;
+        if (!S_ISDIR(st.st_mode) || depth == 0)
+                return 0;
+        int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        AUTO_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir) {
+                int number = errno;
+                if (fd >= 0)
+                        close(fd);
+                return number == ENOENT ? 0 : error_errno(err, number, "measure %s", name);
+        }
+        struct dirent *entry;
+        while ((entry = readdir(dir))) {
+                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+                        continue;
+                int result = add_usage(usage, fd, entry->d_name, depth - 1, err);
+                if (result < 0)
+                        return result;
+        }
+        return 0;
+}
+
+int file_tree_usage(const char *path, unsigned long long *bytes, unsigned long long *inodes,
+                    struct error *err)
+{
+        struct usage usage = {0};
+        int result = add_usage(&usage, AT_FDCWD, path, TREE_DEPTH_MAX, err);
+        free(usage.linked);
+        if (result < 0)
+                return result;
+        *bytes = usage.bytes;
+        *inodes = usage.inodes;
+        return 0;
+}

@@ -1,0 +1,154 @@
+/*
+ * config: what the one who runs the daemon may set.
+ *
+ * /etc/crisp/crisp.toml, then /etc/crisp/crisp.toml.d/NAME.toml in name order; with a file named on
+ * the command line, FILE and FILE.d/NAME.toml instead. A later file overrides single keys of an
+ * earlier one. An unknown key, a wrong type or a value out of range is an error that names file and
+ * line. docs/crisp.toml.5 says the same to the user; keep both in step.
+ *
+ * A loaded configuration is never changed, so any thread may read it.
+ */
+#ifndef CRISP_CRI_CONFIG_H
+#define CRISP_CRI_CONFIG_H
+
+#include <stdio.h>
+
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "base/log.h"
+
+#define CONFIG_HANDLERS_MAX     64
+#define CONFIG_HANDLER_NAME_MAX 63  /* bytes: a RuntimeClass handler is a DNS label */
+#define CONFIG_SOCKET_PATH_MAX  107 /* bytes: sun_path of unix(7) without its zero */
+
+enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
+
+enum config_handler_kind {
+        CONFIG_HANDLER_OCI, /* a program with the command line of runc */
+        CONFIG_HANDLER_SHIM /* a containerd shim v2; config_load refuses it in this version */
+};
+
+/* [runtime.handlers.NAME]: what a RuntimeClass's handler NAME runs. */
+struct config_handler {
+        char *name;
+        enum config_handler_kind kind;
+        char *path; /* absolute path of the program */
+        char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
+};
+
+/*
+ * Strings are never null and paths are absolute, unless a comment says otherwise. Defaults stand in
+ * brackets at the end of the comments.
+ */
+struct config {
+        /* What survives a reboot: pods, containers, images. [/var/lib/crisp] */
+        char *state_dir;
+        /* What is gone after a reboot: sockets, pinned namespaces, the lock. [/run/crisp] */
+        char *run_dir;
+
+        struct {
+                /* Path of the CRI socket. [RUN_DIR/crisp.sock] */
+                char *listen;
+        } api;
+
+        struct {
+                /* CNI configurations. [/etc/cni/net.d] */
+                char *config_dir;
+                /* strv of one or more folders, searched in order. [/opt/cni/bin, /usr/lib/cni,
+                 * /usr/libexec/cni] */
+                char **plugin_dirs;
+                /* Seconds for one invocation of a network's chain of plugins. [60] */
+                unsigned timeout;
+        } network;
+
+        struct {
+                /* A file as of containers-registries.conf(5); it may be missing.
+                 * [/etc/containers/registries.conf] */
+                char *registries_conf;
+                /* Pulls under way at a time; further ones wait. [4] */
+                unsigned max_parallel_pulls;
+                /* Layers of one pull that download at a time. [3] */
+                unsigned max_parallel_layers;
+                /* Seconds without a byte after which a download is given up. [60] */
+                unsigned pull_stall_timeout;
+        } images;
+
+        struct {
+                /* Name of one of handlers: for pods that name none. [crun where it is installed,
+                 * else runc] */
+                char *default_handler;
+                /* [systemd where it runs, else cgroupfs] */
+                enum config_cgroup_driver cgroup_driver;
+                /* Seconds for one create, start or delete by a handler's program. [120] */
+                unsigned create_timeout;
+                /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
+                char *monitor_cgroup;
+                /* One or more, sorted by name. [runc and crun where they are installed] */
+                struct config_handler *handlers;
+                size_t handler_count;
+        } runtime;
+
+        struct {
+                /* IPv4 or IPv6 address that exec, attach and port-forward listen on. [127.0.0.1] */
+                char *address;
+                /* 0 is any that is free. [0] */
+                unsigned port;
+        } streaming;
+
+        struct {
+                /* Path of the NRI socket; empty is off, and nothing else is supported in this
+                 * version. [""] */
+                char *listen;
+        } nri;
+
+        struct {
+                /* Where metrics are served; empty is off, and nothing else is supported in this
+                 * version. [""] */
+                char *listen;
+        } metrics;
+
+        struct {
+                /* What is below this level is not written. [info] */
+                enum log_level level;
+        } log;
+
+        struct {
+                /* Threads for what blocks (task_offload). [64] */
+                unsigned max_workers;
+                /* Bytes of a gRPC message, each way. [16 MiB] */
+                unsigned max_message_bytes;
+                /* Requests under way at a time; further ones are refused. [10000] */
+                unsigned max_tasks;
+        } limits;
+};
+
+/*
+ * Loads the configuration. path is the file named on the command line, which must exist, or null
+ * for the default one, which need not. The caller gives *config back with config_free.
+ * INVALID_ARGUMENT "FILE:LINE: ..." for what is wrong in a file; else why one cannot be read.
+ * Blocks on the disk.
+ */
+int config_load(const char *path, struct config **config, struct error *err);
+
+void config_free(struct config *config); /* null is allowed */
+
+/*
+ * Writes the whole configuration, with every default, as TOML that config_load reads into the same
+ * values. The caller checks the stream for errors.
+ */
+void config_print(const struct config *config, FILE *out);
+
+/* The handler of this name; the default one for the empty name; null when there is none. Borrowed
+ * from config. */
+const struct config_handler *config_handler_find(const struct config *config, const char *name);
+
+/* "systemd" or "cgroupfs". */
+const char *config_cgroup_driver_name(enum config_cgroup_driver driver);
+
+static inline void cleanup_config(struct config **config)
+{
+        config_free(*config);
+}
+#define AUTO_CONFIG CLEANUP(cleanup_config)
+
+#endif

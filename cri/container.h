@@ -1,0 +1,155 @@
+/*
+ * container: a container, from its first intent to its removal.
+ *
+ * Counted like a pod, and changed under its own lock: where a task needs both, the pod's comes first.
+ */
+#ifndef CRISP_CRI_CONTAINER_H
+#define CRISP_CRI_CONTAINER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "cri/pod.h"
+#include "oci/monitor.h"
+
+#define CONTAINER_KILL_TIME (INT64_C(10000000000)) /* ns that killing may take before it is an error */
+
+enum container_phase {
+        CONTAINER_CREATING, /* CreateContainer is under way; in no list */
+        CONTAINER_CREATED,
+        CONTAINER_STARTING, /* StartContainer is under way: CREATED to clients */
+        CONTAINER_RUNNING,
+        CONTAINER_EXITED,
+        CONTAINER_REMOVED, /* in no table any more */
+};
+
+struct container {
+        unsigned refs;
+        char id[ID_LENGTH + 1];
+        struct arena *arena;                            /* owns request */
+        Runtime__V1__CreateContainerRequest *request;   /* as it came; config is never null */
+        struct pod *pod;                                /* counted */
+        struct container *next;                         /* in pod->containers */
+        char *name;                                     /* key of node.container_names */
+
+        enum container_phase phase;
+        int64_t created_at, started_at, finished_at; /* real time, ns; 0 before */
+        int exit_code;
+        bool oom_killed;
+        const char *reason; /* a literal; null where CRI wants none */
+        char *message;      /* of a failed start; or null */
+
+        char *image_id;     /* "sha256:..." */
+        char *image_name;   /* as the image was asked for, so that it stays known when the image has gone */
+        char *cgroup_path;  /* in each hierarchy */
+        char *log_path;     /* absolute, or null */
+        uint32_t uid, gid;
+        uint32_t *gids;     /* additional groups */
+        size_t gid_count;
+        int stop_signal;    /* a number of the kernel's */
+
+        pid_t pid; /* of the first process while the monitor watches it; else 0 */
+        uint64_t start_time;
+        int pidfd;               /* or -1 */
+        struct monitor *monitor; /* or null */
+        bool clean;              /* nothing is mounted and the runtime knows nothing of it */
+        bool stop_signalled;
+        bool claimed;            /* a client knows its id */
+        struct timer *unclaimed_timer;
+
+        const char *step; /* a literal; null when nothing is being done */
+        int64_t step_since;
+        struct error *failure; /* why its creation failed, for who joined it */
+        struct event settled;  /* signalled when it is no longer being created */
+        struct event ended;    /* signalled when it has exited */
+        struct task_lock lock;
+};
+
+/* ---- the object (container.c) ---- */
+
+struct container *container_new(const char *id, struct pod *pod,
+                                const Runtime__V1__CreateContainerRequest *request);
+struct container *container_ref(struct container *container);
+void container_unref(struct container *container); /* null is allowed */
+
+static inline void cleanup_container(struct container **container)
+{
+        container_unref(*container);
+}
+#define AUTO_CONTAINER CLEANUP(cleanup_container)
+
+void container_publish(struct container *container);
+void container_withdraw(struct container *container);
+/* As pod_find. */
+int container_find(const char *id, struct container **container, struct error *err);
+bool container_is_listed(const struct container *container);
+void container_step(struct container *container, const char *step);
+/* Whether a process of it may be there, or may come up. */
+bool container_may_run(const struct container *container);
+
+static inline const Runtime__V1__ContainerConfig *
+container_config(const struct container *container)
+{
+        return container->request->config;
+}
+/* Never null. */
+const Runtime__V1__LinuxContainerSecurityContext *
+container_security(const struct container *container);
+/* A path of its state folder, or of its run folder, on the heap. */
+char *container_state_path(const struct container *container, const char *name);
+char *container_run_path(const struct container *container, const char *name);
+
+json_t *container_record(const struct container *container);
+int container_save(struct container *container, bool durable, struct error *err);
+int container_restore(struct container *container, const json_t *record, struct error *err);
+
+/* ---- its life ---- */
+
+/*
+ * Connects to its monitor, which runs, and takes it as the container's phase says. -ENOENT when no monitor is there.
+ * Loop's thread; does not wait.
+ */
+int container_connect(struct container *container, struct error *err);
+/* Notes the exit. Starts the cleaning up in a task of its own. */
+void container_exited(struct container *container, const struct monitor_exit *exit);
+/* The same for one whose end nobody saw. */
+void container_exited_unseen(struct container *container);
+/* The same for one that did not start: exit code 128, StartError. */
+void container_start_failed(struct container *container, const struct error *reason);
+
+/* Sends a signal to its first process (SIGKILL: to all where it has no PID namespace of its own). */
+void container_signal(struct container *container, int signal);
+/* Kills it and waits until it has ended. Takes the lock. */
+int container_end(struct container *container, struct error *err);
+/* Ends and removes it. Takes the lock. */
+int container_remove(struct container *container, struct error *err);
+/* Unmounts and deletes what it no longer needs. With the lock held; idempotent. */
+int container_clean_up(struct container *container, struct error *err);
+
+/* Writes its bundle's config.json (container_spec.c); reads files: on a worker only. */
+struct container_bundle {
+        const struct container *container;
+        const struct image_config *image;
+        const struct rootfs *rootfs;
+        /* the result: moved into the container on the loop's thread */
+        uint32_t uid, gid;
+        uint32_t *gids;
+        size_t gid_count;
+        struct error *err;
+};
+int container_make_bundle(void *bundle);
+
+/* ---- handlers ---- */
+
+rpc_handler container_create_handler, container_start_handler, container_stop_handler,
+        container_remove_handler, container_status_handler, container_list_handler,
+        container_reopen_log_handler, container_exec_sync_handler;
+
+Runtime__V1__ContainerStatus *container_status(const struct container *container,
+                                               struct arena *arena);
+Runtime__V1__ContainerState container_state(const struct container *container);
+/* An error unless the container runs: FAILED_PRECONDITION naming its state. */
+int container_require_running(const struct container *container, struct error *err);
+
+#endif

@@ -1,0 +1,251 @@
+/* CreateContainer: one container for one name, however often it is asked for. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cri/container.h"
+#include "cri/record.h"
+#include "cri/signals.h"
+#include "cri/validate.h"
+#include "image/rootfs.h"
+
+#define UNCLAIMED_TIME (10 * 60 * NSEC_PER_SEC) /* as for a pod */
+
+static void remove_unclaimed(void *argument)
+{
+        AUTO_CONTAINER struct container *container = argument;
+        struct error err;
+        if (container->claimed || container->phase == CONTAINER_REMOVED)
+                return;
+        log_info("nobody has come back for this container: removing it", "container",
+                 container->id, NULL);
+        if (container_remove(container, &err) < 0)
+                log_failure(&err, "removing an unclaimed container failed", "container",
+                            container->id, NULL);
+}
+
+static void unclaimed_too_long(void *argument)
+{
+        struct container *container = argument;
+        timer_free(take_ptr(container->unclaimed_timer));
+        task_start("remove unclaimed container", remove_unclaimed, container_ref(container));
+}
+
+static void claim(struct container *container, const struct rpc *rpc)
+{
+        if (!rpc_cancelled(rpc)) {
+                container->claimed = true;
+                timer_free(take_ptr(container->unclaimed_timer));
+        } else if (!container->claimed && !container->unclaimed_timer) {
+                container->unclaimed_timer =
+                        timer_new(clock_after(UNCLAIMED_TIME), unclaimed_too_long, container);
+        }
+}
+
+struct mount_job {
+        struct container *container;
+        const struct rootfs *rootfs;
+        struct error *err;
+};
+
+static int mount_on_worker(void *argument)
+{
+        struct mount_job *job = argument;
+        AUTO_FREE char *run = container_run_path(job->container, "");
+        AUTO_FREE char *target = container_run_path(job->container, "rootfs");
+        AUTO_FREE char *writable = container_state_path(job->container, "");
+        int result = file_make_directories(run, 0711, job->err);
+        return result == 0 ? rootfs_mount(job->rootfs, writable, target, job->err) : result;
+}
+
+static int build(struct container *container, const struct image_config *image, struct error *err)
+{
+        AUTO_ROOTFS struct rootfs rootfs = ROOTFS_INIT;
+        container_step(container, "mounting its root");
+        int result = rootfs_prepare(node.images, container->image_id, &rootfs, err);
+        if (result < 0)
+                return result;
+        struct mount_job mount = {.container = container, .rootfs = &rootfs, .err = err};
+        result = task_offload(mount_on_worker, &mount);
+        if (result < 0)
+                return error_context(err, "mount its root");
+        container_step(container, "writing its bundle");
+        struct container_bundle bundle = {.container = container, .image = image, .err = err};
+        result = task_offload(container_make_bundle, &bundle);
+        if (result < 0)
+                return result;
+        container->uid = bundle.uid;
+        container->gid = bundle.gid;
+        container->gids = bundle.gids;
+        container->gid_count = bundle.gid_count;
+        return 0;
+}
+
+static int create(struct container *container, struct error *err)
+{
+        AUTO_IMAGE_CONFIG struct image_config *image = NULL;
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        container_step(container, "writing the intent");
+        int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(container->pod),
+                                  container->id, &place, err);
+        if (result < 0)
+                return result;
+        container->cgroup_path = take_ptr(place.path);
+        result = store_config(node.images, container->image_id, &image, err);
+        if (result == 0)
+                result = signals_effective(container_config(container), image->stop_signal,
+                                           &container->stop_signal, err);
+        if (result < 0)
+                return result;
+        AUTO_JSON json_t *record = container_record(container);
+        result = record_create(node.containers_dir, container->id, &container->request->base,
+                               record, err);
+        if (result < 0)
+                return result;
+        result = build(container, image, err);
+        if (result == 0) {
+                container_step(container, "writing the record");
+                container->phase = CONTAINER_CREATED;
+                result = container_save(container, true, err);
+        }
+        if (result == 0)
+                return 0;
+        container->phase = CONTAINER_CREATING;
+        struct error cleanup;
+        container->clean = false;
+        if (container_clean_up(container, &cleanup) < 0 ||
+            record_remove(node.containers_dir, container->id, &cleanup) < 0)
+                log_failure(&cleanup, "cleaning up after a failed container", "container",
+                            container->id, NULL);
+        return result;
+}
+
+static int join(struct container *container, struct error *err)
+{
+        task_set_interruptible(true);
+        int result = 0;
+        while (container->phase == CONTAINER_CREATING && !container->failure && result == 0)
+                result = task_wait(&container->settled, CLOCK_NEVER);
+        task_set_interruptible(false);
+        if (container->failure) {
+                if (err)
+                        *err = *container->failure;
+                return container->failure->number;
+        }
+        if (container->phase == CONTAINER_CREATING)
+                return error_set(err, ERROR_CANCELLED,
+                                 "the client went away while the container was being created");
+        return 0;
+}
+
+static void settle(struct container *container, const struct error *failure)
+{
+        if (failure) {
+                container->failure = xcalloc(1, sizeof *container->failure);
+                *container->failure = *failure;
+        }
+        event_signal(&container->settled);
+}
+
+/* The image that the configuration names must be here; it stays while the container is. */
+static int take_image(struct container *container, struct error *err)
+{
+        const Runtime__V1__ImageSpec *spec = container_config(container)->image;
+        const struct image *image = store_find(node.images, spec->image);
+        if (!image)
+                return error_set(err, ERROR_NOT_FOUND, "image %s is not here: pull it first",
+                                 spec->image);
+        int result = store_use(node.images, image->id, container->id, err);
+        if (result < 0)
+                return result;
+        container->image_id = xstrdup(image->id);
+        container->image_name = xstrdup(image->tags && image->tags[0] ? image->tags[0]
+                                                                      : spec->image);
+        return 0;
+}
+
+static char *absolute_log_path(const struct container *container)
+{
+        const char *directory = pod_config(container->pod)->log_directory;
+        const char *path = container_config(container)->log_path;
+        return *directory && *path ? xprintf("%s/%s", directory, path) : NULL;
+}
+
+static int create_new(struct container *container, struct error *err)
+{
+        container->created_at = clock_real();
+        container->log_path = absolute_log_path(container);
+        container->phase = CONTAINER_CREATING;
+        int result = take_image(container, err);
+        if (result < 0)
+                return result;
+        container_publish(container);
+        task_lock(&container->lock, CLOCK_NEVER);
+        result = create(container, err);
+        if (result < 0) {
+                error_context(err, "create container %s",
+                              container_config(container)->metadata->name);
+                settle(container, err);
+                container_withdraw(container);
+        } else {
+                settle(container, NULL);
+        }
+        container_step(container, NULL);
+        task_unlock(&container->lock);
+        return result;
+}
+
+static int require_ready(struct pod *pod, struct error *err)
+{
+        pod_check(pod);
+        if (pod->phase == POD_READY && !pod->stopping)
+                return 0;
+        return error_set(err, ERROR_FAILED_PRECONDITION,
+                         "pod %s is not ready: containers need a running pod", pod->id);
+}
+
+int container_create_handler(struct rpc *rpc, const void *request_, void *response_,
+                             struct error *err)
+{
+        const Runtime__V1__CreateContainerRequest *request = request_;
+        Runtime__V1__CreateContainerResponse *response = response_;
+        AUTO_POD struct pod *pod = NULL;
+        int result = validate_container(request, err);
+        if (result == 0)
+                result = pod_find(request->pod_sandbox_id, &pod, err);
+        if (result == 0)
+                result = require_ready(pod, err);
+        if (result < 0)
+                return result;
+
+        char id[ID_LENGTH + 1];
+        id_generate(id);
+        AUTO_CONTAINER struct container *container = container_new(id, pod, request);
+        struct container *other = table_get(node.container_names, container->name);
+        if (other && other->phase <= CONTAINER_CREATED) {
+                if (!record_same_message(&other->request->base, &request->base))
+                        return error_set(err, ERROR_ALREADY_EXISTS,
+                                         "container %s, attempt %u: it exists in this pod with "
+                                         "another configuration, as %s",
+                                         request->config->metadata->name,
+                                         request->config->metadata->attempt, other->id);
+                container_unref(container);
+                container = container_ref(other);
+                result = join(container, err);
+        } else if (other) {
+                return error_set(err, ERROR_ALREADY_EXISTS,
+                                 "container %s, attempt %u: it exists in this pod, as %s",
+                                 request->config->metadata->name,
+                                 request->config->metadata->attempt, other->id);
+        } else {
+                result = create_new(container, err);
+        }
+        if (result < 0)
+                return result;
+        claim(container, rpc);
+        response->container_id = arena_strdup(rpc->arena, container->id);
+        return 0;
+}

@@ -1,0 +1,152 @@
+/* RunPodSandbox: one pod for one name, however often and by whom it is asked for. */
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "base/memory.h"
+#include "cri/pod.h"
+#include "cri/record.h"
+#include "cri/validate.h"
+
+/* How long a pod whose client went away waits for the retry. The kubelet's back-off between two tries is at most 5 minutes. */
+#define UNCLAIMED_TIME (10 * 60 * NSEC_PER_SEC)
+
+static void remove_unclaimed(void *argument)
+{
+        struct pod *pod = argument;
+        struct error err;
+        if (!pod->claimed && pod->phase != POD_REMOVED) {
+                log_info("nobody has come back for this pod: removing it", "pod", pod->id, NULL);
+                if (pod_remove(pod, &err) < 0)
+                        log_failure(&err, "removing an unclaimed pod failed", "pod", pod->id, NULL);
+        }
+        pod_unref(pod);
+}
+
+static void unclaimed_too_long(void *argument)
+{
+        struct pod *pod = argument;
+        timer_free(take_ptr(pod->unclaimed_timer));
+        task_start("remove unclaimed pod", remove_unclaimed, pod_ref(pod));
+}
+
+/* Who asked may have gone away meanwhile: then the pod waits for the one who asks again. */
+static void claim(struct pod *pod, const struct rpc *rpc)
+{
+        if (!rpc_cancelled(rpc)) {
+                pod->claimed = true;
+                timer_free(take_ptr(pod->unclaimed_timer));
+        } else if (!pod->claimed && !pod->unclaimed_timer) {
+                pod->unclaimed_timer =
+                        timer_new(clock_after(UNCLAIMED_TIME), unclaimed_too_long, pod);
+        }
+}
+
+static void settle(struct pod *pod, const struct error *failure)
+{
+        if (failure) {
+                pod->failure = xcalloc(1, sizeof *pod->failure);
+                *pod->failure = *failure;
+        }
+        event_signal(&pod->settled);
+}
+
+static int create(struct pod *pod, struct error *err)
+{
+        pod_step(pod, "writing the intent");
+        AUTO_JSON json_t *record = pod_record(pod);
+        int result = record_create(node.pods_dir, pod->id, &pod->request->base, record, err);
+        if (result < 0)
+                return result;
+        result = pod_set_up(pod, err);
+        if (result == 0) {
+                pod_step(pod, "writing the record");
+                pod->phase = POD_READY;
+                result = pod_save(pod, true, err);
+        }
+        if (result == 0)
+                return 0;
+        pod->phase = POD_CREATING;
+        struct error cleanup;
+        if (pod_tear_down(pod, &cleanup) < 0 ||
+            record_remove(node.pods_dir, pod->id, &cleanup) < 0) {
+                /* What is left is in its record: the next start, or the removal that follows, tries again. */
+                log_failure(&cleanup, "cleaning up after a failed pod", "pod", pod->id, NULL);
+        }
+        return result;
+}
+
+/* Waits for the creation that somebody else began. */
+static int join(struct pod *pod, struct error *err)
+{
+        task_set_interruptible(true);
+        int result = 0;
+        while (pod->phase == POD_CREATING && result == 0)
+                result = task_wait(&pod->settled, CLOCK_NEVER);
+        task_set_interruptible(false);
+        if (pod->phase == POD_READY)
+                return 0;
+        if (pod->failure) {
+                if (err)
+                        *err = *pod->failure;
+                return pod->failure->number;
+        }
+        if (result < 0)
+                return error_set(err, ERROR_CANCELLED,
+                                 "pod %s: the client went away while it was being created",
+                                 pod->name);
+        return error_set(err, ERROR_ABORTED, "pod %s was stopped while it was being created",
+                         pod->name);
+}
+
+int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, struct error *err)
+{
+        const Runtime__V1__RunPodSandboxRequest *request = request_;
+        Runtime__V1__RunPodSandboxResponse *response = response_;
+        int result = validate_pod(request, err);
+        if (result < 0)
+                return result;
+        const struct runtime_handler *handler;
+        result = node_handler(request->runtime_handler, &handler, err);
+        if (result == 0)
+                result = runtime_check(handler, err);
+        if (result < 0)
+                return result;
+
+        char id[ID_LENGTH + 1];
+        id_generate(id);
+        AUTO_POD struct pod *pod = pod_new(id, request);
+        struct pod *other = table_get(node.pod_names, pod->name);
+        if (other && (other->phase == POD_CREATING ||
+                      (other->phase == POD_READY && !other->stopping))) {
+                if (!record_same_message(&other->request->base, &request->base))
+                        return error_set(err, ERROR_ALREADY_EXISTS,
+                                         "pod %s: it exists with another configuration, as %s",
+                                         pod->name, other->id);
+                pod_unref(pod);
+                pod = pod_ref(other);
+                result = join(pod, err);
+        } else {
+                pod->handler = handler;
+                pod->created_at = clock_real();
+                pod->phase = POD_CREATING;
+                pod_publish(pod);
+                task_lock(&pod->lock, CLOCK_NEVER);
+                result = create(pod, err);
+                if (result < 0)
+                        pod_withdraw(pod);
+                pod_step(pod, NULL);
+                task_unlock(&pod->lock);
+                settle(pod, result < 0 ? err : NULL);
+                if (result < 0)
+                        error_context(err, "run pod %s/%s",
+                                      request->config->metadata->namespace_,
+                                      request->config->metadata->name);
+        }
+        if (result < 0)
+                return result;
+        claim(pod, rpc);
+        response->pod_sandbox_id = arena_strdup(rpc->arena, pod->id);
+        return 0;
+}

@@ -1,0 +1,273 @@
+/* What a pod gets: folders, namespaces, the holder of its PID namespace, its network. */
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/process.h"
+#include "conmon/protocol.h"
+#include "cri/pod.h"
+#include "cri/pod_network.h"
+#include "network/namespace.h"
+
+#define SHM_SIZE        "65536k"
+#define RESOLV_CONF_MAX (64 * 1024)
+#define HOLDER_DEADLINE (10 * NSEC_PER_SEC)
+
+/* ---- on a worker: what blocks on the disk and the kernel ---- */
+
+struct setup {
+        struct pod *pod;
+        struct error *err;
+        bool parent_missing;
+};
+
+static int write_run_file(struct pod *pod, const char *name, const char *text, struct error *err)
+{
+        AUTO_FREE char *path = pod_path(pod, name);
+        return file_replace_volatile(path, text, strlen(text), 0644, err);
+}
+
+static int write_resolv_conf(struct pod *pod, struct error *err)
+{
+        const Runtime__V1__DNSConfig *dns = pod_config(pod)->dns_config;
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        if (!dns) {
+                int result = file_read("/etc/resolv.conf", RESOLV_CONF_MAX, &text, err);
+                if (result < 0 && result != -ENOENT)
+                        return result;
+                return write_run_file(pod, "resolv.conf", text.data ? text.data : "", err);
+        }
+        for (size_t i = 0; i < dns->n_searches; i++)
+                buffer_printf(&text, "%s%s", i ? " " : "search ", dns->searches[i]);
+        if (dns->n_searches)
+                buffer_add_text(&text, "\n");
+        for (size_t i = 0; i < dns->n_servers; i++)
+                buffer_printf(&text, "nameserver %s\n", dns->servers[i]);
+        for (size_t i = 0; i < dns->n_options; i++)
+                buffer_printf(&text, "%s%s", i ? " " : "options ", dns->options[i]);
+        if (dns->n_options)
+                buffer_add_text(&text, "\n");
+        return write_run_file(pod, "resolv.conf", text.data ? text.data : "", err);
+}
+
+static int make_shm(struct pod *pod, struct error *err)
+{
+        AUTO_FREE char *path = pod_path(pod, "shm");
+        if (mkdir(path, 0700) < 0 && errno != EEXIST)
+                return error_errno(err, errno, "make folder %s", path);
+        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
+                  "mode=1777,size=" SHM_SIZE) < 0)
+                return error_errno(err, errno, "mount the pod's /dev/shm on %s", path);
+        return 0;
+}
+
+static void effective_hostname(const struct pod *pod, char *name, size_t size)
+{
+        snprintf(name, size, "%s", pod_config(pod)->hostname);
+        if (!*name || !pod_has_network(pod)) {
+                if (gethostname(name, size) < 0)
+                        snprintf(name, size, "localhost");
+                name[size - 1] = '\0';
+        }
+}
+
+static int pin_namespaces(struct pod *pod, const char *hostname, struct error *err)
+{
+        const Runtime__V1__LinuxPodSandboxConfig *config = pod_config(pod)->linux;
+        AUTO_FREE char *directory = pod_path(pod, "ns");
+        size_t count = config ? config->n_sysctls : 0;
+        AUTO_FREE struct namespace_sysctl *sysctls = xcalloc(count, sizeof *sysctls);
+        for (size_t i = 0; i < count; i++)
+                sysctls[i] = (struct namespace_sysctl){.name = config->sysctls[i]->key,
+                                                       .value = config->sysctls[i]->value};
+        struct namespace_options options = {
+                .directory = directory,
+                .network = pod_has_network(pod),
+                .ipc = pod_has_ipc(pod),
+                .uts = pod_has_network(pod),
+                .hostname = hostname,
+                .sysctls = sysctls,
+                .sysctl_count = count,
+        };
+        return namespace_pin(&options, err);
+}
+
+static int set_up_on_worker(void *argument)
+{
+        struct setup *setup = argument;
+        struct pod *pod = setup->pod;
+        struct error *err = setup->err;
+        char hostname[256];
+        AUTO_FREE char *directory = pod_path(pod, "");
+        const char *logs = pod_config(pod)->log_directory;
+
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place, err);
+        if (result < 0)
+                return result;
+        setup->parent_missing = node.cgroup_driver == CGROUP_DRIVER_CGROUPFS &&
+                                !cgroup_exists(&node.cgroups, place.parent);
+        result = file_make_directories(directory, 0711, err);
+        if (result == 0 && *logs)
+                result = file_make_directories(logs, 0755, err);
+        if (result == 0)
+                result = write_resolv_conf(pod, err);
+        if (result < 0)
+                return result;
+        effective_hostname(pod, hostname, sizeof hostname);
+        AUTO_FREE char *line = xprintf("%s\n", hostname);
+        result = write_run_file(pod, "hostname", line, err);
+        if (result == 0 && pod_has_ipc(pod))
+                result = make_shm(pod, err);
+        if (result == 0)
+                result = pin_namespaces(pod, hostname, err);
+        return result;
+}
+
+/* ---- the holder of the PID namespace ---- */
+
+struct holder_cgroup {
+        const char *path;
+        struct cgroup_leaf *leaf;
+        struct error *err;
+};
+
+static int make_leaf_on_worker(void *argument)
+{
+        struct holder_cgroup *holder = argument;
+        static const char *const controllers[] = {"pids", "memory", NULL};
+        return cgroup_leaf_make(&node.cgroups, holder->path, controllers, holder->leaf,
+                                holder->err);
+}
+
+static int read_holder_report(int fd, struct pod *pod, struct error *err)
+{
+        struct monitor_report report;
+        size_t length = 0;
+        int64_t deadline = clock_after(HOLDER_DEADLINE);
+        while (length < sizeof report) {
+                int result = task_wait_fd(fd, EPOLLIN, deadline, NULL);
+                if (result < 0)
+                        return error_errno(err, result, "crisp-pause does not report");
+                ssize_t count = read(fd, (char *)&report + length, sizeof report - length);
+                if (count < 0)
+                        return error_errno(err, errno, "read crisp-pause's report");
+                if (count == 0)
+                        break;
+                length += (size_t)count;
+        }
+        if (length < offsetof(struct monitor_report, text))
+                return error_set(err, ERROR_INTERNAL, "crisp-pause ended without a report");
+        if (report.type != MONITOR_REPORT_OK)
+                return error_errno(err, report.number, "crisp-pause: %.*s",
+                                   (int)(report.text_length < MONITOR_REPORT_TEXT_MAX
+                                                 ? report.text_length
+                                                 : 0),
+                                   report.text);
+        pod->holder_pid = report.pid;
+        pod->holder_start = report.start_time;
+        return 0;
+}
+
+struct pid_pin {
+        struct pod *pod;
+        struct error *err;
+};
+
+static int pin_pid_on_worker(void *argument)
+{
+        struct pid_pin *pin = argument;
+        AUTO_FREE char *path = pod_path(pin->pod, "ns/pid");
+        return namespace_pin_process(pin->pod->holder_pid, "pid", path, pin->err);
+}
+
+static int start_holder(struct pod *pod, struct error *err)
+{
+        AUTO_FREE char *name = xprintf("%s-pause", pod->id);
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        AUTO_CGROUP_LEAF struct cgroup_leaf leaf = CGROUP_LEAF_INIT;
+        /* The leaf is an ordinary folder with either driver: systemd leaves what it did not make alone. */
+        int result = cgroup_place(CGROUP_DRIVER_CGROUPFS, node.config->runtime.monitor_cgroup,
+                                  name, &place, err);
+        if (result < 0)
+                return result;
+        struct holder_cgroup cgroup = {.path = place.path, .leaf = &leaf, .err = err};
+        result = task_offload(make_leaf_on_worker, &cgroup);
+        if (result < 0)
+                return result;
+
+        int report[2];
+        if (pipe2(report, O_CLOEXEC) < 0)
+                return error_errno(err, errno, "start crisp-pause: pipe");
+        AUTO_FD int report_in = report[0];
+        AUTO_FD int report_out = report[1];
+        AUTO_FREE char *net = pod_path(pod, "ns/net");
+        AUTO_FREE char *ipc = pod_path(pod, "ns/ipc");
+        AUTO_FREE char *uts = pod_path(pod, "ns/uts");
+        char *argv[9] = {"crisp-pause"};
+        size_t count = 1;
+        if (pod_has_network(pod)) {
+                argv[count++] = "--net";
+                argv[count++] = net;
+                argv[count++] = "--uts";
+                argv[count++] = uts;
+        }
+        if (pod_has_ipc(pod)) {
+                argv[count++] = "--ipc";
+                argv[count++] = ipc;
+        }
+        struct process_options options = PROCESS_OPTIONS_INIT;
+        options.path = node.pause_program;
+        options.argv = argv;
+        options.new_session = true;
+        options.cgroup_fd = leaf.fd;
+        options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
+        options.extra_fds[0] = report_out;
+        options.extra_fd_count = 1;
+        struct process process;
+        result = process_start(&options, &process, err);
+        if (result < 0)
+                return result;
+        close(take_fd(&report_out));
+        result = read_holder_report(report_in, pod, err);
+        /* The first process only makes the second, the holder, which is not ours to reap; it ends by itself. */
+        process_abandon(&process);
+        if (result < 0)
+                return result;
+        result = pod_watch_holder(pod, err);
+        if (result < 0)
+                return result;
+        struct pid_pin pin = {.pod = pod, .err = err};
+        return task_offload(pin_pid_on_worker, &pin);
+}
+
+int pod_set_up(struct pod *pod, struct error *err)
+{
+        struct setup setup = {.pod = pod, .err = err};
+        pod_step(pod, "making namespaces");
+        int result = task_offload(set_up_on_worker, &setup);
+        pod->parent_created = setup.parent_missing;
+        if (result < 0)
+                return error_context(err, "make namespaces");
+        if (pod_shares_pids(pod)) {
+                pod_step(pod, "starting crisp-pause");
+                result = start_holder(pod, err);
+                if (result < 0)
+                        return error_context(err, "hold the PID namespace");
+        }
+        if (pod_has_network(pod)) {
+                pod_step(pod, "calling CNI plugins");
+                pod->attached = true;
+                result = pod_network_attach(pod, err);
+                if (result < 0)
+                        return error_context(err, "network");
+        }
+        return 0;
+}
