@@ -160,6 +160,7 @@ static void whole_life_body(void)
         assert_int_equal(monitor_get_status(monitor, CLOCK_NEVER, &status, &err), 0);
         assert_int_equal(status.state, MONITOR_RUNNING);
         assert_int_equal(status.pid, started.pid);
+        assert_int_equal(monitor_pid(monitor), started.monitor_pid);
         assert_true(monitor_resize(monitor, 1, 1, CLOCK_NEVER, &err) < 0);
         assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
         assert_int_equal(unlink(log_path), 0);
