@@ -26,27 +26,28 @@
 #define PID_FILE_MAX 64
 
 char **exec_argv(const struct runtime_handler *handler, const char *id, char *const *command,
-                 const char *log, const char *pid_file, const char *console_socket,
-                 const char *sub_cgroup, const char *environment)
+                 const struct exec_words *words)
 {
-        char **argv = runtime_base_argv(handler, log);
+        char **argv = runtime_base_argv(handler, words->log);
         strv_push(&argv, "exec");
-        if (pid_file) {
+        if (words->detach)
+                strv_push(&argv, "--detach");
+        if (words->pid_file) {
                 strv_push(&argv, "--pid-file");
-                strv_push(&argv, pid_file);
+                strv_push(&argv, words->pid_file);
         }
-        if (console_socket) {
+        if (words->console_socket) {
                 strv_push(&argv, "--tty");
                 strv_push(&argv, "--console-socket");
-                strv_push(&argv, console_socket);
+                strv_push(&argv, words->console_socket);
         }
-        if (sub_cgroup) {
+        if (words->sub_cgroup) {
                 strv_push(&argv, "--cgroup");
-                strv_push(&argv, sub_cgroup);
+                strv_push(&argv, words->sub_cgroup);
         }
-        if (environment) {
+        if (words->environment) {
                 strv_push(&argv, "--env");
-                strv_push(&argv, environment);
+                strv_push(&argv, words->environment);
         }
         strv_push(&argv, id);
         for (; *command; command++)
@@ -63,9 +64,10 @@ struct run {
         char *sub_cgroup; /* as --cgroup wants it */
         char *log;
         char *pid_file;
-        bool kill;     /* all that it started is to die */
-        bool started;  /* the pid file is there: the command itself ran */
-        char *message; /* why it did not */
+        bool kill;                   /* all that it started is to die */
+        bool started;                /* the pid file is there: the command itself ran */
+        char *message;               /* why it did not */
+        const struct buffer *errors; /* what came on stderr */
         struct error *err;
 };
 
@@ -152,7 +154,7 @@ static int finish(void *argument)
         run->started = access(run->pid_file, F_OK) == 0;
         if (!run->started) {
                 run->kill = true;
-                run->message = runtime_failure(run->log, NULL, 0);
+                run->message = runtime_failure(run->log, run->errors->data, run->errors->length);
         }
         unlink(run->pid_file);
         unlink(run->log);
@@ -190,7 +192,19 @@ static void bound_output(struct exec_result *result)
         result->cut = true;
 }
 
-static int start_and_wait(struct run *run, struct process_run *process, struct error *err)
+/* crisp-exec PID-FILE and the runtime's own words. */
+static char **helper_argv(const char *helper, const char *pid_file, char *const *runtime)
+{
+        char **argv = NULL;
+        strv_push(&argv, helper);
+        strv_push(&argv, pid_file);
+        for (; *runtime; runtime++)
+                strv_push(&argv, *runtime);
+        return argv;
+}
+
+static int start_and_wait(struct run *run, struct process_run *process, bool interruptible,
+                          struct error *err)
 {
         const struct exec_options *options = run->options;
         AUTO_FREE char *mark = run->cgroup ? NULL : xprintf(MARK "=%s", run->name);
@@ -199,10 +213,18 @@ static int start_and_wait(struct run *run, struct process_run *process, struct e
                 run->sub_cgroup = xprintf("%s:%s", run->child.controller, run->name);
         else if (run->cgroup)
                 run->sub_cgroup = xstrdup(run->name);
-        char **argv = exec_argv(options->handler, options->id, options->command, run->log,
-                                run->pid_file, NULL, run->sub_cgroup, mark);
+        const struct exec_words words = {
+                .log = run->log,
+                .pid_file = run->pid_file,
+                .sub_cgroup = run->sub_cgroup,
+                .environment = mark,
+                .detach = options->helper != NULL,
+        };
+        char **runtime = exec_argv(options->handler, options->id, options->command, &words);
+        char **argv = options->helper ? helper_argv(options->helper, run->pid_file, runtime)
+                                      : strv_dup(runtime);
         struct process_options start = PROCESS_OPTIONS_INIT;
-        start.path = options->handler->path;
+        start.path = argv[0];
         start.argv = argv;
         start.environment = runtime_environment();
         if (run->child.cpuset_tasks)
@@ -210,8 +232,9 @@ static int start_and_wait(struct run *run, struct process_run *process, struct e
         process->output_max = EXEC_OUTPUT_MAX;
         process->errors_max = EXEC_OUTPUT_MAX;
         process->deadline = options->deadline;
-        process->interruptible = options->interruptible;
+        process->interruptible = interruptible;
         int result = process_run(&start, process, err);
+        strv_free(runtime);
         strv_free(argv);
         return result;
 }
@@ -229,30 +252,40 @@ static int judge(const struct run *run, const struct process_run *process,
         return 0;
 }
 
+/* The run itself, from its cgroup to the last of its processes. */
+static int run_whole(struct run *run, struct process_run *process, bool interruptible,
+                     struct error *err)
+{
+        struct error after = {0};
+        int status = 0;
+        if (run->cgroup)
+                status = task_offload(prepare, run);
+        if (status < 0)
+                return error_context(err, "exec");
+        status = start_and_wait(run, process, interruptible, err);
+        run->err = &after;
+        run->errors = &process->errors;
+        run->kill = status < 0 || WIFSIGNALED(process->status);
+        int left = task_offload(finish, run);
+        if (status == -ETIMEDOUT || status == -ECANCELED)
+                error_set(err, status == -ETIMEDOUT ? ERROR_DEADLINE_EXCEEDED : ERROR_CANCELLED,
+                          "command \"%.100s\": %s, and killed%s%s", run->options->command[0],
+                          status == -ETIMEDOUT ? "not done in time" : "cancelled",
+                          left < 0 ? "; but " : "", left < 0 ? after.message : "");
+        return status;
+}
+
 int exec_sync(const struct exec_options *options, struct exec_result *result, struct error *err)
 {
         int status = runtime_check(options->handler, err);
         if (status < 0)
                 return status;
         struct run run;
-        struct error after = {0};
-        run_init(&run, options, err);
-        if (run.cgroup)
-                status = task_offload(prepare, &run);
-        if (status < 0) {
-                run_fini(&run);
-                return error_context(err, "exec");
-        }
         struct process_run process = {0};
-        status = start_and_wait(&run, &process, err);
-        run.err = &after;
-        run.kill = status < 0 || WIFSIGNALED(process.status);
-        task_offload(finish, &run);
-        if (status == -ETIMEDOUT)
-                status = error_set(err, ERROR_DEADLINE_EXCEEDED,
-                                   "command \"%.100s\": not done in time; killed%s%s",
-                                   options->command[0], after.number ? ", but: " : "",
-                                   after.number ? after.message : "");
+        run_init(&run, options, err);
+        bool interruptible = task_set_interruptible(false);
+        status = run_whole(&run, &process, interruptible, err);
+        task_set_interruptible(interruptible);
         struct exec_result found = {.output = process.output,
                                     .errors = process.errors,
                                     .cut = process.output_cut || process.errors_cut};
