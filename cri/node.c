@@ -84,7 +84,7 @@ static int open_images(struct error *err)
                 .environment = environ,
                 .parallel = config->images.max_parallel_pulls,
                 .limits = {.parallel_layers = config->images.max_parallel_layers,
-                           .stall_seconds = config->images.pull_stall_timeout},
+                           .stall_timeout = config->images.pull_stall_timeout * INT64_C(1000)},
         };
         node.puller = puller_new(&options);
         return 0;

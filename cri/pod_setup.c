@@ -24,7 +24,7 @@
 struct setup {
         struct pod *pod;
         struct error *err;
-        bool parent_missing;
+        char *parent_made;
 };
 
 static int write_run_file(struct pod *pod, const char *name, const char *text, struct error *err)
@@ -111,9 +111,11 @@ static int set_up_on_worker(void *argument)
         int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place, err);
         if (result < 0)
                 return result;
-        setup->parent_missing = node.cgroup_driver == CGROUP_DRIVER_CGROUPFS &&
-                                !cgroup_exists(&node.cgroups, place.parent);
-        result = file_make_directories(directory, 0711, err);
+        /* With systemd the slice is systemd's to make and to take away. */
+        if (node.cgroup_driver == CGROUP_DRIVER_CGROUPFS)
+                result = cgroup_parent_ensure(&node.cgroups, place.parent, &setup->parent_made, err);
+        if (result == 0)
+                result = file_make_directories(directory, 0711, err);
         if (result == 0 && *logs)
                 result = file_make_directories(logs, 0755, err);
         if (result == 0)
@@ -200,7 +202,7 @@ int pod_set_up(struct pod *pod, struct error *err)
         struct setup setup = {.pod = pod, .err = err};
         pod_step(pod, "making namespaces");
         int result = task_offload(set_up_on_worker, &setup);
-        pod->parent_created = setup.parent_missing;
+        pod->parent_made = setup.parent_made;
         if (result < 0)
                 return error_context(err, "make namespaces");
         if (pod_shares_pids(pod)) {
