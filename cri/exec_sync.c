@@ -48,6 +48,7 @@ int container_exec_sync_handler(struct rpc *rpc, const void *request_, void *res
                 .cgroup_path = container->cgroup_path,
                 .run_dir = directory,
                 .command = command,
+                .helper = node.exec_program,
                 .deadline = request->timeout && request->timeout < INT64_MAX / NSEC_PER_SEC
                                     ? clock_after(request->timeout * NSEC_PER_SEC)
                                     : CLOCK_NEVER,
