@@ -12,20 +12,21 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/id.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/process.h"
 #include "base/task.h"
 #include "oci/cgroup_private.h"
 #include "oci/runtime_private.h"
+#include "oci/spec.h"
 
-#define NAME_DIGITS  16
-#define NAME_PREFIX  "crisp-exec-"
-#define MARK         "CRISP_EXEC" /* an environment variable: see kill_marked */
-#define MARK_ROUNDS  10
-#define ENVIRON_MAX  (2 * 1024 * 1024) /* bytes of /proc/PID/environ */
-#define PID_FILE_MAX 64
+#define NAME_DIGITS 16
+#define NAME_PREFIX "crisp-exec-"
+#define MARK        "CRISP_EXEC" /* an environment variable: see kill_marked */
+#define MARK_ROUNDS 10
+#define ENVIRON_MAX (2 * 1024 * 1024) /* bytes of /proc/PID/environ */
 
-char **exec_argv(const struct runtime_handler *handler, const char *id, char *const *command,
+char **exec_argv(const struct runtime_handler *handler, const char *id,
                  const struct exec_words *words)
 {
         char **argv = runtime_base_argv(handler, words->log);
@@ -45,14 +46,50 @@ char **exec_argv(const struct runtime_handler *handler, const char *id, char *co
                 strv_push(&argv, "--cgroup");
                 strv_push(&argv, words->sub_cgroup);
         }
-        if (words->environment) {
-                strv_push(&argv, "--env");
-                strv_push(&argv, words->environment);
-        }
+        strv_push(&argv, "--process");
+        strv_push(&argv, words->process_file);
         strv_push(&argv, id);
-        for (; *command; command++)
-                strv_push(&argv, *command);
         return argv;
+}
+
+/* The container's own process with another command; new reference, or null for a config.json that
+ * is not ours. */
+static json_t *process_of(const json_t *spec, char *const *command, bool terminal,
+                          const char *variable)
+{
+        json_t *process = json_object_get(spec, "process");
+        json_t *args = json_array();
+        for (; *command; command++)
+                json_array_append_new(args, json_string(*command));
+        json_object_set_new(process, "args", args);
+        json_object_set_new(process, "terminal", json_boolean(terminal));
+        if (variable)
+                json_array_append_new(json_object_get(process, "env"), json_string(variable));
+        return json_incref(process);
+}
+
+int exec_process_write(const char *bundle, char *const *command, bool terminal,
+                       const char *variable, const char *path, struct error *err)
+{
+        AUTO_FREE char *config = xprintf("%s/config.json", bundle);
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        AUTO_JSON json_t *spec = NULL;
+        for (char *const *word = command; *word; word++) {
+                json_t *valid = json_string(*word);
+                json_decref(valid);
+                if (!valid)
+                        return error_set(err, ERROR_INVALID_ARGUMENT, "command: not UTF-8");
+        }
+        int result = file_read(config, SPEC_FILE_MAX, &text, err);
+        if (result == 0)
+                result = json_parse(text.data ? text.data : "", text.length, config, &spec, err);
+        if (result < 0)
+                return result;
+        AUTO_JSON json_t *process = process_of(spec, command, terminal, variable);
+        if (!process)
+                return error_set(err, ERROR_INTERNAL, "%s: it has no process", config);
+        AUTO_FREE char *written = json_text(process);
+        return file_replace_volatile(path, written, strlen(written), 0600, err);
 }
 
 /* One command under way. */
@@ -64,6 +101,7 @@ struct run {
         char *sub_cgroup; /* as --cgroup wants it */
         char *log;
         char *pid_file;
+        char *process_file;
         bool kill;                   /* all that it started is to die */
         bool started;                /* the pid file is there: the command itself ran */
         char *message;               /* why it did not */
@@ -78,6 +116,7 @@ static void run_fini(struct run *run)
         free(run->sub_cgroup);
         free(run->log);
         free(run->pid_file);
+        free(run->process_file);
         free(run->message);
 }
 
@@ -89,6 +128,7 @@ static void run_init(struct run *run, const struct exec_options *options, struct
         snprintf(run->name, sizeof run->name, NAME_PREFIX "%s", digits);
         run->log = xprintf("%s/%s.log", options->run_dir, run->name);
         run->pid_file = xprintf("%s/%s.pid", options->run_dir, run->name);
+        run->process_file = xprintf("%s/%s.json", options->run_dir, run->name);
         if (options->handler->exec_cgroup != RUNTIME_EXEC_CGROUP_NONE)
                 run->cgroup = xprintf("%s/%s", options->cgroup_path, run->name);
 }
@@ -99,7 +139,15 @@ static int prepare(void *argument)
         struct run *run = argument;
         const struct exec_options *options = run->options;
         bool all = options->handler->exec_cgroup == RUNTIME_EXEC_CGROUP_ALL;
-        return cgroup_child_make(options->cgroups, run->cgroup, all, &run->child, run->err);
+        AUTO_FREE char *mark = run->cgroup ? NULL : xprintf(MARK "=%s", run->name);
+        int result = exec_process_write(options->bundle, options->command, false, mark,
+                                        run->process_file, run->err);
+        if (result == 0 && run->cgroup)
+                result = cgroup_child_make(options->cgroups, run->cgroup, all, &run->child,
+                                           run->err);
+        if (result < 0)
+                unlink(run->process_file);
+        return result;
 }
 
 /* The NAME=value that a runtime without --cgroup is given, to know the command's processes again.
@@ -156,6 +204,7 @@ static int finish(void *argument)
                 run->kill = true;
                 run->message = runtime_failure(run->log, run->errors->data, run->errors->length);
         }
+        unlink(run->process_file);
         unlink(run->pid_file);
         unlink(run->log);
         if (!run->cgroup) {
@@ -207,7 +256,6 @@ static int start_and_wait(struct run *run, struct process_run *process, bool int
                           struct error *err)
 {
         const struct exec_options *options = run->options;
-        AUTO_FREE char *mark = run->cgroup ? NULL : xprintf(MARK "=%s", run->name);
         const char *tasks[] = {run->child.cpuset_tasks, NULL};
         if (run->child.controller)
                 run->sub_cgroup = xprintf("%s:%s", run->child.controller, run->name);
@@ -217,10 +265,10 @@ static int start_and_wait(struct run *run, struct process_run *process, bool int
                 .log = run->log,
                 .pid_file = run->pid_file,
                 .sub_cgroup = run->sub_cgroup,
-                .environment = mark,
+                .process_file = run->process_file,
                 .detach = options->helper != NULL,
         };
-        char **runtime = exec_argv(options->handler, options->id, options->command, &words);
+        char **runtime = exec_argv(options->handler, options->id, &words);
         char **argv = options->helper ? helper_argv(options->helper, run->pid_file, runtime)
                                       : strv_dup(runtime);
         struct process_options start = PROCESS_OPTIONS_INIT;
@@ -257,9 +305,7 @@ static int run_whole(struct run *run, struct process_run *process, bool interrup
                      struct error *err)
 {
         struct error after = {0};
-        int status = 0;
-        if (run->cgroup)
-                status = task_offload(prepare, run);
+        int status = task_offload(prepare, run);
         if (status < 0)
                 return error_context(err, "exec");
         status = start_and_wait(run, process, interruptible, err);

@@ -25,6 +25,7 @@ struct exec_options {
         const char *id;          /* of the container, which runs */
         const char *cgroup_path; /* of the container: struct cgroup_place's path */
         const char *run_dir;     /* a folder on tmpfs, there already: for a log and a pid file */
+        const char *bundle;      /* of the container: its config.json says as whom and where */
         char *const *command;    /* null-terminated, at least one */
         int64_t deadline;        /* monotonic ns, or CLOCK_NEVER */
         /* crisp-exec's path. Without it a command under runc ends only when its pipes do. */
@@ -49,18 +50,26 @@ int exec_sync(const struct exec_options *options, struct exec_result *result, st
 void exec_result_fini(struct exec_result *result);
 
 /*
- * The command for a streaming exec, for the caller's own process_start, on the heap (strv_free). A
- * word that is null is left out.
+ * Writes to path what `exec --process` wants: the process of bundle's config.json with this
+ * command, this terminal and, unless null, one more "NAME=value". Every runtime then does the same;
+ * from arguments alone crun leaves out the additional groups. INVALID_ARGUMENT for a command that
+ * is not UTF-8. Blocks on the disk.
+ */
+int exec_process_write(const char *bundle, char *const *command, bool terminal,
+                       const char *variable, const char *path, struct error *err);
+
+/*
+ * The runtime's command for an exec, on the heap (strv_free). A word that is null is left out.
  */
 struct exec_words {
-        const char *log; /* JSON lines */
+        const char *process_file; /* of exec_process_write; never null */
+        const char *log;          /* JSON lines */
         const char *pid_file;
-        const char *console_socket; /* gets the terminal, and asks for one */
+        const char *console_socket; /* gets the terminal */
         const char *sub_cgroup;     /* as the runtime's --cgroup wants it */
-        const char *environment;    /* one more "NAME=value" */
         bool detach;
 };
-char **exec_argv(const struct runtime_handler *handler, const char *id, char *const *command,
+char **exec_argv(const struct runtime_handler *handler, const char *id,
                  const struct exec_words *words);
 
 #endif
