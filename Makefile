@@ -20,14 +20,14 @@ VERSION := $(shell cat VERSION)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla \
             -Wformat=2 -Wundef -Wwrite-strings -Wno-missing-field-initializers -Wno-unused-parameter
-CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -DCRISP_VERSION='"$(VERSION)"'
+override CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -DCRISP_VERSION='"$(VERSION)"' -DCRISP_LIBEXECDIR='"$(PREFIX)/libexec/crisp"'
 CFLAGS   ?= -O2 -g
-CFLAGS   += -std=c17 -fno-strict-aliasing -ffunction-sections -fdata-sections -fstack-protector-strong
-CFLAGS   += $(WARNINGS) $(if $(WERROR),-Werror)
-LDFLAGS  += -Wl,--gc-sections
+override CFLAGS   += -std=c17 -fno-strict-aliasing -ffunction-sections -fdata-sections -fstack-protector-strong
+override CFLAGS   += $(WARNINGS) $(if $(WERROR),-Werror)
+override LDFLAGS  += -Wl,--gc-sections
 ifdef SANITIZE
-CFLAGS   += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
-LDFLAGS  += -fsanitize=$(SANITIZE)
+override CFLAGS   += -fsanitize=$(SANITIZE) -fno-omit-frame-pointer -fno-sanitize-recover=all
+override LDFLAGS  += -fsanitize=$(SANITIZE)
 endif
 
 # ---- what there is ----

@@ -59,7 +59,7 @@ static int prepare_console(const struct conmon_options *options, struct console 
         int result;
 
         text_add(&text, options->socket);
-        text_add(&text, ".console");
+        text_add(&text, MONITOR_CONSOLE_SUFFIX);
         if (text.cut)
                 return -ENAMETOOLONG;
         result = console_listen(console, path);

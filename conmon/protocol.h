@@ -24,6 +24,9 @@
 /* The runtime's command may have this argument: with --terminal the monitor puts its console
  * socket's path there. */
 #define MONITOR_CONSOLE_SOCKET "@console-socket@"
+#define MONITOR_CONSOLE_SUFFIX                                                                     \
+        ".console" /* that socket's name is the monitor's own with this; gone when the terminal    \
+                      came */
 
 enum monitor_message_type {
         MONITOR_STATUS = 1, /* request empty; reply: status */

@@ -313,7 +313,6 @@ static void run(void *argument)
         struct error err = {0};
         grpc_byte_buffer *bytes = NULL;
 
-        task_set_interruptible(method->interruptible);
         int result = method->handler(&call->rpc, call->request, response, &err);
         if (result == 0 && !method->streaming)
                 result = pack(call, response, &bytes, &err);

@@ -115,13 +115,13 @@ static void set_environment(struct build *build, const struct user *user, const 
                                                               : ""));
         }
         if (!has_variable(env, count, "PATH"))
-                env[count++] = DEFAULT_PATH;
+                env[count++] = (char *)DEFAULT_PATH;
         if (!has_variable(env, count, "HOME"))
                 env[count++] = arena_printf(build->arena, "HOME=%s", user->home);
         if (!has_variable(env, count, "HOSTNAME"))
                 env[count++] = arena_printf(build->arena, "HOSTNAME=%s", hostname);
         if (config->tty && !has_variable(env, count, "TERM"))
-                env[count++] = "TERM=xterm";
+                env[count++] = (char *)"TERM=xterm";
         build->spec.env = env;
 }
 
@@ -230,7 +230,6 @@ static int set_mounts(struct build *build)
                                                     : "/dev/shm",
                 .sys_writable = security->privileged,
                 .cgroup_writable = security->privileged,
-                .host_ipc = !pod_has_ipc(build->pod),
         };
         size_t count;
         struct spec_mount *mounts = spec_default_mounts(

@@ -122,6 +122,8 @@ static int get_names(const json_t *object, const char *key, char ***value, struc
                 return result;
         if (strv_length(*value) > RECORD_NAMES_MAX)
                 return wrong(err, "too many names");
+        if (*value && !**value)
+                strv_free(take_ptr(*value));
         for (char **name = *value; name && *name; name++) {
                 struct reference reference;
                 result = reference_parse(*name, &reference, err);

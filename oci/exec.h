@@ -42,17 +42,18 @@ struct exec_result {
  * Task only. User, environment, folder and capabilities are those of the container's process.
  * DEADLINE_EXCEEDED at the deadline, when all that it started is dead; UNKNOWN with the runtime's
  * words when the command could not be started ("nosuch": executable file not found in $PATH), as
- * other CRI runtimes do. The caller calls exec_result_fini, also after a failure.
+ * other CRI runtimes do. The caller calls exec_result_fini after a success.
  */
 int exec_sync(const struct exec_options *options, struct exec_result *result, struct error *err);
 void exec_result_fini(struct exec_result *result);
 
 /*
  * The command for a streaming exec, for the caller's own process_start: argv on the heap
- * (strv_free). console_socket (null without a terminal) and pid_file may be null.
+ * (strv_free). All but handler, id and command may be null: the log (JSON lines), the pid file, the
+ * socket that gets the terminal (which asks for one), --cgroup's value, and one more "NAME=value".
  */
 char **exec_argv(const struct runtime_handler *handler, const char *id, char *const *command,
                  const char *log, const char *pid_file, const char *console_socket,
-                 const char *sub_cgroup);
+                 const char *sub_cgroup, const char *environment);
 
 #endif

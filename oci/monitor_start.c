@@ -1,6 +1,7 @@
 #include <errno.h>
 #include <string.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/memory.h"
@@ -64,6 +65,15 @@ static int runtime_error(const struct monitor_options *options, const struct mon
                          WEXITSTATUS(report->status), separator, report->text);
 }
 
+/* A monitor that was killed leaves them. */
+static void remove_sockets(const char *path)
+{
+        AUTO_FREE char *console = xprintf("%s" MONITOR_CONSOLE_SUFFIX, path);
+
+        unlink(path);
+        unlink(console);
+}
+
 int monitor_start(const struct monitor_options *options, struct monitor_started *result,
                   struct error *err)
 {
@@ -80,8 +90,10 @@ int monitor_start(const struct monitor_options *options, struct monitor_started 
         process.cgroup_fd = options->cgroup_fd;
         process.cgroup_v1_tasks = options->cgroup_v1_tasks;
         number = report_start("monitor", &process, options->deadline, report, &monitor_pid, err);
-        if (number < 0)
+        if (number < 0) {
+                remove_sockets(options->socket_path);
                 return number;
+        }
         switch (report->type) {
         case MONITOR_REPORT_OK:
                 *result = (struct monitor_started){

@@ -46,17 +46,21 @@ static void leave_to_loop(const struct process *process)
         }
 }
 
-/* Kills the group and waits for the program's end; returns its status, or -1 if it does not come.
- */
+/* Waits for the program's end, after killing it or not; returns its status, or -1 if it does not
+ * come. */
 static int end_process(struct process *process, bool kill)
 {
         int status;
 
         if (kill)
                 process_kill(process);
-        if (task_wait_fd(process->pidfd, EPOLLIN, clock_after(DEATH_WAIT), NULL) == 0 &&
-            process_reap(process, &status) == 0)
-                return status;
+        if (task_wait_fd(process->pidfd, EPOLLIN, clock_after(DEATH_WAIT), NULL) == 0) {
+                /* As long as it is not reaped the group's number is its own: what it may have left
+                 * there goes too. */
+                process_kill(process);
+                if (process_reap(process, &status) == 0)
+                        return status;
+        }
         process_kill(process);
         leave_to_loop(process);
         return -1;
@@ -152,8 +156,9 @@ int report_start(const char *what, struct process_options *options, int64_t dead
                 make_printable(report);
                 return 0;
         }
-        /* A program that has said why it failed, or nothing, is about to end and has a status. */
-        status = end_process(&process, result != -ENODATA);
+        /* A program that has said why it failed, or nothing, is about to end by itself and to clean
+         * up. */
+        status = end_process(&process, result < 0 && result != -ENODATA);
         if (result < 0)
                 return explain(what, result, status, err);
         make_printable(report);

@@ -75,7 +75,7 @@ def mounts(daemon):
             yield path, line
 
 
-def _rules():
+def all_rules():
     for save in ("iptables-save", "ip6tables-save"):
         try:
             yield from (f"{save}: {line}" for line in _lines(program(save)))
@@ -89,7 +89,7 @@ def _rules():
 
 def rules(daemon):
     marks = [f"{daemon.subnet}.", daemon.subnet6, daemon.bridge, f"net{daemon.tag}", *daemon.ids]
-    return [line for line in _rules() if any(mark in line for mark in marks)]
+    return [line for line in all_rules() if any(mark in line for mark in marks)]
 
 
 def interfaces(daemon):

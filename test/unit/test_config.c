@@ -10,6 +10,7 @@
 
 #include <cmocka.h>
 
+#include "base/buffer.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "cri/config.h"
@@ -495,6 +496,28 @@ static void test_this_machine(void **state)
         assert_non_null(config_handler_find(config, ""));
 }
 
+/* Every key stands in the pages that users read. The tests run in the source's root folder. */
+static void test_documented(void **state)
+{
+        static const char *const pages[] = {"docs/crisp.toml.5", "docs/configuration.md"};
+
+        for (size_t page = 0; page < sizeof(pages) / sizeof(pages[0]); page++) {
+                AUTO_BUFFER struct buffer text = BUFFER_INIT;
+
+                assert_int_equal(file_read(pages[page], 1 << 20, &text, NULL), 0);
+                for (size_t i = 0; i < config_setting_count; i++) {
+                        const char *dot = strchr(config_settings[i].name, '.');
+                        AUTO_FREE char *man =
+                                xprintf("\n.BR %s \" = ", dot ? dot + 1 : config_settings[i].name);
+                        AUTO_FREE char *markdown = xprintf("| `%s` |", config_settings[i].name);
+
+                        if (!strstr(text.data, page == 0 ? man : markdown))
+                                fail_msg("%s says nothing of %s", pages[page],
+                                         config_settings[i].name);
+                }
+        }
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
 
 int main(void)
@@ -505,6 +528,7 @@ int main(void)
                 TEST(test_wrong_types), TEST(test_wrong_values), TEST(test_not_supported_yet),
                 TEST(test_handlers),    TEST(test_whole),        TEST(test_drop_ins),
                 TEST(test_missing),     TEST(test_print),        TEST(test_this_machine),
+                TEST(test_documented),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
