@@ -130,8 +130,17 @@ int node_open(const struct config *config, struct error *err)
         return 0;
 }
 
+/* The monitors' cgroup is nobody's when there is no container left; the next start makes it anew. */
+static void remove_monitor_cgroup(void)
+{
+        if (node.containers && table_size(node.containers) == 0 && table_size(node.pods) == 0)
+                cgroup_remove(&node.cgroups, node.config->runtime.monitor_cgroup,
+                              clock_monotonic(), NULL);
+}
+
 void node_close(void)
 {
+        remove_monitor_cgroup();
         network_free(node.network);
         puller_free(node.puller);
         store_free(node.images);
