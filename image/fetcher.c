@@ -1,0 +1,367 @@
+#include "image/fetcher.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/buffer.h"
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/process.h"
+#include "base/task.h"
+
+#define READ_STEP       65536
+#define DECODE_INLINE   16384 /* bytes of a line that is decoded on the loop's thread */
+#define DRAIN_READS_MAX 64
+#define READS_AT_A_TIME 8 /* before other tasks get their turn */
+
+struct fetcher {
+        const struct fetcher_options *options;
+        struct process process;
+        int request_fd; /* open until the end: closing it tells crisp-image to give up */
+        int reply_fd;
+        int log_fd;
+        struct watch *log_watch;
+        char log_line[FETCHER_LOG_LINE_MAX + 1]; /* the last one, or the one that is coming */
+        size_t log_length;
+        bool log_line_ended;
+        unsigned log_lines;
+        struct buffer replies;
+        struct arena *arena;
+        enum fetch_reply_kind last; /* FETCH_RESULT or FETCH_ERROR once it came */
+        struct fetch_result result;
+        struct error told;
+};
+
+/* ---- its log ---- */
+
+static void log_line(struct fetcher *fetcher)
+{
+        fetcher->log_line[fetcher->log_length] = '\0';
+        fetcher->log_line_ended = true;
+        if (fetcher->log_length == 0 || fetcher->log_lines > FETCHER_LOG_LINES_MAX)
+                return;
+        if (fetcher->log_lines++ == FETCHER_LOG_LINES_MAX)
+                log_info("crisp-image says more than is logged", NULL);
+        else
+                log_info("crisp-image", "says", fetcher->log_line, NULL);
+}
+
+static void log_bytes(struct fetcher *fetcher, const char *bytes, size_t length)
+{
+        for (size_t i = 0; i < length; i++) {
+                if (bytes[i] == '\n') {
+                        if (!fetcher->log_line_ended)
+                                log_line(fetcher);
+                        continue;
+                }
+                if (fetcher->log_line_ended) {
+                        fetcher->log_line_ended = false;
+                        fetcher->log_length = 0;
+                }
+                if (fetcher->log_length < FETCHER_LOG_LINE_MAX)
+                        fetcher->log_line[fetcher->log_length++] = bytes[i];
+        }
+}
+
+static void read_log(void *argument, uint32_t events)
+{
+        struct fetcher *fetcher = argument;
+        char bytes[4096];
+        ssize_t count = read(fetcher->log_fd, bytes, sizeof(bytes));
+        if (count > 0) {
+                log_bytes(fetcher, bytes, (size_t)count);
+                return;
+        }
+        if (count < 0 && (errno == EAGAIN || errno == EINTR))
+                return;
+        watch_free(fetcher->log_watch);
+        fetcher->log_watch = NULL;
+}
+
+/* Hears what is left after its end. */
+static void drain_log(struct fetcher *fetcher)
+{
+        char bytes[4096];
+        ssize_t count;
+        for (int i = 0; i < DRAIN_READS_MAX; i++) {
+                count = read(fetcher->log_fd, bytes, sizeof(bytes));
+                if (count <= 0)
+                        break;
+                log_bytes(fetcher, bytes, (size_t)count);
+        }
+        if (!fetcher->log_line_ended)
+                log_line(fetcher);
+}
+
+/* What it said last, for an error. */
+static const char *last_words(struct fetcher *fetcher)
+{
+        fetcher->log_line[fetcher->log_length] = '\0';
+        return fetcher->log_length ? fetcher->log_line : "it said nothing";
+}
+
+/* ---- start and end ---- */
+
+static int start(struct fetcher *fetcher, struct error *err)
+{
+        const struct fetcher_options *options = fetcher->options;
+        struct process_options child = PROCESS_OPTIONS_INIT;
+        char *argv[] = {(char *)(uintptr_t) "crisp-image", NULL};
+        int in[2], out[2], errors[2];
+
+        /* A socket, since writing to one whose reader is gone can be had without a signal. */
+        if (socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, in) < 0)
+                return error_errno(err, errno, "start crisp-image: socket");
+        AUTO_FD int their_in = in[1];
+        fetcher->request_fd = in[0];
+        if (pipe2(out, O_CLOEXEC) < 0)
+                return error_errno(err, errno, "start crisp-image: pipe");
+        AUTO_FD int their_out = out[1];
+        fetcher->reply_fd = out[0];
+        if (pipe2(errors, O_CLOEXEC) < 0)
+                return error_errno(err, errno, "start crisp-image: pipe");
+        AUTO_FD int their_errors = errors[1];
+        fetcher->log_fd = errors[0];
+        fcntl(fetcher->reply_fd, F_SETFL, O_NONBLOCK);
+        fcntl(fetcher->log_fd, F_SETFL, O_NONBLOCK);
+
+        fetcher->log_watch = watch_new(fetcher->log_fd, EPOLLIN, read_log, fetcher, err);
+        if (!fetcher->log_watch)
+                return error_context(err, "start crisp-image");
+        child.path = options->program;
+        child.argv = argv;
+        child.environment = options->environment;
+        child.stdin_fd = their_in;
+        child.stdout_fd = their_out;
+        child.stderr_fd = their_errors;
+        return process_start(&child, &fetcher->process, err);
+}
+
+/*
+ * Ends the process if it has not ended by itself. Gives its status, or -EAGAIN where even a kill
+ * does not end it (its disk hangs): then it is left to be reaped whenever it ends.
+ */
+static int end(struct fetcher *fetcher, bool kill_now, int *status)
+{
+        bool was = task_set_interruptible(false);
+        for (int i = 0; i < 2; i++) {
+                if (kill_now || i > 0)
+                        process_kill(&fetcher->process);
+                if (task_wait_fd(fetcher->process.pidfd, EPOLLIN, clock_after(FETCHER_END_WAIT),
+                                 NULL) == 0)
+                        break;
+        }
+        /* Its group goes with it: nobody may write to the staging folder any more. Before the
+         * reaping, while the number is still its own. */
+        process_kill(&fetcher->process);
+        int result = process_reap(&fetcher->process, status);
+        if (result < 0)
+                process_abandon(&fetcher->process);
+        task_set_interruptible(was);
+        return result;
+}
+
+static void fini(struct fetcher *fetcher)
+{
+        watch_free(fetcher->log_watch);
+        if (fetcher->request_fd >= 0)
+                close(fetcher->request_fd);
+        if (fetcher->reply_fd >= 0)
+                close(fetcher->reply_fd);
+        if (fetcher->log_fd >= 0)
+                close(fetcher->log_fd);
+        buffer_fini(&fetcher->replies);
+}
+
+/* ---- what is said ---- */
+
+static int64_t sooner(const struct fetcher *fetcher)
+{
+        int64_t stall = clock_after(fetcher->options->stall);
+        return stall < fetcher->options->deadline ? stall : fetcher->options->deadline;
+}
+
+static int why_waiting_ended(const struct fetcher *fetcher, int result, struct error *err)
+{
+        if (result == -ECANCELED)
+                return error_set(err, ERROR_CANCELLED, "nobody waits for it any more");
+        if (clock_monotonic() >= fetcher->options->deadline)
+                return error_set(err, ERROR_DEADLINE_EXCEEDED, "it took too long");
+        return error_set(err, ERROR_DEADLINE_EXCEEDED, "nothing came for %lld s",
+                         (long long)(fetcher->options->stall / NSEC_PER_SEC));
+}
+
+static int send_request(struct fetcher *fetcher, const struct fetch_request *request,
+                        struct error *err)
+{
+        char *text = request_encode(request);
+        size_t length = strlen(text), sent = 0;
+        int result = 0;
+        while (sent < length) {
+                ssize_t count = send(fetcher->request_fd, text + sent, length - sent,
+                                     MSG_DONTWAIT | MSG_NOSIGNAL);
+                if (count >= 0) {
+                        sent += (size_t)count;
+                        continue;
+                }
+                if (errno == EINTR)
+                        continue;
+                if (errno != EAGAIN)
+                        break; /* it has gone: its replies or its end say why */
+                result = task_wait_fd(fetcher->request_fd, EPOLLOUT, sooner(fetcher), NULL);
+                if (result < 0) {
+                        why_waiting_ended(fetcher, result, err);
+                        break;
+                }
+        }
+        request_wipe_text(text);
+        free(text);
+        return result;
+}
+
+struct decode_job {
+        const char *line;
+        size_t length;
+        struct arena *arena;
+        struct fetch_reply *reply;
+        struct error *err;
+};
+
+static int decode_work(void *argument)
+{
+        struct decode_job *job = argument;
+        return reply_decode(job->line, job->length, job->arena, job->reply, job->err);
+}
+
+static int broken(struct error *err, const char *how)
+{
+        return error_set(err, ERROR_INTERNAL, "crisp-image %s", how);
+}
+
+static int hear_line(struct fetcher *fetcher, const char *line, size_t length, struct error *err)
+{
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct fetch_reply reply;
+        struct decode_job job = {line, length, arena, &reply, err};
+        if (fetcher->last)
+                return broken(err, "speaks on after its last word");
+        int result = length > DECODE_INLINE ? task_offload(decode_work, &job) : decode_work(&job);
+        if (result < 0) {
+                struct error why = *err;
+                return error_set(err, ERROR_INTERNAL, "crisp-image speaks rubbish: %s",
+                                 why.message);
+        }
+        if (reply.kind == FETCH_PROGRESS) {
+                fetcher->options->on_progress(fetcher->options->argument, &reply.progress);
+                return 0;
+        }
+        fetcher->last = reply.kind;
+        if (reply.kind == FETCH_ERROR) {
+                fetcher->told = reply.error;
+                return 0;
+        }
+        /* The result outlives this line: its arena takes the place of the caller's empty one. */
+        fetcher->result = reply.result;
+        fetcher->arena = take_ptr(arena);
+        return 0;
+}
+
+static int hear_lines(struct fetcher *fetcher, size_t from, struct error *err)
+{
+        struct buffer *replies = &fetcher->replies;
+        size_t start_of_line = 0;
+        char *newline;
+        while ((newline = memchr(replies->data + from, '\n', replies->length - from))) {
+                size_t end_of_line = (size_t)(newline - replies->data);
+                int result = hear_line(fetcher, replies->data + start_of_line,
+                                       end_of_line - start_of_line, err);
+                if (result < 0)
+                        return result;
+                from = start_of_line = end_of_line + 1;
+        }
+        buffer_consume(replies, start_of_line);
+        if (replies->length >= REPLY_LINE_MAX)
+                return broken(err, "sends a line without end");
+        return 0;
+}
+
+/* Until it closes its end, or has said its last word and somebody else holds that open. */
+static int hear(struct fetcher *fetcher, struct error *err)
+{
+        for (;;) {
+                int64_t deadline = fetcher->last ? clock_after(FETCHER_END_WAIT) : sooner(fetcher);
+                int result = task_wait_fd(fetcher->reply_fd, EPOLLIN, deadline, NULL);
+                if (result == -ETIMEDOUT && fetcher->last)
+                        return 0;
+                if (result < 0)
+                        return why_waiting_ended(fetcher, result, err);
+                for (int i = 0; i < READS_AT_A_TIME; i++) {
+                        size_t before = fetcher->replies.length;
+                        char *to = buffer_reserve(&fetcher->replies, READ_STEP);
+                        ssize_t count = read(fetcher->reply_fd, to, READ_STEP);
+                        if (count < 0 && (errno == EAGAIN || errno == EINTR))
+                                break;
+                        if (count < 0)
+                                return error_errno(err, errno, "read crisp-image's replies");
+                        if (count == 0)
+                                return before ? broken(err, "ends within a line") : 0;
+                        fetcher->replies.length += (size_t)count;
+                        result = hear_lines(fetcher, before, err);
+                        if (result < 0)
+                                return result;
+                }
+        }
+}
+
+static int judge_end(struct fetcher *fetcher, int status, struct error *err)
+{
+        if (fetcher->last == FETCH_ERROR) {
+                if (err)
+                        *err = fetcher->told;
+                return fetcher->told.number;
+        }
+        if (WIFSIGNALED(status))
+                return error_set(err, ERROR_INTERNAL, "crisp-image was killed by signal %d: %s",
+                                 WTERMSIG(status), last_words(fetcher));
+        if (WEXITSTATUS(status) != 0)
+                return error_set(err, ERROR_INTERNAL, "crisp-image ended with status %d: %s",
+                                 WEXITSTATUS(status), last_words(fetcher));
+        if (fetcher->last != FETCH_RESULT)
+                return error_set(err, ERROR_INTERNAL, "crisp-image ended without a result: %s",
+                                 last_words(fetcher));
+        return 0;
+}
+
+int fetcher_run(const struct fetcher_options *options, const struct fetch_request *request,
+                struct arena **arena, struct fetch_result *result, bool *ended, struct error *err)
+{
+        struct fetcher *fetcher = xcalloc(1, sizeof(*fetcher));
+        int status = 0;
+        fetcher->options = options;
+        fetcher->process.pidfd = fetcher->request_fd = fetcher->reply_fd = fetcher->log_fd = -1;
+        *ended = true;
+
+        int r = start(fetcher, err);
+        if (r == 0) {
+                r = send_request(fetcher, request, err);
+                if (r == 0)
+                        r = hear(fetcher, err);
+                *ended = end(fetcher, r < 0, &status) == 0;
+                drain_log(fetcher);
+                if (r == 0)
+                        r = *ended ? judge_end(fetcher, status, err) : broken(err, "does not end");
+        }
+        if (r == 0) {
+                *result = fetcher->result;
+                *arena = take_ptr(fetcher->arena);
+        }
+        arena_free(fetcher->arena);
+        fini(fetcher);
+        free(fetcher);
+        return r;
+}

@@ -1,0 +1,42 @@
+/*
+ * fetcher: one run of crisp-image, from the daemon's side.
+ *
+ * Starts it, hands it the request, hears its replies and waits for its end, within bounds: of time,
+ * of what a line and what its log may hold. What it says is not trusted more than the registries it
+ * talks to. Task only.
+ */
+#ifndef CRISP_IMAGE_FETCHER_H
+#define CRISP_IMAGE_FETCHER_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/arena.h"
+#include "base/clock.h"
+#include "base/error.h"
+#include "image/request.h"
+
+#define FETCHER_LOG_LINES_MAX 200  /* of crisp-image's stderr; the rest is read and dropped */
+#define FETCHER_LOG_LINE_MAX  1024 /* bytes */
+#define FETCHER_END_WAIT                                                                           \
+        (10 * NSEC_PER_SEC) /* for it to end after its last word, and after a kill */
+
+struct fetcher_options {
+        const char *program;
+        char *const *environment;
+        int64_t stall;    /* ns without a line */
+        int64_t deadline; /* monotonic ns */
+        void (*on_progress)(void *argument, const struct fetch_progress *progress);
+        void *argument;
+};
+
+/*
+ * Runs the request; the result lives in *arena, which the caller frees. Waits, interruptibly. An
+ * error that crisp-image reports comes as it is; -ECANCELED, -ETIMEDOUT (DEADLINE_EXCEEDED) after a
+ * kill; INTERNAL where it died or broke the protocol, with its last line of log. *ended is set to
+ * whether it has certainly ended, so that its staging folder may be removed.
+ */
+int fetcher_run(const struct fetcher_options *options, const struct fetch_request *request,
+                struct arena **arena, struct fetch_result *result, bool *ended, struct error *err);
+
+#endif

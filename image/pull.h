@@ -1,0 +1,84 @@
+/*
+ * pull: images on their way here.
+ *
+ * Each pull is a task with a crisp-image of its own, the program that talks to the registry and
+ * unpacks. Whoever asks for the same reference with the same credentials while it is under way
+ * joins it. Loop's thread only.
+ */
+#ifndef CRISP_IMAGE_PULL_H
+#define CRISP_IMAGE_PULL_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/request.h"
+#include "image/store.h"
+
+#define PULL_PARALLEL_DEFAULT 5
+#define PULL_STALL_DEFAULT    (300 * NSEC_PER_SEC) /* beyond crisp-image's own: it retries first */
+#define PULL_TOTAL_DEFAULT    (6 * 3600 * NSEC_PER_SEC)
+
+struct puller;
+
+struct pull_options {
+        struct store *store;      /* outlives the puller */
+        const char *program;      /* absolute path of crisp-image */
+        char *const *environment; /* what crisp-image gets: proxies, certificate folders; or null */
+        unsigned parallel;        /* pulls under way at once; the others wait. 0: the default */
+        int64_t stall;            /* ns without a line from crisp-image; 0: the default */
+        int64_t total;            /* ns for a pull; 0: the default */
+        struct fetch_limits limits;
+};
+
+/* Strings are copied. */
+struct puller *puller_new(const struct pull_options *options);
+void puller_free(struct puller *puller); /* no pull may be under way; null is allowed */
+
+struct pull_request {
+        const char *reference;                       /* as asked for */
+        const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
+        const char *os;                              /* null: this machine's. So are the next two */
+        const char *architecture;
+        const char *variant;
+};
+
+/*
+ * Pulls an image, or joins the pull of it, and gives its ID. Waits, interruptibly: with the last
+ * one who wants it interrupted, the pull ends (-ECANCELED). Errors name the reference; a registry
+ * that cannot be reached has the word RegistryUnavailable.
+ */
+int pull_image(struct puller *puller, const struct pull_request *request, char **id,
+               struct error *err);
+
+/* ---- what is under way ---- */
+
+#define PULL_LAYERS_SHOWN 128 /* progress is kept for this many layers of a pull */
+
+struct pull_layer {
+        char digest[REFERENCE_DIGEST_MAX + 1];
+        int64_t bytes, total;
+        bool done;
+};
+
+struct pull_progress {
+        const char *reference; /* in full; borrowed */
+        const char *step;      /* "waiting for a turn", "downloading", "storing" */
+        int64_t since;         /* real time, ns */
+        unsigned waiters;
+        const struct pull_layer *layers; /* borrowed */
+        size_t layer_count;
+};
+
+/* The pull after *cursor (start with 0): false at the end. What is borrowed is good until the
+ * caller waits. */
+bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress *progress);
+
+/* Numbers since the start. */
+struct pull_counts {
+        uint64_t started, joined, succeeded, failed, cancelled;
+        uint64_t queued; /* had to wait for a turn: the bound was reached */
+};
+void pull_counts(const struct puller *puller, struct pull_counts *counts);
+
+#endif

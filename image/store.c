@@ -1,0 +1,469 @@
+#include "image/store.h"
+
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "image/record.h"
+#include "image/store_private.h"
+
+#define STAGE_NAME_LENGTH 16
+#define USER_ID_MAX       INT64_C(4294967294) /* the last number that a uid can have */
+
+/* ---- tables ---- */
+
+struct image *store_image(const struct store *store, const char *id)
+{
+        return table_get(store->images, id);
+}
+
+static char **vector_without(char **vector, const char *text)
+{
+        char **kept = NULL;
+        for (char **item = vector; item && *item; item++)
+                if (strcmp(*item, text) != 0)
+                        strv_push(&kept, *item);
+        strv_free(vector);
+        return kept;
+}
+
+void store_drop_name(struct store *store, struct image *image, const char *name)
+{
+        if (table_get(store->names, name) == image)
+                table_remove(store->names, name);
+        image->tags = vector_without(image->tags, name);
+        image->digests = vector_without(image->digests, name);
+}
+
+static void publish(struct store *store, struct image *image, char *const *names)
+{
+        for (; names && *names; names++)
+                table_put(store->names, *names, image);
+}
+
+void store_publish_names(struct store *store, struct image *image)
+{
+        publish(store, image, image->tags);
+        publish(store, image, image->digests);
+}
+
+static void withdraw(struct store *store, const struct image *image, char *const *names)
+{
+        for (; names && *names; names++)
+                if (table_get(store->names, *names) == image)
+                        table_remove(store->names, *names);
+}
+
+void store_withdraw_names(struct store *store, struct image *image)
+{
+        withdraw(store, image, image->tags);
+        withdraw(store, image, image->digests);
+}
+
+void store_add_layer(struct store *store, struct layer *layer)
+{
+        char name[16];
+        unsigned number = layer->number ? layer->number : 1;
+        for (;; number++) {
+                snprintf(name, sizeof(name), "%u", number);
+                if (!table_get(store->numbers, name))
+                        break;
+        }
+        layer->number = number;
+        table_put(store->numbers, name, layer);
+        if (!layer->is_fixup)
+                table_put(store->layers, layer->name, layer);
+        store->bytes += layer->bytes;
+        store->inodes += layer->inodes;
+}
+
+void store_drop_layer(struct store *store, struct layer *layer)
+{
+        char name[16];
+        snprintf(name, sizeof(name), "%u", layer->number);
+        if (table_get(store->numbers, name) == layer) {
+                table_remove(store->numbers, name);
+                store->bytes -= layer->bytes;
+                store->inodes -= layer->inodes;
+        }
+        if (!layer->is_fixup && table_get(store->layers, layer->name) == layer)
+                table_remove(store->layers, layer->name);
+        layer_free(layer);
+}
+
+struct layer *store_drop_image(struct store *store, struct image *image)
+{
+        struct layer *fixup = take_ptr(image->fixup);
+        store_withdraw_names(store, image);
+        for (size_t i = 0; i < image->layer_count; i++)
+                image->layers[i]->refs--;
+        table_remove(store->images, image->id);
+        image_free(image);
+        return fixup;
+}
+
+void store_free(struct store *store)
+{
+        if (!store)
+                return;
+        size_t cursor = 0;
+        void *each;
+        while ((each = table_next(store->images, &cursor, NULL)))
+                image_free(each);
+        cursor = 0;
+        while ((each = table_next(store->numbers, &cursor, NULL)))
+                layer_free(each);
+        table_free(store->images);
+        table_free(store->names);
+        table_free(store->layers);
+        table_free(store->numbers);
+        table_free(store->stages);
+        if (store->fd >= 0)
+                close(store->fd);
+        free(store->directory);
+        free(store);
+}
+
+/* ---- finding ---- */
+
+static const struct image *visible(const struct image *image)
+{
+        return image && !image->removed ? image : NULL;
+}
+
+/* By the manifest that an index led to: it came from the same repository, so it is what that name
+ * means. */
+static const struct image *find_manifest(const struct store *store,
+                                         const struct reference *reference)
+{
+        size_t cursor = 0;
+        const struct image *image;
+        AUTO_FREE char *start = reference_digested(reference, "");
+        while ((image = table_next(store->images, &cursor, NULL))) {
+                if (image->removed || strcmp(image->manifest_digest, reference->digest) != 0)
+                        continue;
+                for (char **name = image->digests; name && *name; name++)
+                        if (strncmp(*name, start, strlen(start)) == 0)
+                                return image;
+        }
+        return NULL;
+}
+
+static const struct image *find_name(const struct store *store, const char *name)
+{
+        struct reference reference;
+        if (reference_parse(name, &reference, NULL) < 0)
+                return NULL;
+        AUTO_FREE char *key = reference.digest[0] ? reference_digested(&reference, reference.digest)
+                                                  : reference_tagged(&reference);
+        const struct image *image = key ? visible(table_get(store->names, key)) : NULL;
+        return image || !reference.digest[0] ? image : find_manifest(store, &reference);
+}
+
+static const struct image *find_prefix(const struct store *store, const char *digits)
+{
+        if (strlen(digits) < STORE_ID_PREFIX_MIN || !id_is_hex(digits))
+                return NULL;
+        const struct image *found = NULL, *image;
+        size_t cursor = 0;
+        while ((image = table_next(store->images, &cursor, NULL))) {
+                if (image->removed || strncmp(layer_hex(image->id), digits, strlen(digits)) != 0)
+                        continue;
+                if (found)
+                        return NULL;
+                found = image;
+        }
+        return found;
+}
+
+const struct image *store_find(const struct store *store, const char *name)
+{
+        static const char sha256[] = "sha256:";
+        if (!name || !*name)
+                return NULL;
+        if (digest_is_valid(name))
+                return visible(store_image(store, name));
+        if (strncmp(name, sha256, strlen(sha256)) == 0) {
+                const struct image *image = find_prefix(store, name + strlen(sha256));
+                if (image)
+                        return image;
+        }
+        const struct image *image = find_name(store, name);
+        return image ? image : find_prefix(store, name);
+}
+
+const struct image *store_next(const struct store *store, size_t *cursor)
+{
+        const struct image *image;
+        while ((image = table_next(store->images, cursor, NULL)) && image->removed)
+                ;
+        return image;
+}
+
+bool store_user_id(const struct image *image, int64_t *uid, char *username, size_t size)
+{
+        size_t length = strcspn(image->user, ":");
+        bool number = length > 0 && length < 11 && strspn(image->user, "0123456789") >= length;
+        int64_t value = number ? strtoll(image->user, NULL, 10) : 0;
+        number = number && value <= USER_ID_MAX;
+        if (number)
+                *uid = value;
+        snprintf(username, size, "%.*s", number ? 0 : (int)length, image->user);
+        return number;
+}
+
+void store_usage(const struct store *store, struct store_usage *usage)
+{
+        usage->directory = store->directory;
+        usage->bytes = store->bytes;
+        usage->inodes = store->inodes;
+        usage->images = table_size(store->images);
+        usage->layers = table_size(store->layers);
+}
+
+/* ---- users ---- */
+
+int store_use(struct store *store, const char *id, const char *user, struct error *err)
+{
+        struct image *image = store_image(store, id);
+        /* After the start a removed image without users is on its way out; before, its users are
+         * only being counted. */
+        if (!image || (image->removed && store->cleaned && table_size(image->users) == 0)) {
+                if (!store->cleaned)
+                        store->doubtful = true;
+                return error_set(err, ERROR_NOT_FOUND, "image %.100s: not found", id);
+        }
+        table_put(image->users, user, image);
+        return 0;
+}
+
+struct destruction {
+        struct store *store;
+        char *id;
+};
+
+static void destroy_task(void *argument)
+{
+        struct destruction *destruction = argument;
+        struct error err;
+        if (store_destroy(destruction->store, destruction->id, &err) < 0)
+                log_failure(&err, "image could not be removed", "image", destruction->id, NULL);
+        free(destruction->id);
+        free(destruction);
+}
+
+void store_release(struct store *store, const char *id, const char *user)
+{
+        struct image *image = store_image(store, id);
+        if (!image || !table_remove(image->users, user))
+                return;
+        if (!image->removed || table_size(image->users) > 0)
+                return;
+        struct destruction *destruction = xcalloc(1, sizeof(*destruction));
+        destruction->store = store;
+        destruction->id = xstrdup(id);
+        task_start("remove image", destroy_task, destruction);
+}
+
+/* ---- configuration ---- */
+
+struct config_job {
+        char *path;
+        const char *id;
+        struct buffer contents;
+        struct image_config *config;
+        bool parse;
+        struct error *err;
+};
+
+static int config_work(void *argument)
+{
+        struct config_job *job = argument;
+        int result = file_read(job->path, IMAGE_CONFIG_BYTES_MAX, &job->contents, job->err);
+        if (result < 0 || !job->parse)
+                return result;
+        return image_config_parse(job->contents.data, job->contents.length, "image configuration",
+                                  &job->config, job->err);
+}
+
+static int read_config(struct store *store, const char *id, struct config_job *job)
+{
+        if (!store_image(store, id))
+                return error_set(job->err, ERROR_NOT_FOUND, "image %.100s: not found", id);
+        job->path = xprintf("%s/configs/%s", store->directory, layer_hex(id));
+        int result = task_offload(config_work, job);
+        free(job->path);
+        if (result < 0)
+                return error_context(job->err, "image %s", id);
+        return 0;
+}
+
+int store_config(struct store *store, const char *id, struct image_config **config,
+                 struct error *err)
+{
+        struct config_job job = {.parse = true, .err = err};
+        int result = read_config(store, id, &job);
+        buffer_fini(&job.contents);
+        if (result == 0)
+                *config = job.config;
+        return result;
+}
+
+int store_config_text(struct store *store, const char *id, struct buffer *contents,
+                      struct error *err)
+{
+        struct config_job job = {.err = err};
+        int result = read_config(store, id, &job);
+        if (result == 0)
+                buffer_add(contents, job.contents.data ? job.contents.data : "",
+                           job.contents.length);
+        buffer_fini(&job.contents);
+        return result;
+}
+
+/* ---- staging ---- */
+
+int store_make_stage(int fd, const char *name, struct error *err)
+{
+        AUTO_FREE char *path = xprintf("staging/%s", name);
+        if (mkdirat(fd, path, 0700) < 0)
+                return error_errno(err, errno, "make folder %s", path);
+        return 0;
+}
+
+struct stage_job {
+        int fd;
+        const char *name, *path;
+        struct error *err;
+};
+
+static int stage_work(void *argument)
+{
+        struct stage_job *job = argument;
+        return store_make_stage(job->fd, job->name, job->err);
+}
+
+int store_stage(struct store *store, char **staging, struct error *err)
+{
+        char name[STAGE_NAME_LENGTH + 1];
+        id_random_hex(name, STAGE_NAME_LENGTH);
+        struct stage_job job = {.fd = store->fd, .name = name, .err = err};
+        table_put(store->stages, name, store);
+        int result = task_offload(stage_work, &job);
+        if (result < 0) {
+                table_remove(store->stages, name);
+                return error_context(err, "image store");
+        }
+        *staging = xprintf("%s/staging/%s", store->directory, name);
+        return 0;
+}
+
+static int unstage_work(void *argument)
+{
+        struct stage_job *job = argument;
+        return file_remove_tree(job->path, job->err);
+}
+
+void store_unstage(struct store *store, char *staging)
+{
+        if (!staging)
+                return;
+        struct error err;
+        struct stage_job job = {.path = staging, .err = &err};
+        if (task_offload(unstage_work, &job) < 0)
+                log_failure(&err, "staging folder could not be removed", NULL);
+        table_remove(store->stages, strrchr(staging, '/') + 1);
+        free(staging);
+}
+
+/* ---- holds ---- */
+
+struct store_hold {
+        struct store *store;
+        struct layer **layers;
+        const char **diff_ids;
+        size_t count;
+};
+
+struct store_hold *store_hold_new(struct store *store)
+{
+        struct store_hold *hold = xcalloc(1, sizeof(*hold));
+        size_t size = table_size(store->layers), cursor = 0;
+        struct layer *layer;
+        hold->store = store;
+        hold->layers = xcalloc(size, sizeof(struct layer *));
+        hold->diff_ids = xcalloc(size, sizeof(char *));
+        while (hold->count < REQUEST_PRESENT_MAX &&
+               (layer = table_next(store->layers, &cursor, NULL))) {
+                /* Its tree may be on its way out, or not yet be in. */
+                if (layer->refs == 0 || layer->placing)
+                        continue;
+                layer->refs++;
+                hold->layers[hold->count] = layer;
+                hold->diff_ids[hold->count++] = layer->name;
+        }
+        return hold;
+}
+
+void store_hold_free(struct store_hold *hold)
+{
+        if (!hold)
+                return;
+        bool last = false;
+        for (size_t i = 0; i < hold->count; i++)
+                last |= --hold->layers[i]->refs == 0;
+        if (last)
+                store_collect_later(hold->store);
+        free(hold->layers);
+        free(hold->diff_ids);
+        free(hold);
+}
+
+const char *const *store_hold_diff_ids(const struct store_hold *hold, size_t *count)
+{
+        *count = hold->count;
+        return hold->diff_ids;
+}
+
+/* ---- root filesystems ---- */
+
+static bool occurs_above(const struct image *image, size_t index)
+{
+        for (size_t i = index + 1; i < image->layer_count; i++)
+                if (image->layers[i] == image->layers[index])
+                        return true;
+        return false;
+}
+
+int store_lower(const struct store *store, const char *id, char **links, char **lower, char **root,
+                struct error *err)
+{
+        const struct image *image = store_image(store, id);
+        if (!image)
+                return error_set(err, ERROR_NOT_FOUND, "image %.100s: not found", id);
+        AUTO_BUFFER struct buffer names = BUFFER_INIT;
+        AUTO_FREE char *top = NULL;
+        if (image->fixup)
+                buffer_printf(&names, "%u", image->fixup->number);
+        if (image->fixup && !image->fixup->bare_root)
+                top = xprintf("%u", image->fixup->number);
+        for (size_t i = image->layer_count; i-- > 0;) {
+                const struct layer *layer = image->layers[i];
+                /* overlayfs refuses a folder twice (ELOOP), and the higher one shows all that the
+                 * lower one would. */
+                if (occurs_above(image, i))
+                        continue;
+                buffer_printf(&names, names.length ? ":%u" : "%u", layer->number);
+                if (!top && (!layer->bare_root || i == 0))
+                        top = xprintf("%u", layer->number);
+        }
+        *lower = buffer_take(&names);
+        *root = top ? take_ptr(top) : xstrdup("");
+        *links = xprintf("%s/l", store->directory);
+        return 0;
+}

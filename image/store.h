@@ -1,0 +1,175 @@
+/*
+ * store: the images that are here.
+ *
+ * On disk, below the folder given to store_open:
+ *
+ *     records/HEX.json     one for each image, HEX being the digits of its ID: names, layers. What
+ * makes it an image configs/HEX          the configuration, byte for byte as its digest (the
+ * image's ID) says manifests/HEX        the manifest layers/HEX/          a layer's tree, by diff
+ * ID: whole, synced, in the form of an overlayfs layer fixups/HEX/          what an image's layers
+ * cannot say alone, by chain ID (fixup.h) l/NUMBER             a short name for a layer or fix-up:
+ * overlayfs gets 500 of them into one page staging/RANDOM/      what a pull is filling, and what is
+ * being removed aside/               records that could not be read, each with its reason beside it
+ *
+ * A record is written after everything it names is synced and in place, and removed before anything
+ * it names; so after a crash at any point each image is whole or gone, and what no record names is
+ * garbage, which store_clean removes.
+ *
+ * In memory is everything that status and lists need. The store belongs to the loop's thread; what
+ * touches the disk says so, goes to a worker and is for tasks only.
+ *
+ * An image's ID is "sha256:" and the digits of its configuration's digest: this one string
+ * everywhere.
+ */
+#ifndef CRISP_IMAGE_STORE_H
+#define CRISP_IMAGE_STORE_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "image/config.h"
+#include "image/reference.h"
+#include "image/request.h"
+
+#define STORE_LAYERS_MAX    500 /* of one image: as many as overlayfs takes */
+#define STORE_ID_PREFIX_MIN 3   /* digits; what is shorter is no ID but a name */
+
+struct store;
+struct layer; /* layer.h */
+
+/*
+ * An image, to be read only. It belongs to the store: a pointer to it is good until the caller
+ * waits; afterwards look it up again by its ID.
+ */
+struct image {
+        char *id;
+        char **tags;           /* "docker.io/library/busybox:latest"; null when there are none */
+        char **digests;        /* "docker.io/library/busybox@sha256:..." as pulled; null likewise */
+        char *manifest_digest; /* of the image manifest, even where an index led to it */
+        uint64_t size; /* bytes of the layers' content, uncompressed, and of the configuration */
+        char *user;    /* the configuration's User, or "" */
+        char *os, *architecture;
+        int64_t pulled_at; /* real time, ns */
+        /* ---- the store's own ---- */
+        struct layer **layers; /* the lowest first */
+        size_t layer_count;
+        struct layer *fixup; /* goes on top of the layers; null where there is nothing to mend */
+        struct table *users; /* IDs of containers */
+        uint64_t generation; /* of its record: the higher one has a tag that two records claim */
+        bool removed;        /* has no names and is in no list: stays for its users alone */
+};
+
+/*
+ * Reads the store in directory, which is made if it is not there. Blocks on the disk: before the
+ * loop runs, or from a task that may hold the loop up. A record that cannot be read is set aside,
+ * an image that lacks a layer, its configuration or manifest is not taken in: both are logged and
+ * stop nothing.
+ */
+int store_open(const char *directory, struct store **store, struct error *err);
+
+/* Frees the memory; null is allowed. No task may be inside the store. */
+void store_free(struct store *store);
+
+/*
+ * Removes what a crash left: staging, layers and files that no record names, images that were
+ * removed and have no users any more. Call it once, after store_use was called for every container
+ * that is there. Waits.
+ */
+void store_clean(struct store *store);
+
+/*
+ * The image of this name: its ID with or without "sha256:", a unique prefix of that with
+ * STORE_ID_PREFIX_MIN digits or more, a tag ("busybox", "docker.io/library/busybox:latest") or a
+ * repo digest. Names win over prefixes. Null when unknown.
+ */
+const struct image *store_find(const struct store *store, const char *name);
+
+/* The next image, in no order; start with *cursor 0; null at the end. */
+const struct image *store_next(const struct store *store, size_t *cursor);
+
+/*
+ * Counts user (a container's ID) among those for whom the image stays. Repeating it changes
+ * nothing. id is an image's ID in full; an image that was removed but still has users is found too.
+ * NOT_FOUND when it is not here.
+ */
+int store_use(struct store *store, const char *id, const char *user, struct error *err);
+/* The opposite; unknown images and users are fine. Removes a removed image's layers with the last,
+ * in a task of its own. */
+void store_release(struct store *store, const char *id, const char *user);
+
+/*
+ * Removes the image that name finds, with all its names; unknown is success. What its users need
+ * stays until the last of them is released. Waits until the record is gone and, unless in use, the
+ * disk is freed.
+ */
+int store_remove(struct store *store, const char *name, struct error *err);
+
+/* Reads and parses an image's configuration; id in full. The caller calls image_config_free. Waits.
+ */
+int store_config(struct store *store, const char *id, struct image_config **config,
+                 struct error *err);
+/* The configuration's bytes, added to *contents. Waits. */
+int store_config_text(struct store *store, const char *id, struct buffer *contents,
+                      struct error *err);
+
+/*
+ * What image's user means to CRI: true with a number, or else false with a name in username, cut at
+ * size. A name that is empty where the image says nothing, which means root.
+ */
+bool store_user_id(const struct image *image, int64_t *uid, char *username, size_t size);
+
+/* ---- for pulls ---- */
+
+/* Makes a fresh staging folder and gives its path. Waits. */
+int store_stage(struct store *store, char **staging, struct error *err);
+/* Removes a staging folder and what is left in it; frees the path. Failures are logged. Waits. */
+void store_unstage(struct store *store, char *staging);
+
+/* Layers that stay in place until the hold is freed, whoever removes images meanwhile. */
+struct store_hold;
+struct store_hold *store_hold_new(struct store *store); /* all layers that are here now */
+void store_hold_free(struct store_hold *hold);          /* null is allowed */
+/* Their diff IDs, borrowed from the hold. */
+const char *const *store_hold_diff_ids(const struct store_hold *hold, size_t *count);
+
+/*
+ * Takes in what a pull brought: marks opaque folders, renames the layers, the configuration and the
+ * manifest from staging into place (what is there already wins), syncs, writes the record.
+ * reference's tag, if it was pulled by tag, moves here from the image that had it. result comes
+ * from a program that read strangers' bytes and is checked like them. Gives the image's ID. Waits.
+ */
+int store_commit(struct store *store, const struct reference *reference, const char *staging,
+                 const struct fetch_result *result, char **id, struct error *err);
+
+/* ---- sizes ---- */
+
+struct store_usage {
+        const char *directory; /* the store's folder, borrowed */
+        uint64_t bytes;        /* of the layers' contents */
+        uint64_t inodes;
+        uint64_t images;
+        uint64_t layers;
+};
+void store_usage(const struct store *store, struct store_usage *usage);
+
+/* ---- for root filesystems ---- */
+
+/*
+ * What a mount of the image needs, as heap strings: the folder with the short names, those names
+ * from the highest layer down, separated by colons ("" without layers), and the one whose root
+ * folder's owner and mode count ("" without).
+ */
+int store_lower(const struct store *store, const char *id, char **links, char **lower, char **root,
+                struct error *err);
+
+static inline void cleanup_store_hold(struct store_hold **hold)
+{
+        store_hold_free(*hold);
+}
+#define AUTO_STORE_HOLD CLEANUP(cleanup_store_hold)
+
+#endif

@@ -1,0 +1,440 @@
+/* What a pull brought, on its way into the store. */
+#include <fcntl.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "image/fixup.h"
+#include "image/record.h"
+#include "image/store_private.h"
+
+#define MANIFEST_BYTES_MAX (8u << 20)
+#define USER_LENGTH_MAX    512 /* bytes of a configuration's User */
+
+struct commit {
+        struct store *store;
+        const char *staging;
+        const struct fetch_result *result;
+        struct layer **layers; /* as the image has them; each with a reference of ours */
+        size_t layer_count;
+        const struct fetch_layer **sources; /* for each layer what is to be placed, or null */
+        bool known;                         /* the image is here: its fix-up too, if it needs one */
+        struct layer *fixup;
+        /* from the configuration */
+        struct image_config *config;
+        struct error *err;
+};
+
+/* ---- checks ---- */
+
+static int wrong(struct error *err, const char *what)
+{
+        return error_set(err, ERROR_INTERNAL, "crisp-image's result: %s", what);
+}
+
+/* What it promised to write cannot be opened. */
+static int wrong_file(struct error *err, const char *name)
+{
+        return error_set(err, ERROR_INTERNAL, "crisp-image's result: %.200s: %s", name,
+                         strerror(errno));
+}
+
+/* One part of a path that leads nowhere else. */
+static bool name_is_plain(const char *name)
+{
+        return name[0] && name[0] != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX;
+}
+
+static int check_result(const struct fetch_result *result, struct error *err)
+{
+        if (!digest_is_valid(result->config_digest) || !digest_is_valid(result->manifest_digest) ||
+            !digest_is_valid(result->repo_digest))
+                return wrong(err, "not a digest");
+        if (result->layer_count > STORE_LAYERS_MAX)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "the image has %zu layers; at most %d can be mounted",
+                                 result->layer_count, STORE_LAYERS_MAX);
+        for (size_t i = 0; i < result->layer_count; i++) {
+                const struct fetch_layer *layer = &result->layers[i];
+                if (!digest_is_valid(layer->diff_id))
+                        return wrong(err, "not a diff ID");
+                if (layer->directory && !name_is_plain(layer->directory))
+                        return wrong(err, "not a name of a layer's folder");
+        }
+        return 0;
+}
+
+/* ---- on a worker ---- */
+
+/* What crisp-image wrote may be anything: only a file of a sensible size is read. */
+static int read_staged(int staging_fd, const char *name, size_t max, struct buffer *contents,
+                       struct error *err)
+{
+        struct stat st;
+        AUTO_FD int fd = openat(staging_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return wrong_file(err, name);
+        if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "staged %s is not a file of up to %zu bytes", name, max);
+        char *bytes = buffer_reserve(contents, (size_t)st.st_size + 1);
+        ssize_t length = read(fd, bytes, (size_t)st.st_size);
+        if (length != st.st_size)
+                return error_errno(err, length < 0 ? errno : EIO, "read staged %s", name);
+        buffer_reserve(contents, 1);
+        contents->length += (size_t)length;
+        contents->data[contents->length] = '\0';
+        return 0;
+}
+
+static int check_config(struct commit *commit, int staging_fd)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        AUTO_BUFFER struct buffer manifest = BUFFER_INIT;
+        AUTO_IMAGE_CONFIG struct image_config *config = NULL;
+        int result =
+                read_staged(staging_fd, "config.json", IMAGE_CONFIG_BYTES_MAX, &text, commit->err);
+        if (result == 0)
+                result = read_staged(staging_fd, "manifest.json", MANIFEST_BYTES_MAX, &manifest,
+                                     commit->err);
+        if (result == 0)
+                result = image_config_parse(text.data, text.length, "image configuration", &config,
+                                            commit->err);
+        if (result < 0)
+                return result;
+        if (strlen(config->user) > USER_LENGTH_MAX)
+                return error_set(commit->err, ERROR_INVALID_ARGUMENT,
+                                 "image configuration: User: longer than %d bytes",
+                                 USER_LENGTH_MAX);
+        if (strv_length(config->diff_ids) != commit->layer_count)
+                return wrong(commit->err, "other layers than the configuration's");
+        for (size_t i = 0; i < commit->layer_count; i++)
+                if (strcmp(config->diff_ids[i], commit->layers[i]->name) != 0)
+                        return wrong(commit->err, "other layers than the configuration's");
+        commit->config = take_ptr(config);
+        return 0;
+}
+
+static int place_notes(struct commit *commit, int staging_fd, const struct fetch_layer *source,
+                       const struct layer *layer)
+{
+        AUTO_FREE char *target = xprintf("notes/%s", layer_hex(layer->name));
+        if (!layer->noted) {
+                /* Those of a layer that a crash kept from getting its record. */
+                unlinkat(commit->store->fd, target, 0);
+                return 0;
+        }
+        AUTO_BUFFER struct buffer notes = BUFFER_INIT;
+        AUTO_FREE char *staged = xprintf("%s/notes", commit->staging);
+        layer_encode_notes(source, &notes);
+        int result = file_replace(staged, notes.data, notes.length, 0600, commit->err);
+        if (result < 0)
+                return result;
+        return layer_place(staging_fd, "notes", commit->store->fd, target, commit->err);
+}
+
+static int place_layer(struct commit *commit, int staging_fd, const struct fetch_layer *source,
+                       const struct layer *layer)
+{
+        AUTO_FREE char *staged = xprintf("layers/%s", source->directory);
+        AUTO_FREE char *target = layer_path(layer);
+        AUTO_FD int fd =
+                openat(staging_fd, staged, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return wrong_file(commit->err, staged);
+        int result = layer_mark_opaque(fd, source->opaque, source->opaque_count, commit->err);
+        if (result == 0)
+                result = place_notes(commit, staging_fd, source, layer);
+        if (result == 0)
+                result = layer_place(staging_fd, staged, commit->store->fd, target, commit->err);
+        if (result == 0)
+                result = layer_link(commit->store->fd, layer, commit->err);
+        return result < 0 ? error_context(commit->err, "layer %s", layer->name) : 0;
+}
+
+static int place_fixup(struct commit *commit, int staging_fd)
+{
+        bool noted = false;
+        for (size_t i = 0; i < commit->layer_count; i++)
+                noted |= commit->layers[i]->noted;
+        if (commit->known || !noted)
+                return 0;
+        struct layer *fixup = layer_new(commit->result->config_digest, true);
+        bool needed = false;
+        int result = fixup_build(commit->store->fd, commit->layers, commit->layer_count, staging_fd,
+                                 "fixup", fixup, &needed, commit->err);
+        if (result == 0 && needed) {
+                AUTO_FREE char *target = layer_path(fixup);
+                result = layer_place(staging_fd, "fixup", commit->store->fd, target, commit->err);
+        }
+        if (result < 0 || !needed)
+                layer_free(fixup);
+        else
+                commit->fixup = fixup;
+        return result;
+}
+
+static int sync_folder(int store_fd, const char *folder, struct error *err)
+{
+        AUTO_FD int fd = openat(store_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (fd < 0 || fsync(fd) < 0)
+                return error_errno(err, errno, "sync %s", folder);
+        return 0;
+}
+
+/*
+ * crisp-image has synced the trees; what was renamed goes with its folder. Marks and fix-ups are
+ * spread over the trees: one sync of the file system costs less than one of each.
+ */
+static int sync_all(struct commit *commit)
+{
+        static const char *const folders[] = {"notes", "layers", "configs", "manifests"};
+        bool spread = commit->fixup != NULL;
+        int result = 0;
+        for (size_t i = 0; i < commit->layer_count; i++)
+                spread |= commit->sources[i] && commit->sources[i]->opaque_count > 0;
+        if (spread)
+                return syncfs(commit->store->fd) < 0
+                               ? error_errno(commit->err, errno, "sync the image store")
+                               : 0;
+        for (size_t i = 0; result == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
+                result = sync_folder(commit->store->fd, folders[i], commit->err);
+        return result;
+}
+
+static int commit_work(void *argument)
+{
+        struct commit *commit = argument;
+        const struct fetch_result *fetched = commit->result;
+        AUTO_FREE char *config = xprintf("configs/%s", layer_hex(fetched->config_digest));
+        AUTO_FREE char *manifest = xprintf("manifests/%s", layer_hex(fetched->manifest_digest));
+        AUTO_FD int staging_fd =
+                open(commit->staging, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int store_fd = commit->store->fd;
+        int r;
+
+        if (staging_fd < 0)
+                return error_errno(commit->err, errno, "open %s", commit->staging);
+        if ((r = check_config(commit, staging_fd)) < 0)
+                return r;
+        for (size_t i = 0; i < commit->layer_count; i++) {
+                if (!commit->sources[i])
+                        continue;
+                r = place_layer(commit, staging_fd, commit->sources[i], commit->layers[i]);
+                if (r < 0)
+                        return r;
+        }
+        if ((r = place_fixup(commit, staging_fd)) < 0 ||
+            (r = layer_place(staging_fd, "config.json", store_fd, config, commit->err)) < 0 ||
+            (r = layer_place(staging_fd, "manifest.json", store_fd, manifest, commit->err)) < 0)
+                return r;
+        return sync_all(commit);
+}
+
+/* ---- on the loop's thread ---- */
+
+static bool implies_root(const struct fetch_layer *layer)
+{
+        for (size_t i = 0; i < layer->implied_count; i++)
+                if (strcmp(layer->implied[i], ".") == 0)
+                        return true;
+        return false;
+}
+
+static struct layer *new_layer(struct store *store, const struct fetch_layer *source)
+{
+        struct layer *layer = layer_new(source->diff_id, false);
+        layer->bytes = (uint64_t)source->unpacked;
+        layer->inodes = (uint64_t)source->entries + 1;
+        layer->bare_root = implies_root(source);
+        layer->noted = source->link_count > 0 || source->implied_count > layer->bare_root;
+        layer->placing = true;
+        store_add_layer(store, layer);
+        return layer;
+}
+
+/* Refers to each layer that is here, and makes those that came. */
+static int collect_layers(struct commit *commit)
+{
+        for (size_t i = 0; i < commit->result->layer_count; i++) {
+                const struct fetch_layer *source = &commit->result->layers[i];
+                struct layer *layer = table_get(commit->store->layers, source->diff_id);
+                if (!layer && !source->directory)
+                        return wrong(commit->err, "a layer is missing");
+                if (!layer) {
+                        layer = new_layer(commit->store, source);
+                        commit->sources[i] = source;
+                }
+                layer->refs++;
+                commit->layers[commit->layer_count++] = layer;
+        }
+        return 0;
+}
+
+static bool has_name(char *const *names, const char *name)
+{
+        for (; names && *names; names++)
+                if (strcmp(*names, name) == 0)
+                        return true;
+        return false;
+}
+
+/* The image as it will be. commit's layers go to a new image; one that is here has them already. */
+static struct image *make_image(struct commit *commit)
+{
+        const struct fetch_result *fetched = commit->result;
+        struct image *image = image_new();
+        image->id = xstrdup(fetched->config_digest);
+        image->manifest_digest = xstrdup(fetched->manifest_digest);
+        image->user = xstrdup(commit->config->user);
+        image->os = xstrdup(commit->config->os);
+        image->architecture = xstrdup(commit->config->architecture);
+        image->size = (uint64_t)fetched->config_size;
+        for (size_t i = 0; i < commit->layer_count; i++)
+                image->size += commit->layers[i]->bytes;
+        image->layers = take_ptr(commit->layers);
+        image->layer_count = commit->layer_count;
+        commit->layer_count = 0;
+        image->fixup = take_ptr(commit->fixup);
+        return image;
+}
+
+/* Takes a name away from the image that has it. Its record follows; until then the newer record
+ * counts. */
+static void move_name(struct store *store, struct image *image, const char *name)
+{
+        struct image *other = table_get(store->names, name);
+        if (other && other != image) {
+                struct error err;
+                AUTO_FREE char *id = xstrdup(other->id);
+                store_drop_name(store, other, name);
+                table_put(store->names, name, image);
+                if (store_write_record(store, other, &err) < 0)
+                        log_failure(&err, "record of an image that lost a name", "image", id, NULL);
+        } else {
+                table_put(store->names, name, image);
+        }
+}
+
+/* Writes the record with the new names; all as before on failure. */
+static int name_image(struct commit *commit, struct image *image, const char *tag,
+                      const char *digest)
+{
+        bool new_tag = tag && !has_name(image->tags, tag);
+        bool new_digest = !has_name(image->digests, digest);
+        bool was_removed = image->removed;
+        int64_t pulled_at = image->pulled_at;
+
+        if (new_tag)
+                strv_push(&image->tags, tag);
+        if (new_digest)
+                strv_push(&image->digests, digest);
+        image->removed = false;
+        image->pulled_at = clock_real();
+        char *old_manifest = image->manifest_digest;
+        image->manifest_digest = xstrdup(commit->result->manifest_digest);
+
+        int result = store_write_record(commit->store, image, commit->err);
+        if (result == 0) {
+                free(old_manifest);
+                return 0;
+        }
+        free(image->manifest_digest);
+        image->manifest_digest = old_manifest;
+        image->removed = was_removed;
+        image->pulled_at = pulled_at;
+        if (new_tag)
+                store_drop_name(commit->store, image, tag);
+        if (new_digest)
+                store_drop_name(commit->store, image, digest);
+        return result;
+}
+
+struct link_job {
+        int store_fd;
+        const struct layer *layer;
+        struct error *err;
+};
+
+static int link_work(void *argument)
+{
+        struct link_job *job = argument;
+        return layer_link(job->store_fd, job->layer, job->err);
+}
+
+static int publish(struct commit *commit, const struct reference *reference)
+{
+        struct store *store = commit->store;
+        /* With a digest in the reference the tag is decoration: it may be elsewhere by now. */
+        AUTO_FREE char *tag = reference->digest[0] ? NULL : reference_tagged(reference);
+        AUTO_FREE char *digest = reference_digested(reference, commit->result->repo_digest);
+        struct image *image = store_image(store, commit->result->config_digest);
+        bool fresh = !image;
+
+        if (fresh) {
+                image = make_image(commit);
+                if (image->fixup)
+                        store_add_layer(store, image->fixup);
+        }
+        for (size_t i = 0; i < image->layer_count; i++)
+                image->layers[i]->placing = false;
+        int result = 0;
+        if (image->fixup && fresh)
+                result = task_offload(link_work,
+                                      &(struct link_job){store->fd, image->fixup, commit->err});
+        if (result == 0)
+                result = name_image(commit, image, tag, digest);
+        if (result < 0) {
+                if (fresh)
+                        commit->fixup = store_drop_image(store, image);
+                return result;
+        }
+        table_put(store->images, image->id, image);
+        if (tag)
+                move_name(store, image, tag);
+        move_name(store, image, digest);
+        return 0;
+}
+
+int store_commit(struct store *store, const struct reference *reference, const char *staging,
+                 const struct fetch_result *result, char **id, struct error *err)
+{
+        int r = check_result(result, err);
+        if (r < 0)
+                return r;
+        struct commit commit = {.store = store, .staging = staging, .result = result, .err = err};
+        commit.layers = xcalloc(result->layer_count + 1, sizeof(struct layer *));
+        commit.sources = xcalloc(result->layer_count + 1, sizeof(struct fetch_layer *));
+        char *trash = NULL;
+
+        task_lock(&store->lock, CLOCK_NEVER);
+        commit.known = store_image(store, result->config_digest) != NULL;
+        r = collect_layers(&commit);
+        if (r == 0)
+                r = task_offload(commit_work, &commit);
+        if (r == 0)
+                r = publish(&commit, reference);
+        /* What the image took is no longer ours to give back. */
+        for (size_t i = 0; i < commit.layer_count; i++)
+                commit.layers[i]->refs--;
+        if (r < 0) {
+                for (size_t i = 0; i < commit.layer_count; i++)
+                        commit.layers[i]->placing = false;
+                store_collect(store, commit.fixup, NULL, NULL, &trash);
+        }
+        task_unlock(&store->lock);
+
+        store_unstage(store, trash);
+        image_config_free(commit.config);
+        free(commit.layers);
+        free(commit.sources);
+        if (r < 0)
+                return error_context(err, "store image");
+        *id = xstrdup(result->config_digest);
+        return 0;
+}

@@ -1,0 +1,400 @@
+/* The store as a start finds it, and what a crash left in it. */
+#include <dirent.h>
+#include <fcntl.h>
+#include <linux/fs.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/id.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "image/record.h"
+#include "image/store_private.h"
+
+#define RECORD_SUFFIX ".json"
+
+static const char *const FOLDERS[] = {
+        "records", "configs", "manifests", "layers", "fixups", "notes",
+        "l",       "staging", "aside", "empty",
+};
+#define FOLDER_COUNT (sizeof(FOLDERS) / sizeof(FOLDERS[0]))
+
+/* ---- folders ---- */
+
+/* Adds the names in a folder of the store to *names. */
+static int list_folder(int store_fd, const char *folder, char ***names, struct error *err)
+{
+        int fd = openat(store_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        AUTO_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        if (!dir) {
+                int number = errno;
+                if (fd >= 0)
+                        close(fd);
+                return error_errno(err, number, "read folder %s", folder);
+        }
+        struct dirent *entry;
+        while ((errno = 0, entry = readdir(dir)))
+                if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
+                        strv_push(names, entry->d_name);
+        return errno ? error_errno(err, errno, "read folder %s", folder) : 0;
+}
+
+/*
+ * ext4 then spreads the folders made here over the disk. Otherwise it looks for inodes past all
+ * that were recently removed, and unpacking where a tree was just removed takes several times as
+ * long. Other file systems refuse.
+ */
+static void spread_folders(int store_fd, const char *folder)
+{
+        AUTO_FD int fd = openat(store_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        int flags;
+        if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && !(flags & FS_TOPDIR_FL)) {
+                flags |= FS_TOPDIR_FL;
+                ioctl(fd, FS_IOC_SETFLAGS, &flags);
+        }
+}
+
+static int make_folders(struct store *store, struct error *err)
+{
+        int result = file_make_directories(store->directory, 0700, err);
+        if (result < 0)
+                return result;
+        store->fd = open(store->directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (store->fd < 0)
+                return error_errno(err, errno, "open %s", store->directory);
+        for (size_t i = 0; i < FOLDER_COUNT; i++)
+                if (mkdirat(store->fd, FOLDERS[i], 0700) < 0 && errno != EEXIST)
+                        return error_errno(err, errno, "make folder %s/%s", store->directory,
+                                           FOLDERS[i]);
+        /* What overlayfs mounts where an image has fewer layers than it demands. */
+        if ((mkdirat(store->fd, "empty/1", 0755) < 0 && errno != EEXIST) ||
+            (mkdirat(store->fd, "empty/2", 0755) < 0 && errno != EEXIST))
+                return error_errno(err, errno, "make folder %s/empty", store->directory);
+        spread_folders(store->fd, "layers");
+        spread_folders(store->fd, "staging");
+        return 0;
+}
+
+static bool is_there(int store_fd, const char *path, mode_t type)
+{
+        struct stat st;
+        return fstatat(store_fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+               (st.st_mode & S_IFMT) == type;
+}
+
+/* ---- loading ---- */
+
+static void set_aside(struct store *store, const char *name, const struct error *why)
+{
+        char text[ERROR_MESSAGE_MAX + ERROR_WORD_MAX];
+        AUTO_FREE char *from = xprintf("records/%s", name);
+        AUTO_FREE char *to = xprintf("aside/%s", name);
+        AUTO_FREE char *reason = xprintf("%s/aside/%s.reason", store->directory, name);
+        error_render(why, text, sizeof(text));
+        log_warning("image record is set aside", "file", name, "error", text, NULL);
+        file_replace(reason, text, strlen(text), 0600, NULL);
+        if (renameat(store->fd, from, store->fd, to) < 0)
+                log_warning("image record could not be set aside", "file", name, "error",
+                            strerror(errno), NULL);
+}
+
+/* The ID that the name of a record promises, or null. On the heap. */
+static char *record_id(const char *name)
+{
+        size_t length = strlen(name), suffix = strlen(RECORD_SUFFIX);
+        if (length <= suffix || strcmp(name + length - suffix, RECORD_SUFFIX) != 0)
+                return NULL;
+        length -= suffix;
+        char *id = xprintf("%s:%.*s", length > ID_LENGTH ? "sha512" : "sha256", (int)length, name);
+        if (digest_is_valid(id))
+                return id;
+        free(id);
+        return NULL;
+}
+
+/* What the image names but the disk lacks, on the heap; or null. */
+static char *missing_part(struct store *store, const struct image *image)
+{
+        AUTO_FREE char *config = xprintf("configs/%s", layer_hex(image->id));
+        AUTO_FREE char *manifest = xprintf("manifests/%s", layer_hex(image->manifest_digest));
+        if (!is_there(store->fd, config, S_IFREG))
+                return take_ptr(config);
+        if (!is_there(store->fd, manifest, S_IFREG))
+                return take_ptr(manifest);
+        for (size_t i = 0; i <= image->layer_count; i++) {
+                const struct layer *layer =
+                        i < image->layer_count ? image->layers[i] : image->fixup;
+                AUTO_FREE char *path = layer ? layer_path(layer) : NULL;
+                if (path && !is_there(store->fd, path, S_IFDIR))
+                        return take_ptr(path);
+        }
+        return NULL;
+}
+
+static void drop_loaded(struct image *image)
+{
+        for (size_t i = 0; i < image->layer_count; i++)
+                layer_free(image->layers[i]);
+        layer_free(image->fixup);
+        image_free(image);
+}
+
+/* Of two images that claim a name, the one written last has it. */
+static void claim_names(struct store *store, struct image *image, char *const *names)
+{
+        AUTO_FREE char **copy = NULL;
+        size_t count = strv_length(names);
+        copy = xcalloc(count + 1, sizeof(*copy));
+        for (size_t i = 0; i < count; i++)
+                copy[i] = xstrdup(names[i]);
+        for (size_t i = 0; i < count; i++) {
+                struct image *other = table_get(store->names, copy[i]);
+                if (other && other != image && other->generation > image->generation) {
+                        store_drop_name(store, image, copy[i]);
+                } else {
+                        if (other && other != image)
+                                store_drop_name(store, other, copy[i]);
+                        table_put(store->names, copy[i], image);
+                }
+                free(copy[i]);
+        }
+}
+
+static void take_layer(struct store *store, struct layer **slot)
+{
+        struct layer *own = *slot;
+        struct layer *known = own->is_fixup ? NULL : table_get(store->layers, own->name);
+        if (known) {
+                layer_free(own);
+                *slot = known;
+        } else {
+                store_add_layer(store, own);
+        }
+        (*slot)->refs++;
+}
+
+static void take_image(struct store *store, struct image *image)
+{
+        for (size_t i = 0; i < image->layer_count; i++)
+                take_layer(store, &image->layers[i]);
+        if (image->fixup)
+                take_layer(store, &image->fixup);
+        table_put(store->images, image->id, image);
+        claim_names(store, image, image->tags);
+        claim_names(store, image, image->digests);
+        if (image->generation > store->generation)
+                store->generation = image->generation;
+}
+
+static void load_record(struct store *store, const char *name)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        AUTO_FREE char *path = xprintf("%s/records/%s", store->directory, name);
+        AUTO_FREE char *id = record_id(name);
+        struct image *image = NULL;
+        struct error err;
+        int result = 0;
+
+        if (!id)
+                return; /* a file that was being written: store_clean removes it */
+        result = file_read(path, RECORD_BYTES_MAX, &text, &err);
+        if (result == 0)
+                result = record_decode(text.data ? text.data : "", text.length, id, &image, &err);
+        if (result < 0) {
+                set_aside(store, name, &err);
+                return;
+        }
+        AUTO_FREE char *missing = missing_part(store, image);
+        if (missing) {
+                log_warning("image is not whole and has to be pulled again", "image", id, "missing",
+                            missing, NULL);
+                drop_loaded(image);
+                return;
+        }
+        take_image(store, image);
+}
+
+/* Short names are not synced when they are made: here they are made good. */
+static int link_layers(struct store *store, struct error *err)
+{
+        size_t cursor = 0;
+        const struct layer *layer;
+        while ((layer = table_next(store->numbers, &cursor, NULL))) {
+                int result = layer_link(store->fd, layer, err);
+                if (result < 0)
+                        return result;
+        }
+        return 0;
+}
+
+int store_open(const char *directory, struct store **store, struct error *err)
+{
+        struct store *opened = xcalloc(1, sizeof(*opened));
+        opened->fd = -1;
+        opened->directory = xstrdup(directory);
+        opened->images = table_new();
+        opened->names = table_new();
+        opened->layers = table_new();
+        opened->numbers = table_new();
+        opened->stages = table_new();
+
+        char **records = NULL;
+        int result = make_folders(opened, err);
+        if (result == 0)
+                result = list_folder(opened->fd, "records", &records, err);
+        for (char **name = records; result == 0 && name && *name; name++)
+                load_record(opened, *name);
+        strv_free(records);
+        if (result == 0)
+                result = link_layers(opened, err);
+        if (result < 0) {
+                store_free(opened);
+                return error_context(err, "image store");
+        }
+        *store = opened;
+        return 0;
+}
+
+/* ---- cleaning ---- */
+
+struct clean_job {
+        struct store *store;
+        char **names[FOLDER_COUNT]; /* what is in each folder, then what of it is garbage */
+        char stage[17];
+        struct error *err;
+};
+
+static int list_work(void *argument)
+{
+        struct clean_job *job = argument;
+        int result = 0;
+        for (size_t i = 0; result == 0 && i < FOLDER_COUNT; i++)
+                result = list_folder(job->store->fd, FOLDERS[i], &job->names[i], job->err);
+        return result;
+}
+
+/* Digests that are named by images, so that the files of all others are garbage. */
+static void note_wanted(struct table *wanted, const char *folder, const char *name,
+                        const char *suffix)
+{
+        AUTO_FREE char *path = xprintf("%s/%s%s", folder, name, suffix);
+        table_put(wanted, path, wanted);
+}
+
+static struct table *wanted_paths(struct store *store)
+{
+        struct table *wanted = table_new();
+        const struct image *image;
+        const struct layer *layer;
+        const char *name;
+        size_t cursor = 0;
+        while ((image = table_next(store->images, &cursor, NULL))) {
+                note_wanted(wanted, "records", layer_hex(image->id), RECORD_SUFFIX);
+                note_wanted(wanted, "configs", layer_hex(image->id), "");
+                note_wanted(wanted, "manifests", layer_hex(image->manifest_digest), "");
+        }
+        cursor = 0;
+        while ((layer = table_next(store->numbers, &cursor, &name))) {
+                const char *hex = layer_hex(layer->name);
+                note_wanted(wanted, "l", name, "");
+                note_wanted(wanted, layer->is_fixup ? "fixups" : "layers", hex, "");
+                if (layer->noted)
+                        note_wanted(wanted, "notes", hex, "");
+        }
+        cursor = 0;
+        while (table_next(store->stages, &cursor, &name))
+                note_wanted(wanted, "staging", name, "");
+        return wanted;
+}
+
+/* Leaves only the garbage in each list. */
+static void keep_garbage(struct clean_job *job)
+{
+        struct table *wanted = wanted_paths(job->store);
+        for (size_t i = 0; i < FOLDER_COUNT; i++) {
+                char **garbage = NULL;
+                bool kept = strcmp(FOLDERS[i], "aside") == 0 || strcmp(FOLDERS[i], "empty") == 0;
+                /* A container that runs on an image whose record was lost still has these mounted.
+                 */
+                if (job->store->doubtful &&
+                    (strcmp(FOLDERS[i], "layers") == 0 || strcmp(FOLDERS[i], "fixups") == 0))
+                        kept = true;
+                for (char **name = job->names[i]; !kept && name && *name; name++) {
+                        AUTO_FREE char *path = xprintf("%s/%s", FOLDERS[i], *name);
+                        if (!table_get(wanted, path))
+                                strv_push(&garbage, *name);
+                }
+                strv_free(job->names[i]);
+                job->names[i] = garbage;
+        }
+        table_free(wanted);
+}
+
+static void clean_entry(struct clean_job *job, const char *folder, const char *name,
+                        unsigned number)
+{
+        int fd = job->store->fd;
+        AUTO_FREE char *path = xprintf("%s/%s", folder, name);
+        AUTO_FREE char *away = xprintf("staging/%s/%u", job->stage, number);
+        if (unlinkat(fd, path, 0) == 0 || errno == ENOENT)
+                return;
+        if (renameat(fd, path, fd, away) < 0)
+                log_warning("left-over could not be removed", "path", path, "error",
+                            strerror(errno), NULL);
+}
+
+static int clean_work(void *argument)
+{
+        struct clean_job *job = argument;
+        unsigned number = 0;
+        int result = store_make_stage(job->store->fd, job->stage, job->err);
+        for (size_t i = 0; result == 0 && i < FOLDER_COUNT; i++)
+                for (char **name = job->names[i]; name && *name; name++)
+                        clean_entry(job, FOLDERS[i], *name, number++);
+        return result;
+}
+
+static void destroy_removed(struct store *store)
+{
+        char **ids = NULL;
+        const struct image *image;
+        size_t cursor = 0;
+        while ((image = table_next(store->images, &cursor, NULL)))
+                if (image->removed && table_size(image->users) == 0)
+                        strv_push(&ids, image->id);
+        for (char **id = ids; id && *id; id++) {
+                struct error err;
+                if (store_destroy(store, *id, &err) < 0)
+                        log_failure(&err, "image could not be removed", "image", *id, NULL);
+        }
+        strv_free(ids);
+}
+
+void store_clean(struct store *store)
+{
+        struct error err;
+        struct clean_job job = {.store = store, .err = &err};
+        char *trash = NULL;
+
+        store->cleaned = true;
+        destroy_removed(store);
+        task_lock(&store->lock, CLOCK_NEVER);
+        int result = task_offload(list_work, &job);
+        if (result == 0) {
+                keep_garbage(&job);
+                id_random_hex(job.stage, sizeof(job.stage) - 1);
+                table_put(store->stages, job.stage, store);
+                trash = xprintf("%s/staging/%s", store->directory, job.stage);
+                result = task_offload(clean_work, &job);
+        }
+        if (result < 0)
+                log_failure(&err, "image store could not be cleaned", NULL);
+        for (size_t i = 0; i < FOLDER_COUNT; i++)
+                strv_free(job.names[i]);
+        task_unlock(&store->lock);
+        store_unstage(store, trash);
+}

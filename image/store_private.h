@@ -1,0 +1,66 @@
+/*
+ * store_private: what the store's own files share. Nobody else includes this.
+ *
+ * Whoever changes the disk holds store->lock from its first look at the tables to its last change
+ * of them. The tables may be read without it at any time: they change only between waits. A layer
+ * that nobody refers to any more stays in the table until store_collect, under the lock, has moved
+ * its tree away; a commit that comes first takes it back.
+ */
+#ifndef CRISP_IMAGE_STORE_PRIVATE_H
+#define CRISP_IMAGE_STORE_PRIVATE_H
+
+#include "base/table.h"
+#include "base/task.h"
+#include "image/layer.h"
+#include "image/store.h"
+
+struct store {
+        char *directory;
+        int fd;                /* of the directory */
+        struct table *images;  /* by ID */
+        struct table *names;   /* tags and repo digests to images */
+        struct table *layers;  /* by diff ID */
+        struct table *numbers; /* "12" to layers and fix-ups */
+        struct table *stages;  /* names of staging folders in use */
+        struct task_lock lock;
+        uint64_t generation; /* of the newest record */
+        uint64_t bytes, inodes;
+        bool cleaned;
+        bool doubtful; /* a container's image is not here: layers that no record names may be its */
+        bool collecting; /* a task that collects layers has been started and has not begun */
+};
+
+/* Images, tables. */
+struct image *store_image(const struct store *store, const char *id);
+void store_publish_names(struct store *store, struct image *image);
+void store_withdraw_names(struct store *store, struct image *image);
+/* Takes the name from its image's vectors too. */
+void store_drop_name(struct store *store, struct image *image, const char *name);
+/* Gives the layer a free number and counts it in. */
+void store_add_layer(struct store *store, struct layer *layer);
+/* Forgets the layer and frees it. */
+void store_drop_layer(struct store *store, struct layer *layer);
+/* Takes the image and its references to layers out of the tables and frees it; its fix-up is given
+ * back. */
+struct layer *store_drop_image(struct store *store, struct image *image);
+
+/* Writes the image's record with a new generation. Waits; the lock is held. */
+int store_write_record(struct store *store, struct image *image, struct error *err);
+
+/*
+ * Moves away the trees of layers that nobody refers to, of fixup (may be null; freed), and the
+ * files of the image id (may be null). What is to be removed is in *trash (a path for
+ * store_unstage) or null. Waits; the lock is held.
+ */
+void store_collect(struct store *store, struct layer *fixup, const char *id,
+                   const char *manifest_digest, char **trash);
+/* Starts a task that does the same for layers alone. */
+void store_collect_later(struct store *store);
+
+/* Removes an image that has no users, with all that is its own. Waits; takes the lock. */
+int store_destroy(struct store *store, const char *id, struct error *err);
+
+/* A fresh staging folder, blocking. */
+int store_make_stage(int fd, const char *name, struct error *err);
+
+#endif
