@@ -19,8 +19,8 @@ static char folder[] = "/tmp/crisp-test-cni-config-XXXXXX";
 static void put(const char *name, const char *text)
 {
         AUTO_FREE char *path = xprintf("%s/%s", folder, name);
-        assert_int_equal(
-                file_replace_volatile(path, text, strlen(text), 0644, &(struct error){0}), 0);
+        assert_int_equal(file_replace_volatile(path, text, strlen(text), 0644, &(struct error){0}),
+                         0);
 }
 
 static int make_folder(void **state)
@@ -36,7 +36,8 @@ static int remove_folder(void **state)
         return file_remove_tree(folder, NULL);
 }
 
-#define CHAIN(name) "{\"cniVersion\":\"1.0.0\",\"name\":\"" name "\",\"plugins\":[{\"type\":\"p\"}]}"
+#define CHAIN(name)                                                                                \
+        "{\"cniVersion\":\"1.0.0\",\"name\":\"" name "\",\"plugins\":[{\"type\":\"p\"}]}"
 
 static void test_first_valid_in_name_order(void **state)
 {
@@ -61,9 +62,8 @@ static void test_first_valid_in_name_order(void **state)
         assert_int_equal(config.network->plugin_count, 1);
         assert_string_equal(config.network->plugins[0].type, "bridge");
         assert_non_null(strstr(config.network->file, "20-single.conf"));
-        assert_int_equal(json_integer_value(
-                                 json_object_get(config.network->plugins[0].json, "mtu")),
-                         1400);
+        assert_int_equal(
+                json_integer_value(json_object_get(config.network->plugins[0].json, "mtu")), 1400);
         assert_int_equal(config.problem_count, 3);
         assert_non_null(strstr(config.problems[0].file, "02-fifo.conf"));
         assert_non_null(strstr(config.problems[0].reason, "regular"));
@@ -131,9 +131,8 @@ static void test_malformed(void **state)
                 "dns");
         assert_refused("{\"name\":\"n\",\"cniVersion\":\"9.0.0\",\"plugins\":[{\"type\":\"p\"}]}",
                        "9.0.0");
-        assert_refused(
-                "{\"name\":\"n\",\"disableCheck\":\"maybe\",\"plugins\":[{\"type\":\"p\"}]}",
-                "disableCheck");
+        assert_refused("{\"name\":\"n\",\"disableCheck\":\"maybe\",\"plugins\":[{\"type\":\"p\"}]}",
+                       "disableCheck");
 }
 
 static void test_bounds(void **state)
@@ -167,12 +166,13 @@ static void test_versions_and_flags(void **state)
         (void)state;
         struct error err = {0};
         AUTO_CNI_NETWORK struct cni_network *network = NULL;
-        assert_int_equal(parse("{\"name\":\"n\",\"cniVersion\":\"0.4.0\",\"cniVersions\":[\"1.0.0\","
-                               "\"1.1.0\",\"7.0.0\"],\"disableCheck\":\"true\",\"disableGC\":true,"
-                               "\"plugins\":[{\"type\":\"p\",\"capabilities\":{\"portMappings\":"
-                               "true,\"dns\":false}}]}",
-                               false, &network, &err),
-                         0);
+        assert_int_equal(
+                parse("{\"name\":\"n\",\"cniVersion\":\"0.4.0\",\"cniVersions\":[\"1.0.0\","
+                      "\"1.1.0\",\"7.0.0\"],\"disableCheck\":\"true\",\"disableGC\":true,"
+                      "\"plugins\":[{\"type\":\"p\",\"capabilities\":{\"portMappings\":"
+                      "true,\"dns\":false}}]}",
+                      false, &network, &err),
+                0);
         assert_int_equal(network->version, CNI_1_1_0);
         assert_true(network->disable_check);
         assert_true(network->disable_gc);

@@ -44,9 +44,10 @@ static void test_addresses(void **state)
         (void)state;
         assert_ips("{\"ip4\":{\"ip\":\"10.1.0.2/16\"},\"ip6\":{\"ip\":\"fd00:0::2/64\"}}",
                    CNI_0_2_0, "10.1.0.2 fd00::2");
-        assert_ips("{\"cniVersion\":\"0.3.1\",\"ips\":[{\"version\":\"6\",\"address\":\"fd00::9/64\"},"
-                   "{\"version\":\"4\",\"address\":\"10.1.0.9/16\"}]}",
-                   CNI_0_3_1, "fd00::9 10.1.0.9");
+        assert_ips(
+                "{\"cniVersion\":\"0.3.1\",\"ips\":[{\"version\":\"6\",\"address\":\"fd00::9/64\"},"
+                "{\"version\":\"4\",\"address\":\"10.1.0.9/16\"}]}",
+                CNI_0_3_1, "fd00::9 10.1.0.9");
         assert_ips("{\"cniVersion\":\"1.0.0\",\"interfaces\":[{\"name\":\"br\"},{\"name\":\"eth0\","
                    "\"sandbox\":\"/n\"},{\"name\":\"net1\",\"sandbox\":\"/n\"}],\"ips\":["
                    "{\"interface\":0,\"address\":\"10.0.0.1/8\"},"
@@ -99,8 +100,8 @@ static void test_wrong_addresses(void **state)
 static void test_refused_results(void **state)
 {
         (void)state;
-        static const char *const wrong[] = {"",   "nothing", "[]", "7", "{\"cniVersion\":\"3.0.0\"}",
-                                            "{\"cniVersion\":1}"};
+        static const char *const wrong[] = {
+                "", "nothing", "[]", "7", "{\"cniVersion\":\"3.0.0\"}", "{\"cniVersion\":1}"};
         for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
                 struct error err = {0};
                 json_t *result = NULL;
@@ -236,11 +237,11 @@ static void test_base64_lengths(void **state)
         struct error err = {0};
         assert_non_null(mkdtemp(place));
         for (unsigned padding = 1; padding < 8; padding++) {
-                AUTO_FREE char *text = xprintf("{\"name\":\"n%0*d\",\"plugins\":[{\"type\":\"p\"}]}",
-                                               (int)padding, 0);
+                AUTO_FREE char *text = xprintf(
+                        "{\"name\":\"n%0*d\",\"plugins\":[{\"type\":\"p\"}]}", (int)padding, 0);
                 AUTO_CNI_NETWORK struct cni_network *network = NULL;
-                assert_int_equal(
-                        cni_network_parse(text, strlen(text), false, "x", &network, &err), 0);
+                assert_int_equal(cni_network_parse(text, strlen(text), false, "x", &network, &err),
+                                 0);
                 struct cni_cache_entry entry = {.container_id = (char *)"abc",
                                                 .network_name = (char *)network->name,
                                                 .interface = (char *)"eth0",
