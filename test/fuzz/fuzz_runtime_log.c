@@ -15,16 +15,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
-        static char directory[] = "/tmp/crisp-fuzz-XXXXXX", path[64];
+        char directory[] = "/tmp/crisp-fuzz-XXXXXX", path[64];
         char memory[512], explanation[64];
         struct text text = text_in(explanation, sizeof(explanation));
         struct monitor_exit record;
         int fd;
 
-        if (!path[0]) {
-                assert(mkdtemp(directory));
-                snprintf(path, sizeof(path), "%s/" MONITOR_EXIT_RECORD, directory);
-        }
+        assert(mkdtemp(directory));
+        snprintf(path, sizeof(path), "%s/" MONITOR_EXIT_RECORD, directory);
         fd = open(path, O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
         assert(fd >= 0 && write(fd, data, size) == (ssize_t)size);
         close(fd);
@@ -32,5 +30,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         assert(text.length < sizeof(explanation) && explanation[text.length] == 0);
         if (exit_record_read(directory, &record, NULL) == 0)
                 assert(record.exit_code >= 0 && record.exit_code <= 255 && record.pid >= 0);
+        assert(unlink(path) == 0 && rmdir(directory) == 0);
         return 0;
 }
