@@ -33,7 +33,7 @@ endif
 # ---- what there is ----
 
 LIBRARIES := base api network image image/fetch oci cri conmon
-PROGRAMS  := crisp crisp-image crisp-monitor crisp-pause
+PROGRAMS  := crisp crisp-image crisp-monitor crisp-pause crisp-exec
 
 api_PROTOS := cri/runtime_v1
 api_GEN_C  := $(api_PROTOS:%=$B/gen/api/%.pb-c.c)
@@ -67,12 +67,12 @@ $B/crisp: $B/cmd/crisp.o $(call libs,cri oci image network api base)
 $B/crisp-image: $B/cmd/crisp-image.o $(call libs,image/fetch image base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS)
 
-# The monitor and the pod holder are static and use libc alone; a hundred of them share nearly all their pages. They are
+# The monitor, the pod holder and crisp-exec are static and use libc alone; a hundred of them share nearly all their pages. They are
 # built without sanitizers, which need a dynamic libc; the tests build conmon's code once more with them.
 STATIC_CFLAGS = $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -Os
 STATIC_OBJECTS := $(patsubst %.c,$B/static/%.o,$(wildcard conmon/*.c))
 
-$B/crisp-monitor $B/crisp-pause: $B/crisp-%: $B/static/cmd/crisp-%.o $(STATIC_OBJECTS)
+$B/crisp-monitor $B/crisp-pause $B/crisp-exec: $B/crisp-%: $B/static/cmd/crisp-%.o $(STATIC_OBJECTS)
 	$(CC) $(STATIC_CFLAGS) -static -Wl,--gc-sections -o $@ $^
 
 $B/static/%.o: %.c

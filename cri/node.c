@@ -115,6 +115,7 @@ int node_open(const struct config *config, struct error *err)
                                      : CGROUP_DRIVER_CGROUPFS;
         node.monitor_program = program_path("crisp-monitor");
         node.pause_program = program_path("crisp-pause");
+        node.exec_program = program_path("crisp-exec");
         int result = read_boot_id(err);
         if (result == 0)
                 result = cgroup_probe(&node.cgroups, err);
@@ -158,6 +159,7 @@ void node_close(void)
         free(node.run_containers_dir);
         free(node.monitor_program);
         free(node.pause_program);
+        free(node.exec_program);
         node = (struct node){0};
 }
 
