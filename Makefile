@@ -21,7 +21,8 @@ B := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 VERSION := $(shell cat VERSION)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla \
-            -Wformat=2 -Wundef -Wwrite-strings -Wno-missing-field-initializers -Wno-unused-parameter
+            -Wformat=2 -Wundef -Wwrite-strings -Wno-missing-field-initializers -Wno-unused-parameter \
+            -Wno-deprecated-declarations
 override CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -DCRISP_VERSION='"$(VERSION)"' -DCRISP_LIBEXECDIR='"$(PREFIX)/libexec/crisp"'
 CFLAGS   ?= -O2 -g
 override CFLAGS   += -std=c17 -fno-strict-aliasing -ffunction-sections -fdata-sections -fstack-protector-strong
@@ -35,7 +36,7 @@ endif
 # ---- what there is ----
 
 LIBRARIES := base api network image image/fetch oci cri conmon
-PROGRAMS  := crisp crisp-image crisp-monitor crisp-pause
+PROGRAMS  := crisp crisp-image crisp-monitor crisp-pause crisp-exec
 
 api_PROTOS := cri/runtime_v1
 api_GEN_C  := $(api_PROTOS:%=$B/gen/api/%.pb-c.c)
@@ -70,12 +71,12 @@ $B/crisp: $B/cmd/crisp.o $(call libs,cri oci image network api base)
 $B/crisp-image: $B/cmd/crisp-image.o $(call libs,image/fetch image base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS)
 
-# The monitor and the pod holder are static and use libc alone; a hundred of them share nearly all their pages. They are
+# The monitor, the pod holder and crisp-exec are static and use libc alone; a hundred of them share nearly all their pages. They are
 # built without sanitizers, which need a dynamic libc; the tests build conmon's code once more with them.
 STATIC_CFLAGS = $(filter-out -fsanitize% -fno-sanitize%,$(CFLAGS)) -Os
 STATIC_OBJECTS := $(patsubst %.c,$B/static/%.o,$(wildcard conmon/*.c))
 
-$B/crisp-monitor $B/crisp-pause: $B/crisp-%: $B/static/cmd/crisp-%.o $(STATIC_OBJECTS)
+$B/crisp-monitor $B/crisp-pause $B/crisp-exec: $B/crisp-%: $B/static/cmd/crisp-%.o $(STATIC_OBJECTS)
 	$(CC) $(STATIC_CFLAGS) -static -Wl,--gc-sections -o $@ $^
 
 $B/static/%.o: %.c
