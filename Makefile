@@ -23,7 +23,7 @@ VERSION := $(shell cat VERSION)
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla \
             -Wformat=2 -Wundef -Wwrite-strings -Wno-missing-field-initializers -Wno-unused-parameter \
             -Wno-deprecated-declarations
-override CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -DCRISP_VERSION='"$(VERSION)"' -DCRISP_LIBEXECDIR='"$(PREFIX)/libexec/crisp"'
+override CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -DCRISP_VERSION='"$(VERSION)"'
 CFLAGS   ?= -O2 -g
 override CFLAGS   += -std=c17 -fno-strict-aliasing -ffunction-sections -fdata-sections -fstack-protector-strong
 override CFLAGS   += $(WARNINGS) $(if $(WERROR),-Werror)
