@@ -24,79 +24,102 @@
 enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
 
 enum config_handler_kind {
-	CONFIG_HANDLER_OCI, /* a program with the command line of runc */
-	CONFIG_HANDLER_SHIM /* a containerd shim v2; config_load refuses it in this version */
+        CONFIG_HANDLER_OCI, /* a program with the command line of runc */
+        CONFIG_HANDLER_SHIM /* a containerd shim v2; config_load refuses it in this version */
 };
 
 /* [runtime.handlers.NAME]: what a RuntimeClass's handler NAME runs. */
 struct config_handler {
-	char *name;
-	enum config_handler_kind kind;
-	char *path; /* absolute path of the program */
-	char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
+        char *name;
+        enum config_handler_kind kind;
+        char *path; /* absolute path of the program */
+        char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
 };
 
-/* Strings are never null and paths are absolute, unless a comment says otherwise. */
+/*
+ * Strings are never null and paths are absolute, unless a comment says otherwise. Defaults stand in
+ * brackets at the end of the comments.
+ */
 struct config {
-	char *state_dir; /* survives a reboot: pods, containers, images. /var/lib/crisp */
-	char *run_dir;   /* gone after a reboot: sockets, pinned namespaces, lock. /run/crisp */
+        /* What survives a reboot: pods, containers, images. [/var/lib/crisp] */
+        char *state_dir;
+        /* What is gone after a reboot: sockets, pinned namespaces, the lock. [/run/crisp] */
+        char *run_dir;
 
-	struct {
-		char *listen; /* path of the CRI socket. RUN_DIR/crisp.sock */
-	} api;
+        struct {
+                /* Path of the CRI socket. [RUN_DIR/crisp.sock] */
+                char *listen;
+        } api;
 
-	struct {
-		char *config_dir;   /* CNI configurations. /etc/cni/net.d */
-		char **plugin_dirs; /* strv, at least one; searched in order. /opt/cni/bin,
-				       /usr/lib/cni, /usr/libexec/cni */
-		unsigned timeout; /* seconds for one invocation of a network's chain of plugins. 60
-				   */
-	} network;
+        struct {
+                /* CNI configurations. [/etc/cni/net.d] */
+                char *config_dir;
+                /* strv of one or more folders, searched in order. [/opt/cni/bin, /usr/lib/cni,
+                 * /usr/libexec/cni] */
+                char **plugin_dirs;
+                /* Seconds for one invocation of a network's chain of plugins. [60] */
+                unsigned timeout;
+        } network;
 
-	struct {
-		char *registries_conf;        /* containers-registries.conf(5).
-						 /etc/containers/registries.conf */
-		unsigned max_parallel_pulls;  /* pulls under way at a time; further ones wait. 4 */
-		unsigned max_parallel_layers; /* layers of one pull downloading at a time. 3 */
-		unsigned pull_stall_timeout;  /* seconds without a byte after which a pull fails. 60
-					       */
-	} images;
+        struct {
+                /* A file as of containers-registries.conf(5); it may be missing.
+                 * [/etc/containers/registries.conf] */
+                char *registries_conf;
+                /* Pulls under way at a time; further ones wait. [4] */
+                unsigned max_parallel_pulls;
+                /* Layers of one pull that download at a time. [3] */
+                unsigned max_parallel_layers;
+                /* Seconds without a byte after which a download is given up. [60] */
+                unsigned pull_stall_timeout;
+        } images;
 
-	struct {
-		char *default_handler; /* name of one of handlers: for pods that name none */
-		enum config_cgroup_driver cgroup_driver; /* systemd where it runs, else cgroupfs */
-		unsigned create_timeout; /* seconds for one create, start or delete by a handler.
-					    120 */
-		char *monitor_cgroup;    /* cgroup of the monitors, from the root of each hierarchy.
-					    /crisp-monitors */
-		struct config_handler *handlers; /* sorted by name, at least one */
-		size_t handler_count;
-	} runtime;
+        struct {
+                /* Name of one of handlers: for pods that name none. [crun where it is installed,
+                 * else runc] */
+                char *default_handler;
+                /* [systemd where it runs, else cgroupfs] */
+                enum config_cgroup_driver cgroup_driver;
+                /* Seconds for one create, start or delete by a handler's program. [120] */
+                unsigned create_timeout;
+                /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
+                char *monitor_cgroup;
+                /* One or more, sorted by name. [runc and crun where they are installed] */
+                struct config_handler *handlers;
+                size_t handler_count;
+        } runtime;
 
-	struct {
-		char *address; /* IPv4 or IPv6 address that exec, attach and port-forward listen on.
-				  127.0.0.1 */
-		unsigned port; /* 0: any that is free. 0 */
-	} streaming;
+        struct {
+                /* IPv4 or IPv6 address that exec, attach and port-forward listen on. [127.0.0.1] */
+                char *address;
+                /* 0 is any that is free. [0] */
+                unsigned port;
+        } streaming;
 
-	struct {
-		char *listen; /* always empty in this version: off */
-	} nri;
+        struct {
+                /* Path of the NRI socket; empty is off, and nothing else is supported in this
+                 * version. [""] */
+                char *listen;
+        } nri;
 
-	struct {
-		char *listen; /* always empty in this version: off */
-	} metrics;
+        struct {
+                /* Where metrics are served; empty is off, and nothing else is supported in this
+                 * version. [""] */
+                char *listen;
+        } metrics;
 
-	struct {
-		enum log_level level; /* what is below is not written. info */
-	} log;
+        struct {
+                /* What is below this level is not written. [info] */
+                enum log_level level;
+        } log;
 
-	struct {
-		unsigned max_workers;       /* threads for what blocks (task_offload). 64 */
-		unsigned max_message_bytes; /* of a gRPC message, each way. 16 MiB */
-		unsigned max_tasks; /* requests under way at a time; further ones are refused. 10000
-				     */
-	} limits;
+        struct {
+                /* Threads for what blocks (task_offload). [64] */
+                unsigned max_workers;
+                /* Bytes of a gRPC message, each way. [16 MiB] */
+                unsigned max_message_bytes;
+                /* Requests under way at a time; further ones are refused. [10000] */
+                unsigned max_tasks;
+        } limits;
 };
 
 /*
@@ -124,7 +147,7 @@ const char *config_cgroup_driver_name(enum config_cgroup_driver driver);
 
 static inline void cleanup_config(struct config **config)
 {
-	config_free(*config);
+        config_free(*config);
 }
 #define AUTO_CONFIG CLEANUP(cleanup_config)
 

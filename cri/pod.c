@@ -45,6 +45,7 @@ void pod_unref(struct pod *pod)
         if (pod->holder_fd >= 0)
                 close(pod->holder_fd);
         strv_free(pod->ips);
+        free(pod->parent_made);
         free(pod->failure);
         free(pod->name);
         arena_free(pod->arena);
@@ -152,7 +153,8 @@ json_t *pod_record(const struct pod *pod)
         json_object_set_new(record, "ips", ips);
         json_object_set_new(record, "attached", json_boolean(pod->attached));
         json_object_set_new(record, "torn_down", json_boolean(pod->torn_down));
-        json_object_set_new(record, "cgroup_parent_created", json_boolean(pod->parent_created));
+        if (pod->parent_made)
+                json_object_set_new(record, "cgroup_parent_made", json_string(pod->parent_made));
         json_object_set_new(record, "holder_pid", json_integer(pod->holder_pid));
         json_object_set_new(record, "holder_start", json_integer((json_int_t)pod->holder_start));
         return record;
@@ -167,9 +169,9 @@ int pod_save(struct pod *pod, bool durable, struct error *err)
 int pod_restore(struct pod *pod, const json_t *record, struct error *err)
 {
         static const char place[] = "record.json";
-        const char *phase = "", *handler = "", *boot_id = "";
+        const char *phase = "", *handler = "", *boot_id = "", *parent_made = NULL;
         int64_t created_at = 0, holder_pid = 0, holder_start = 0;
-        bool attached = true, torn_down = false, parent_created = false;
+        bool attached = true, torn_down = false;
         char **ips = NULL;
         if (json_get_string(record, "phase", place, &phase, err) < 0 ||
             json_get_string(record, "handler", place, &handler, err) < 0 ||
@@ -179,7 +181,7 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
             json_get_int(record, "holder_start", place, &holder_start, err) < 0 ||
             json_get_bool(record, "attached", place, &attached, err) < 0 ||
             json_get_bool(record, "torn_down", place, &torn_down, err) < 0 ||
-            json_get_bool(record, "cgroup_parent_created", place, &parent_created, err) < 0 ||
+            json_get_string(record, "cgroup_parent_made", place, &parent_made, err) < 0 ||
             json_get_strings(record, "ips", place, &ips, err) < 0)
                 return err->number;
         pod->phase = strcmp(phase, "ready") == 0      ? POD_READY
@@ -198,7 +200,7 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
         pod->holder_start = (uint64_t)holder_start;
         pod->attached = attached;
         pod->torn_down = torn_down;
-        pod->parent_created = parent_created;
+        pod->parent_made = xstrdup(parent_made);
         pod->ips = ips;
         pod->claimed = true;
         return 0;

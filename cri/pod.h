@@ -14,6 +14,7 @@
 #include "api/cri/runtime_v1.pb-c.h"
 #include "base/arena.h"
 #include "base/id.h"
+#include "base/json.h"
 #include "base/task.h"
 #include "cri/node.h"
 #include "cri/rpc.h"
@@ -40,7 +41,7 @@ struct pod {
         char **ips;         /* strv, the first is the pod's own; null with the host's network */
         bool attached;      /* the CNI plugins may hold something for it */
         bool torn_down;     /* nothing but its records is left */
-        bool parent_created; /* its cgroup parent was not there before */
+        char *parent_made;   /* the topmost folder of its cgroup parent that was not there before; or null */
         bool stopping;      /* takes no new containers */
         bool claimed;       /* a client knows its id; until then it is in no list */
         struct timer *unclaimed_timer;

@@ -10,11 +10,10 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/process.h"
-#include "conmon/protocol.h"
 #include "cri/pod.h"
 #include "cri/pod_network.h"
 #include "network/namespace.h"
+#include "oci/holder.h"
 
 #define SHM_SIZE        "65536k"
 #define RESOLV_CONF_MAX (64 * 1024)
@@ -25,7 +24,7 @@
 struct setup {
         struct pod *pod;
         struct error *err;
-        bool parent_missing;
+        char *parent_made;
 };
 
 static int write_run_file(struct pod *pod, const char *name, const char *text, struct error *err)
@@ -112,9 +111,11 @@ static int set_up_on_worker(void *argument)
         int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place, err);
         if (result < 0)
                 return result;
-        setup->parent_missing = node.cgroup_driver == CGROUP_DRIVER_CGROUPFS &&
-                                !cgroup_exists(&node.cgroups, place.parent);
-        result = file_make_directories(directory, 0711, err);
+        /* With systemd the slice is systemd's to make and to take away. */
+        if (node.cgroup_driver == CGROUP_DRIVER_CGROUPFS)
+                result = cgroup_parent_ensure(&node.cgroups, place.parent, &setup->parent_made, err);
+        if (result == 0)
+                result = file_make_directories(directory, 0711, err);
         if (result == 0 && *logs)
                 result = file_make_directories(logs, 0755, err);
         if (result == 0)
@@ -147,35 +148,6 @@ static int make_leaf_on_worker(void *argument)
                                 holder->err);
 }
 
-static int read_holder_report(int fd, struct pod *pod, struct error *err)
-{
-        struct monitor_report report;
-        size_t length = 0;
-        int64_t deadline = clock_after(HOLDER_DEADLINE);
-        while (length < sizeof report) {
-                int result = task_wait_fd(fd, EPOLLIN, deadline, NULL);
-                if (result < 0)
-                        return error_errno(err, result, "crisp-pause does not report");
-                ssize_t count = read(fd, (char *)&report + length, sizeof report - length);
-                if (count < 0)
-                        return error_errno(err, errno, "read crisp-pause's report");
-                if (count == 0)
-                        break;
-                length += (size_t)count;
-        }
-        if (length < offsetof(struct monitor_report, text))
-                return error_set(err, ERROR_INTERNAL, "crisp-pause ended without a report");
-        if (report.type != MONITOR_REPORT_OK)
-                return error_errno(err, report.number, "crisp-pause: %.*s",
-                                   (int)(report.text_length < MONITOR_REPORT_TEXT_MAX
-                                                 ? report.text_length
-                                                 : 0),
-                                   report.text);
-        pod->holder_pid = report.pid;
-        pod->holder_start = report.start_time;
-        return 0;
-}
-
 struct pid_pin {
         struct pod *pod;
         struct error *err;
@@ -203,42 +175,19 @@ static int start_holder(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
 
-        int report[2];
-        if (pipe2(report, O_CLOEXEC) < 0)
-                return error_errno(err, errno, "start crisp-pause: pipe");
-        AUTO_FD int report_in = report[0];
-        AUTO_FD int report_out = report[1];
         AUTO_FREE char *net = pod_path(pod, "ns/net");
         AUTO_FREE char *ipc = pod_path(pod, "ns/ipc");
         AUTO_FREE char *uts = pod_path(pod, "ns/uts");
-        char *argv[9] = {"crisp-pause"};
-        size_t count = 1;
-        if (pod_has_network(pod)) {
-                argv[count++] = "--net";
-                argv[count++] = net;
-                argv[count++] = "--uts";
-                argv[count++] = uts;
-        }
-        if (pod_has_ipc(pod)) {
-                argv[count++] = "--ipc";
-                argv[count++] = ipc;
-        }
-        struct process_options options = PROCESS_OPTIONS_INIT;
-        options.path = node.pause_program;
-        options.argv = argv;
-        options.new_session = true;
-        options.cgroup_fd = leaf.fd;
-        options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
-        options.extra_fds[0] = report_out;
-        options.extra_fd_count = 1;
-        struct process process;
-        result = process_start(&options, &process, err);
-        if (result < 0)
-                return result;
-        close(take_fd(&report_out));
-        result = read_holder_report(report_in, pod, err);
-        /* The first process only makes the second, the holder, which is not ours to reap; it ends by itself. */
-        process_abandon(&process);
+        struct holder_start_options options = {
+                .program = node.pause_program,
+                .net = pod_has_network(pod) ? net : NULL,
+                .ipc = pod_has_ipc(pod) ? ipc : NULL,
+                .uts = pod_has_network(pod) ? uts : NULL,
+                .cgroup_fd = leaf.fd,
+                .cgroup_v1_tasks = (const char *const *)leaf.tasks,
+                .deadline = clock_after(HOLDER_DEADLINE),
+        };
+        result = holder_start(&options, &pod->holder_pid, &pod->holder_start, err);
         if (result < 0)
                 return result;
         result = pod_watch_holder(pod, err);
@@ -253,7 +202,7 @@ int pod_set_up(struct pod *pod, struct error *err)
         struct setup setup = {.pod = pod, .err = err};
         pod_step(pod, "making namespaces");
         int result = task_offload(set_up_on_worker, &setup);
-        pod->parent_created = setup.parent_missing;
+        pod->parent_made = setup.parent_made;
         if (result < 0)
                 return error_context(err, "make namespaces");
         if (pod_shares_pids(pod)) {

@@ -3,6 +3,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/mount.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -67,7 +68,7 @@ static int remove_cgroups(const struct teardown *teardown)
         result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place,
                               teardown->err);
         if (result == 0)
-                cgroup_parent_remove(&node.cgroups, place.parent);
+                cgroup_parent_remove(&node.cgroups, place.parent, pod->parent_made);
         return result;
 }
 
@@ -102,8 +103,9 @@ static void pass_on_parent(const struct pod *pod)
         size_t cursor = 0;
         for (struct pod *other; (other = table_next(node.pods, &cursor, NULL));)
                 if (other != pod && !other->torn_down &&
-                    strcmp(pod_cgroup_parent(other), pod_cgroup_parent(pod)) == 0)
-                        other->parent_created = true;
+                    strcmp(pod_cgroup_parent(other), pod_cgroup_parent(pod)) == 0 &&
+                    !other->parent_made)
+                        other->parent_made = xstrdup(pod->parent_made);
 }
 
 int pod_tear_down(struct pod *pod, struct error *err)
@@ -125,11 +127,11 @@ int pod_tear_down(struct pod *pod, struct error *err)
         pod_step(pod, "removing namespaces");
         bool last = is_last_in_parent(pod);
         struct teardown teardown = {
-                .pod = pod, .remove_parent = pod->parent_created && last, .err = err};
+                .pod = pod, .remove_parent = pod->parent_made && last, .err = err};
         result = task_offload(tear_down_on_worker, &teardown);
         if (result < 0)
                 return result;
-        if (pod->parent_created && !last)
+        if (pod->parent_made && !last)
                 pass_on_parent(pod);
         pod->torn_down = true;
         return 0;

@@ -111,7 +111,7 @@ static int start(struct fetcher *fetcher, struct error *err)
 {
         const struct fetcher_options *options = fetcher->options;
         struct process_options child = PROCESS_OPTIONS_INIT;
-        char *argv[] = {(char *)(uintptr_t) "crisp-image", (char *)(uintptr_t) "fetch", NULL};
+        char *argv[] = {(char *)(uintptr_t) "crisp-image", NULL};
         int in[2], out[2], errors[2];
 
         /* A socket, since writing to one whose reader is gone can be had without a signal. */

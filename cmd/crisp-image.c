@@ -1,0 +1,183 @@
+/*
+ * crisp-image: fetches one image for the daemon. image/request.h says how the two speak.
+ */
+#include <curl/curl.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <jansson.h>
+#include <locale.h>
+#include <malloc.h>
+#include <poll.h>
+#include <pthread.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/prctl.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/arena.h"
+#include "base/buffer.h"
+#include "base/log.h"
+#include "image/fetch/fetch.h"
+#include "image/fetch/stop.h"
+#include "image/request.h"
+
+#define READ_SIZE        4096
+#define EXIT_RESULT      0
+#define EXIT_ERROR       1
+#define EXIT_USAGE       2
+#define EXIT_CANCELLED   3
+#define FIRST_FOREIGN_FD 3
+
+static pthread_mutex_t output_mutex = PTHREAD_MUTEX_INITIALIZER;
+
+/* Secrets pass through jansson; what it frees is overwritten. */
+static void wiping_free(void *pointer)
+{
+        if (pointer)
+                explicit_bzero(pointer, malloc_usable_size(pointer));
+        free(pointer);
+}
+
+/* A reply is written as a whole: the lock orders the lines of several threads. */
+static void say(const struct fetch_reply *reply)
+{
+        AUTO_FREE char *line = reply_encode(reply);
+        size_t length = strlen(line);
+
+        pthread_mutex_lock(&output_mutex);
+        for (size_t at = 0; at < length;) {
+                ssize_t written = write(STDOUT_FILENO, line + at, length - at);
+                if (written < 0 && errno == EINTR)
+                        continue;
+                if (written < 0)
+                        _exit(EXIT_CANCELLED); /* nobody listens any more */
+                at += (size_t)written;
+        }
+        pthread_mutex_unlock(&output_mutex);
+}
+
+static void say_progress(void *argument, const struct fetch_progress *progress)
+{
+        struct fetch_reply reply = {.kind = FETCH_PROGRESS, .progress = *progress};
+        say(&reply);
+}
+
+static int say_error(const struct error *err)
+{
+        struct fetch_reply reply = {.kind = FETCH_ERROR, .error = *err};
+        say(&reply);
+        return EXIT_ERROR;
+}
+
+static int read_line(struct buffer *line, struct error *err)
+{
+        for (;;) {
+                char *space = buffer_reserve(line, READ_SIZE);
+                ssize_t count = read(STDIN_FILENO, space, READ_SIZE);
+                if (count < 0 && errno == EINTR)
+                        continue;
+                if (count < 0)
+                        return error_errno(err, errno, "request");
+                if (count == 0)
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "request: expected a line of JSON");
+                char *end = memchr(space, '\n', (size_t)count);
+                line->length += (size_t)(end ? end - space : count);
+                if (end)
+                        return 0;
+                if (line->length > REQUEST_LINE_MAX)
+                        return error_set(err, ERROR_INVALID_ARGUMENT, "request: more than %u bytes",
+                                         REQUEST_LINE_MAX);
+        }
+}
+
+static int read_request(struct arena *arena, struct fetch_request *request, struct error *err)
+{
+        struct buffer line = BUFFER_INIT;
+
+        int r = read_line(&line, err);
+        if (r == 0)
+                r = request_decode(line.data ? line.data : "", line.length, arena, request, err);
+        if (line.data)
+                explicit_bzero(line.data, line.capacity);
+        buffer_fini(&line);
+        return r;
+}
+
+/*
+ * The daemon holds the other end of stdin and closes it to cancel; the kernel does so when the
+ * daemon dies. Nothing of ours is worth an orderly end: the staging folder goes as a whole.
+ */
+static void *watch_stdin(void *argument)
+{
+        char byte;
+
+        for (;;) {
+                ssize_t count = read(STDIN_FILENO, &byte, 1);
+                if (count == 0 || (count < 0 && errno != EINTR))
+                        _exit(EXIT_CANCELLED);
+        }
+        return NULL;
+}
+
+static int set_up(struct error *err)
+{
+        close_range(FIRST_FOREIGN_FD, ~0U, 0);
+        umask(0); /* modes are the archive's */
+        signal(SIGPIPE, SIG_IGN);
+        /* A core dump would have the credentials in it. */
+        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
+        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
+                return error_errno(err, errno, "no_new_privs");
+        /* Without it libarchive cannot read names in PAX headers. */
+        if (!setlocale(LC_CTYPE, "C.UTF-8"))
+                return error_set(err, ERROR_INTERNAL, "the locale C.UTF-8 is missing");
+        json_set_alloc_funcs(malloc, wiping_free);
+        if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
+                return error_set(err, ERROR_INTERNAL, "libcurl does not start");
+        return 0;
+}
+
+static int pull(struct error *err)
+{
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct fetch_request request = {0};
+        struct fetch_reply reply = {.kind = FETCH_RESULT};
+        struct stop stop;
+        pthread_t watcher;
+
+        int r = read_request(arena, &request, err);
+        if (r < 0)
+                return r;
+        if (request.staging[0] != '/' || chdir(request.staging) < 0)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "request: staging: no such folder");
+        int number = pthread_create(&watcher, NULL, watch_stdin, NULL);
+        if (number != 0)
+                return error_errno(err, number, "starting a thread");
+
+        stop_init(&stop);
+        r = fetch_run(&request, &stop, say_progress, NULL, arena, &reply.result, err);
+        request_wipe(&request);
+        if (r == 0)
+                say(&reply);
+        return r;
+}
+
+int main(int argc, char **argv)
+{
+        struct error err = {0};
+
+        if (argc != 1 || isatty(STDIN_FILENO)) {
+                fprintf(stderr, "crisp-image is started by crisp, once for each pull; it takes no "
+                                "arguments and reads its request from standard input.\n");
+                return EXIT_USAGE;
+        }
+        int r = set_up(&err);
+        if (r == 0)
+                r = pull(&err);
+        return r < 0 ? say_error(&err) : EXIT_RESULT;
+}

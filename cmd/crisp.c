@@ -1,0 +1,131 @@
+/*
+ * crisp: the container runtime's daemon. Arguments and exit codes, nothing more.
+ *
+ * Exit codes: 0 when all went well, 1 when something failed, 2 for a command line that is not
+ * understood.
+ */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/error.h"
+#include "base/log.h"
+#include "cri/config.h"
+#include "cri/daemon.h"
+
+#define EXIT_USAGE 2
+
+static const char usage_text[] =
+        "Usage: crisp serve [--config FILE]    run the daemon\n"
+        "       crisp config [--config FILE]   print the effective configuration as TOML\n"
+        "       crisp version                  print the version\n"
+        "       crisp help                     print this\n"
+        "\n"
+        "Without --config, /etc/crisp/crisp.toml and /etc/crisp/crisp.toml.d/*.toml are read where "
+        "they\n"
+        "are there; with it, FILE and FILE.d/*.toml. See crisp(8) and crisp.toml(5).\n";
+
+static int usage_error(const char *what, const char *argument)
+{
+        fprintf(stderr, "crisp: %s%s\nTry \"crisp help\".\n", what, argument);
+        return EXIT_USAGE;
+}
+
+static int fail(const struct error *err)
+{
+        char text[ERROR_WORD_MAX + ERROR_MESSAGE_MAX + 4];
+
+        error_render(err, text, sizeof(text));
+        fprintf(stderr, "crisp: %s\n", text);
+        return EXIT_FAILURE;
+}
+
+/* What was printed counts only when it has arrived. */
+static int finish_output(void)
+{
+        if (fflush(stdout) == 0 && !ferror(stdout))
+                return EXIT_SUCCESS;
+        perror("crisp: write to standard output");
+        return EXIT_FAILURE;
+}
+
+/* Reads the options after a command into *file; 0, or the exit code after telling what is wrong. */
+static int parse_options(char *const *arguments, const char **file)
+{
+        for (; *arguments; arguments++) {
+                const char *value = NULL;
+
+                if (strcmp(*arguments, "--config") == 0) {
+                        if (!arguments[1])
+                                return usage_error("--config needs a file", "");
+                        value = *++arguments;
+                } else if (strncmp(*arguments, "--config=", 9) == 0) {
+                        value = *arguments + 9;
+                } else {
+                        return usage_error(**arguments == '-' ? "unknown option "
+                                                              : "unexpected argument ",
+                                           *arguments);
+                }
+                if (*file)
+                        return usage_error("--config is given twice", "");
+                if (!*value)
+                        return usage_error("--config needs a file", "");
+                *file = value;
+        }
+        return 0;
+}
+
+static int run_serve(const struct config *config)
+{
+        log_set_level(config->log.level);
+        return daemon_serve(config) < 0 ? EXIT_FAILURE : EXIT_SUCCESS;
+}
+
+static int run_config(const struct config *config)
+{
+        config_print(config, stdout);
+        return finish_output();
+}
+
+/* A command that needs the configuration. */
+static int with_config(char *const *arguments, int (*run)(const struct config *config))
+{
+        AUTO_CONFIG struct config *config = NULL;
+        const char *file = NULL;
+        struct error err;
+        int code = parse_options(arguments, &file);
+
+        if (code != 0)
+                return code;
+        if (config_load(file, &config, &err) < 0)
+                return fail(&err);
+        return run(config);
+}
+
+/* A command that takes no arguments. */
+static int print_alone(char *const *arguments, const char *text)
+{
+        if (*arguments)
+                return usage_error("unexpected argument ", *arguments);
+        fputs(text, stdout);
+        return finish_output();
+}
+
+int main(int argc, char **argv)
+{
+        const char *command = argc > 1 ? argv[1] : "";
+        char *const *rest = argc > 1 ? argv + 2 : argv;
+
+        if (strcmp(command, "serve") == 0)
+                return with_config(rest, run_serve);
+        if (strcmp(command, "config") == 0)
+                return with_config(rest, run_config);
+        if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0)
+                return print_alone(rest, "crisp " CRISP_VERSION "\n");
+        if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
+            strcmp(command, "-h") == 0)
+                return print_alone(rest, usage_text);
+        if (!*command)
+                return usage_error("a command is missing: serve, config, version or help", "");
+        return usage_error("unknown command ", command);
+}

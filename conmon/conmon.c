@@ -1,0 +1,463 @@
+#include "conmon/conmon.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <sys/ioctl.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "conmon/clients.h"
+#include "conmon/clock.h"
+#include "conmon/command.h"
+#include "conmon/console.h"
+#include "conmon/launch.h"
+#include "conmon/output.h"
+#include "conmon/protocol.h"
+#include "conmon/record.h"
+#include "conmon/report.h"
+
+/*
+ * Processes that outlive the container's first one may hold its output open: those in a PID
+ * namespace that it shared, which the daemon is about to kill, or whoever got the descriptor over a
+ * socket. Their last words have this long, counted from the last byte; one that writes on and on is
+ * cut off at the second bound.
+ */
+#define LINGER_SILENCE (1 * NANOSECONDS)
+#define LINGER_MAX     (10 * NANOSECONDS)
+
+#define HANGUP_PAUSE                                                                               \
+        (NANOSECONDS / 4) /* until a terminal that nobody has open is looked at again */
+#define RECORD_RETRY (1 * NANOSECONDS)
+#define NEVER        INT64_MAX
+
+enum state {
+        CREATING,   /* the runtime's command runs */
+        RUNNING,    /* the container's first process lives */
+        UNRECORDED, /* it ended; the record could not be written yet */
+        LINGERING,  /* it ended and that is recorded; its output is still open */
+        DONE,
+        STATES = DONE,
+};
+
+enum happening {
+        CHILD_CHANGED, /* SIGCHLD came */
+        OUTPUT_READY,
+        CONSOLE_READY,
+        REQUEST_CAME,
+        TIME_CAME, /* the deadline that the state has set */
+        HAPPENINGS,
+};
+
+struct conmon {
+        const struct conmon_options *options;
+        enum state state;
+        int64_t deadline; /* monotonic ns, or NEVER */
+        int64_t linger_end;
+        pid_t runtime;
+        struct exit_record end; /* pid and start time at first */
+        bool ended;
+        bool recorded;
+        bool has_terminal;
+        struct clients clients;
+        struct console console;
+        struct output output;
+};
+
+/* All memory there is; what is never touched costs nothing. */
+static struct conmon self;
+
+static enum state fail(int number, const char *step, const char *path)
+{
+        report_failed(number, step, path);
+        return DONE;
+}
+
+/* ---- what is asked ---- */
+
+static void fill_status(const struct conmon *m, struct monitor_status *status)
+{
+        *status = (struct monitor_status){
+                .state = m->ended               ? MONITOR_ENDED
+                         : m->state == CREATING ? MONITOR_CREATING
+                                                : MONITOR_RUNNING,
+                .pid = m->end.pid,
+                .start_time = m->end.start_time,
+                .log_lost_lines = m->output.log.lost_lines,
+        };
+        if (m->ended) {
+                status->exit_code = m->end.exit_code;
+                status->signal = m->end.signal;
+                status->finished_at = m->end.finished_at;
+                status->oom_killed = m->end.oom_killed;
+                status->recorded = m->recorded;
+        }
+}
+
+static struct monitor_message exited_message(const struct conmon *m)
+{
+        struct monitor_message message = {.type = MONITOR_EXITED};
+
+        fill_status(m, &message.body.status);
+        return message;
+}
+
+static int resize(const struct conmon *m, const struct monitor_resize *size)
+{
+        struct winsize window = {.ws_row = size->rows, .ws_col = size->columns};
+
+        if (!m->options->terminal)
+                return -ENOTTY;
+        if (!m->has_terminal)
+                return -EAGAIN;
+        if (m->ended)
+                return -ESRCH;
+        return ioctl(PLACE_STDOUT, TIOCSWINSZ, &window) < 0 ? -errno : 0;
+}
+
+static void answer(struct conmon *m, unsigned index)
+{
+        struct monitor_message message;
+        int result = 0;
+
+        if (!clients_receive(&m->clients, index, &message))
+                return;
+        switch (message.type) {
+        case MONITOR_STATUS:
+                fill_status(m, &message.body.status);
+                break;
+        case MONITOR_RESIZE:
+                result = resize(m, &message.body.resize);
+                break;
+        case MONITOR_REOPEN_LOG:
+                result = m->ended ? -ESRCH : crilog_reopen(&m->output.log);
+                break;
+        default:
+                result = -ENOSYS;
+        }
+        message.result = result;
+        clients_send(&m->clients, index, &message);
+}
+
+static void welcome(struct conmon *m)
+{
+        int index = clients_accept(&m->clients);
+
+        if (index >= 0 && m->ended) {
+                struct monitor_message message = exited_message(m);
+
+                clients_send(&m->clients, (unsigned)index, &message);
+        }
+}
+
+/* ---- what is done when something happens; each returns the next state ---- */
+
+typedef enum state handler(struct conmon *m, unsigned which);
+
+static handler container_changed;
+
+static enum state collect_output(struct conmon *m, unsigned which)
+{
+        output_read(&m->output, which);
+        if (m->output.hung_up)
+                m->deadline = clock_now(CLOCK_MONOTONIC) + HANGUP_PAUSE;
+        return m->state;
+}
+
+static enum state look_again(struct conmon *m, unsigned unused)
+{
+        m->output.hung_up = false;
+        return m->state;
+}
+
+/*
+ * The terminal is not read before the runtime has ended: until the container's process has opened
+ * the other side, it looks hung up.
+ */
+static enum state receive_console(struct conmon *m, unsigned unused)
+{
+        int terminal = console_receive(&m->console);
+
+        if (terminal >= 0)
+                m->has_terminal = output_settle(terminal, PLACE_STDOUT) == 0;
+        else if (terminal != -EAGAIN)
+                console_close(&m->console); /* that there is no terminal is told when the runtime
+                                               has ended */
+        return m->state;
+}
+
+static enum state runtime_failed(struct conmon *m, int status)
+{
+        static char memory[MONITOR_REPORT_TEXT_MAX + 1];
+        struct text reason = text_in(memory, sizeof(memory));
+
+        command_explain(m->options->runtime_log, m->output.chunk, sizeof(m->output.chunk), &reason);
+        report_runtime_failed(status, reason.length ? &reason : &m->output.runtime_text);
+        return DONE;
+}
+
+static bool take_terminal(struct conmon *m)
+{
+        if (!m->has_terminal)
+                receive_console(m, 0);
+        if (!m->has_terminal)
+                return false;
+        output_close(&m->output, OUTPUT_STDERR); /* it was the runtime's alone */
+        m->output.open[OUTPUT_STDOUT] = true;
+        m->output.terminal_stays = true;
+        return true;
+}
+
+/*
+ * The runtime's command has ended. What came through the pipes so far is its own, and no part of
+ * the log: the container's program is not started before we have reported.
+ */
+static enum state runtime_changed(struct conmon *m, unsigned unused)
+{
+        siginfo_t info;
+        int status;
+        pid_t pid;
+
+        /* Only the runtime is waited for here: the container's process may end before its pid is
+         * known. */
+        if (waitpid(m->runtime, &status, WNOHANG) != m->runtime)
+                return CREATING;
+        output_drain(&m->output);
+        if (!WIFEXITED(status) || WEXITSTATUS(status))
+                return runtime_failed(m, status);
+        m->output.from_runtime = false;
+        if (m->options->terminal && !take_terminal(m))
+                return fail(EPROTO, "receive the terminal from the runtime", NULL);
+        pid = command_read_pid(m->options->pid_file);
+        if (pid < 0)
+                return fail(pid, "read the container's pid from", m->options->pid_file);
+        if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
+                return fail(errno, "adopt the container's process", NULL);
+        m->end.pid = pid;
+        m->end.start_time = command_start_time(pid);
+        report_ok(pid, m->end.start_time);
+        /* It may have ended already, and its SIGCHLD be spent. */
+        m->state = RUNNING;
+        return container_changed(m, 0);
+}
+
+static enum state linger(struct conmon *m)
+{
+        int64_t now = clock_now(CLOCK_MONOTONIC);
+
+        m->linger_end = now + LINGER_MAX;
+        m->deadline = now + LINGER_SILENCE;
+        return output_any_open(&m->output) ? LINGERING : DONE;
+}
+
+static enum state record_end(struct conmon *m, unsigned unused)
+{
+        int result = exit_record_write(m->options->directory, &m->end);
+
+        /* Where its folder is gone, the container was removed, and nobody will ask any more. */
+        m->recorded = result == 0 || result == -ENOENT || result == -ENOTDIR;
+        if (m->recorded)
+                return linger(m);
+        m->deadline = clock_now(CLOCK_MONOTONIC) + RECORD_RETRY;
+        return UNRECORDED;
+}
+
+/* Reaps whatever has ended, and tells whether the container's process was among it. */
+static bool reap(struct conmon *m)
+{
+        bool found = false;
+        pid_t pid;
+        int status;
+
+        while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+                if (pid != m->end.pid || m->ended)
+                        continue;
+                found = true;
+                m->end.signal = WIFSIGNALED(status) ? WTERMSIG(status) : 0;
+                m->end.exit_code = m->end.signal ? 128 + m->end.signal : WEXITSTATUS(status);
+        }
+        return found;
+}
+
+static enum state container_changed(struct conmon *m, unsigned unused)
+{
+        struct monitor_message message;
+        enum state next;
+
+        if (!reap(m))
+                return m->state;
+        m->end.finished_at = clock_now(CLOCK_REALTIME);
+        m->end.oom_killed = oom_file_tells_kill(m->options->oom_file);
+        m->ended = true;
+        m->output.terminal_stays = m->output.hung_up = false;
+        output_drain(&m->output);
+        /*
+         * The record first, so that nothing is told that a crash could take back. On a full disk it
+         * is told nevertheless: to make room, the kubelet must see its containers end.
+         */
+        next = record_end(m, 0);
+        message = exited_message(m);
+        clients_send_all(&m->clients, &message);
+        return next;
+}
+
+static enum state reap_others(struct conmon *m, unsigned unused)
+{
+        reap(m);
+        return m->state;
+}
+
+static enum state linger_output(struct conmon *m, unsigned which)
+{
+        if (output_read(&m->output, which)) {
+                int64_t deadline = clock_now(CLOCK_MONOTONIC) + LINGER_SILENCE;
+
+                m->deadline = deadline < m->linger_end ? deadline : m->linger_end;
+        }
+        return output_any_open(&m->output) ? LINGERING : DONE;
+}
+
+static enum state finish(struct conmon *m, unsigned unused)
+{
+        return DONE;
+}
+
+/* which is a client's index, or the number past them: somebody new. */
+static enum state reply(struct conmon *m, unsigned which)
+{
+        if (which == MONITOR_CLIENTS_MAX)
+                welcome(m);
+        else
+                answer(m, which);
+        return m->state;
+}
+
+/* clang-format off */
+static handler *const table[STATES][HAPPENINGS] = {
+        /*              CHILD_CHANGED      OUTPUT_READY    CONSOLE_READY    REQUEST_CAME  TIME_CAME */
+        [CREATING] =   {runtime_changed,   collect_output, receive_console, reply,        NULL},
+        [RUNNING] =    {container_changed, collect_output, NULL,            reply,        look_again},
+        [UNRECORDED] = {reap_others,       collect_output, NULL,            reply,        record_end},
+        [LINGERING] =  {reap_others,       linger_output,  NULL,            reply,        finish},
+};
+/* clang-format on */
+
+static void handle(struct conmon *m, enum happening what, unsigned which)
+{
+        if (m->state != DONE && table[m->state][what])
+                m->state = table[m->state][what](m, which);
+}
+
+/* ---- waiting ---- */
+
+/* Fixed places in the set that is polled. */
+enum slot {
+        SLOT_OUTPUT = 0,
+        SLOT_CONSOLE = SLOT_OUTPUT + OUTPUTS,
+        SLOT_CLIENT,
+        SLOT_LISTENER = SLOT_CLIENT + MONITOR_CLIENTS_MAX,
+        SLOTS,
+};
+
+static void fill_slots(const struct conmon *m, struct pollfd slots[SLOTS])
+{
+        for (unsigned i = 0; i < OUTPUTS; i++)
+                slots[SLOT_OUTPUT + i].fd = output_poll_fd(&m->output, i);
+        slots[SLOT_CONSOLE].fd =
+                m->console.connection >= 0 ? m->console.connection : m->console.listener;
+        for (unsigned i = 0; i < MONITOR_CLIENTS_MAX; i++)
+                slots[SLOT_CLIENT + i].fd = m->clients.fds[i];
+        slots[SLOT_LISTENER].fd = m->clients.listener;
+        for (unsigned i = 0; i < SLOTS; i++)
+                slots[i].events = POLLIN;
+}
+
+static void handle_slots(struct conmon *m, const struct pollfd slots[SLOTS])
+{
+        for (unsigned i = 0; i < SLOTS; i++) {
+                if (!slots[i].revents)
+                        continue;
+                /* An earlier one's handler may have closed it. */
+                if (i < SLOT_CONSOLE) {
+                        if (output_poll_fd(&m->output, i - SLOT_OUTPUT) >= 0)
+                                handle(m, OUTPUT_READY, i - SLOT_OUTPUT);
+                } else if (i == SLOT_CONSOLE) {
+                        handle(m, CONSOLE_READY, 0);
+                } else if (i == SLOT_LISTENER || m->clients.fds[i - SLOT_CLIENT] >= 0) {
+                        handle(m, REQUEST_CAME, i - SLOT_CLIENT);
+                }
+        }
+}
+
+static struct timespec *until(int64_t deadline, struct timespec *timeout)
+{
+        int64_t left;
+
+        if (deadline == NEVER)
+                return NULL;
+        left = deadline - clock_now(CLOCK_MONOTONIC);
+        if (left < 0)
+                left = 0;
+        *timeout = (struct timespec){.tv_sec = left / NANOSECONDS, .tv_nsec = left % NANOSECONDS};
+        return timeout;
+}
+
+static void check_deadline(struct conmon *m)
+{
+        if (m->deadline == NEVER || clock_now(CLOCK_MONOTONIC) < m->deadline)
+                return;
+        m->deadline = NEVER;
+        handle(m, TIME_CAME, 0);
+}
+
+static void watch(struct conmon *m)
+{
+        const struct timespec now = {0};
+        sigset_t none, child;
+
+        sigemptyset(&none);
+        sigemptyset(&child);
+        sigaddset(&child, SIGCHLD);
+        while (m->state != DONE) {
+                struct pollfd slots[SLOTS];
+                struct timespec timeout;
+                int ready;
+
+                fill_slots(m, slots);
+                ready = ppoll(slots, SLOTS, until(m->deadline, &timeout), &none);
+                if (ready > 0)
+                        handle_slots(m, slots);
+                /*
+                 * SIGCHLD ends ppoll only where no descriptor is ready; under steady output it
+                 * would wait forever. So it is taken here when it is pending.
+                 */
+                if (ready < 0 || sigtimedwait(&child, NULL, &now) == SIGCHLD)
+                        handle(m, CHILD_CHANGED, 0);
+                check_deadline(m);
+        }
+}
+
+int conmon_run(const struct conmon_options *options)
+{
+        struct conmon *m = &self;
+
+        /* The rest is zero already; writing it would touch memory that most containers never need.
+         */
+        m->options = options;
+        m->deadline = NEVER;
+        m->console = (struct console)CONSOLE_NONE;
+        clients_init(&m->clients);
+        output_init(&m->output, options->runtime_stderr_max);
+        launch_prepare();
+        m->runtime = launch(options, &m->clients, &m->output, &m->console);
+        m->state = m->runtime < 0 ? DONE : CREATING;
+        watch(m);
+        for (unsigned i = 0; i < OUTPUTS; i++)
+                output_close(&m->output, i);
+        crilog_close(&m->output.log);
+        console_close(&m->console);
+        if (m->clients.listener >= 0)
+                unlink(options->socket);
+        clients_close(&m->clients);
+        return m->ended ? 0 : 1;
+}

@@ -1,0 +1,18 @@
+"""Waiting for something to become true: by looking again, with a generous bound, never by guessing a time."""
+import time
+
+
+class TimedOut(AssertionError):
+    pass
+
+
+def wait_for(condition, what, seconds=60, pause=0.02):
+    """Calls condition until it returns something true, and returns that."""
+    end = time.monotonic() + seconds
+    while True:
+        value = condition()
+        if value:
+            return value
+        if time.monotonic() > end:
+            raise TimedOut(f"waited {seconds} s in vain for {what}")
+        time.sleep(pause)

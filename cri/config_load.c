@@ -1,0 +1,524 @@
+#include "cri/config_load.h"
+
+#include <arpa/inet.h>
+#include <dirent.h>
+#include <errno.h>
+#include <limits.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/buffer.h"
+#include "base/memory.h"
+#include "base/table.h"
+#include "base/toml.h"
+
+#ifndef CRISP_SYSCONFDIR
+#define CRISP_SYSCONFDIR "/etc"
+#endif
+#define DEFAULT_FILE CRISP_SYSCONFDIR "/crisp/crisp.toml"
+
+#define FILES_MAX 256 /* in FILE.d */
+
+struct loader {
+        struct config *config;
+        const char *file; /* the one that is applied now */
+        struct table
+                *places; /* "FILE:LINE" on the heap, for handlers by name; "" for default_handler */
+        struct error *err;
+};
+
+/* ---- errors ---- */
+
+static void tell(const struct loader *loader, const struct toml_node *node, const char *format, ...)
+        __attribute__((format(printf, 3, 4)));
+
+/* "FILE:LINE: network.timeout: message" */
+static void tell(const struct loader *loader, const struct toml_node *node, const char *format, ...)
+{
+        AUTO_BUFFER struct buffer path = BUFFER_INIT;
+        va_list arguments;
+
+        toml_add_path(&path, node);
+        va_start(arguments, format);
+        error_vset(loader->err, ERROR_INVALID_ARGUMENT, format, arguments);
+        va_end(arguments);
+        error_context(loader->err, "%s:%u: %s", loader->file, node->line, path.data);
+}
+
+/* A macro, since clang's analyzer does not look into variadic functions and would not know that
+ * this is negative. */
+#define fail(...) (tell(__VA_ARGS__), -EINVAL)
+
+static int unknown_key(const struct loader *loader, const struct toml_node *node, const char *path)
+{
+        AUTO_FREE char *table = node->kind == TOML_TABLE ? config_nearest_table(path) : NULL;
+
+        if (table)
+                return fail(loader, node, "unknown table (did you mean %s?)", table);
+        return fail(loader, node, "unknown key (did you mean %s?)",
+                    config_nearest(config_settings, config_setting_count, path));
+}
+
+static int wrong_kind(const struct loader *loader, const struct toml_node *node,
+                      const char *expected)
+{
+        return fail(loader, node, "expected %s, found %s", expected, toml_kind_name(node->kind));
+}
+
+/* ---- values ---- */
+
+/* Stores the node's text, borrowed from it. */
+static int get_string(const struct loader *loader, const struct toml_node *node, const char **text)
+{
+        if (node->kind != TOML_STRING)
+                return wrong_kind(loader, node, "a string");
+        if (strlen(json_string_value(node->value)) != json_string_length(node->value))
+                return fail(loader, node, "must not contain a zero byte");
+        *text = json_string_value(node->value);
+        return 0;
+}
+
+static int check_path(const struct loader *loader, const struct toml_node *node, const char *text)
+{
+        if (text[0] != '/')
+                return fail(loader, node, "\"%s\" is not an absolute path", text);
+        if (strlen(text) >= PATH_MAX)
+                return fail(loader, node, "a path has at most %d bytes", PATH_MAX - 1);
+        for (const char *at = strstr(text, "/.."); at; at = strstr(at + 1, "/.."))
+                if (at[3] == '\0' || at[3] == '/')
+                        return fail(loader, node, "\"%s\" must not contain ..", text);
+        return 0;
+}
+
+static bool is_handler_name(const char *text)
+{
+        size_t length = strlen(text);
+
+        if (length == 0 || length > CONFIG_HANDLER_NAME_MAX || text[0] == '-' ||
+            text[length - 1] == '-')
+                return false;
+        return strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
+}
+
+static bool is_address(const char *text)
+{
+        struct in6_addr ignored;
+
+        return inet_pton(AF_INET, text, &ignored) == 1 || inet_pton(AF_INET6, text, &ignored) == 1;
+}
+
+static int check_text(const struct loader *loader, const struct toml_node *node,
+                      enum config_type type, const char *text)
+{
+        switch (type) {
+        case CONFIG_SOCKET:
+                if (strncmp(text, "unix:", 5) == 0)
+                        return fail(loader, node, "give the socket's path without unix://");
+                if (strlen(text) > CONFIG_SOCKET_PATH_MAX)
+                        return fail(loader, node, "a socket's path has at most %d bytes",
+                                    CONFIG_SOCKET_PATH_MAX);
+                return check_path(loader, node, text);
+        case CONFIG_CGROUP:
+                if (strcmp(text, "/") == 0)
+                        return fail(loader, node, "cannot be the root cgroup");
+                return check_path(loader, node, text);
+        case CONFIG_ADDRESS:
+                if (!is_address(text))
+                        return fail(loader, node, "\"%s\" is no IPv4 or IPv6 address", text);
+                return 0;
+        case CONFIG_HANDLER_NAME:
+                if (!is_handler_name(text))
+                        return fail(loader, node,
+                                    "\"%s\" is no handler's name: 1 to %d of a-z, 0-9 and -, with "
+                                    "no - at either end",
+                                    text, CONFIG_HANDLER_NAME_MAX);
+                return 0;
+        case CONFIG_OFF:
+                if (*text)
+                        return fail(loader, node,
+                                    "not supported yet in this version: must be "
+                                    "empty");
+                return 0;
+        default:
+                return check_path(loader, node, text);
+        }
+}
+
+/* A copy without slashes at its end. */
+static char *copy_path(const char *text)
+{
+        size_t length = strlen(text);
+
+        while (length > 1 && text[length - 1] == '/')
+                length--;
+        return xstrndup(text, length);
+}
+
+static int apply_text(const struct loader *loader, const struct toml_node *node,
+                      enum config_type type, char **field)
+{
+        const char *text;
+        int rc = get_string(loader, node, &text);
+
+        if (rc < 0)
+                return rc;
+        rc = check_text(loader, node, type, text);
+        if (rc < 0)
+                return rc;
+        free(*field);
+        *field = copy_path(text);
+        return 0;
+}
+
+static int apply_paths(const struct loader *loader, const struct toml_node *node,
+                       const struct config_setting *setting, char ***field)
+{
+        char **paths = NULL;
+        size_t count = 0;
+        int rc = 0;
+
+        if (node->kind != TOML_ARRAY)
+                return wrong_kind(loader, node, "an array of strings");
+        for (const struct toml_node *item = node->first; item && rc == 0; item = item->next) {
+                const char *text;
+
+                if (++count > setting->most)
+                        break;
+                rc = get_string(loader, item, &text);
+                if (rc == 0)
+                        rc = check_path(loader, item, text);
+                if (rc == 0) {
+                        AUTO_FREE char *path = copy_path(text);
+
+                        strv_push(&paths, path);
+                }
+        }
+        if (rc == 0 && (count < setting->least || count > setting->most))
+                rc = fail(loader, node, "expected %u to %u paths", setting->least, setting->most);
+        if (rc < 0) {
+                strv_free(paths);
+                return rc;
+        }
+        strv_free(*field);
+        *field = paths;
+        return 0;
+}
+
+static int apply_number(const struct loader *loader, const struct toml_node *node,
+                        const struct config_setting *setting, unsigned *field)
+{
+        json_int_t number;
+
+        if (node->kind != TOML_INTEGER)
+                return wrong_kind(loader, node, "an integer");
+        number = json_integer_value(node->value);
+        if (number < setting->least || number > setting->most)
+                return fail(loader, node, "%lld is not between %u and %u", number, setting->least,
+                            setting->most);
+        *field = (unsigned)number;
+        return 0;
+}
+
+static int apply_word(const struct loader *loader, const struct toml_node *node,
+                      enum config_type type, void *field)
+{
+        const char *text;
+        int rc = get_string(loader, node, &text);
+
+        if (rc < 0)
+                return rc;
+        if (type == CONFIG_LEVEL) {
+                if (log_level_parse(text, field) < 0)
+                        return fail(loader, node,
+                                    "\"%s\" is none of debug, info, warning and error", text);
+        } else if (type == CONFIG_KIND) {
+                if (strcmp(text, "shim") == 0)
+                        return fail(
+                                loader, node,
+                                "\"shim\" is not supported yet in this version, only \"oci\" is");
+                if (strcmp(text, "oci") != 0)
+                        return fail(loader, node, "\"%s\" is neither oci nor shim", text);
+                *(enum config_handler_kind *)field = CONFIG_HANDLER_OCI;
+        } else {
+                bool systemd = strcmp(text, "systemd") == 0;
+
+                if (!systemd && strcmp(text, "cgroupfs") != 0)
+                        return fail(loader, node, "\"%s\" is neither systemd nor cgroupfs", text);
+                *(enum config_cgroup_driver *)field =
+                        systemd ? CONFIG_CGROUP_SYSTEMD : CONFIG_CGROUP_CGROUPFS;
+        }
+        return 0;
+}
+
+static int apply_value(const struct loader *loader, const struct toml_node *node,
+                       const struct config_setting *setting, void *object)
+{
+        void *field = (char *)object + setting->offset;
+
+        switch (setting->type) {
+        case CONFIG_NUMBER:
+                return apply_number(loader, node, setting, field);
+        case CONFIG_PATHS:
+                return apply_paths(loader, node, setting, field);
+        case CONFIG_DRIVER:
+        case CONFIG_KIND:
+        case CONFIG_LEVEL:
+                return apply_word(loader, node, setting->type, field);
+        default:
+                return apply_text(loader, node, setting->type, field);
+        }
+}
+
+/* ---- tables ---- */
+
+static const struct config_setting *find_setting(const struct config_setting *settings,
+                                                 size_t count, const char *name)
+{
+        for (size_t i = 0; i < count; i++)
+                if (strcmp(settings[i].name, name) == 0)
+                        return &settings[i];
+        return NULL;
+}
+
+static bool is_table_name(const char *path)
+{
+        size_t length = strlen(path);
+
+        for (size_t i = 0; i < config_setting_count; i++)
+                if (strncmp(config_settings[i].name, path, length) == 0 &&
+                    config_settings[i].name[length] == '.')
+                        return true;
+        return false;
+}
+
+/* Keeps where a handler was named, for what turns out wrong when all files are read. */
+static void note_place(const struct loader *loader, const char *name, const struct toml_node *node)
+{
+        free(table_put(loader->places, name, xprintf("%s:%u", loader->file, node->line)));
+}
+
+static int apply_handler(const struct loader *loader, const struct toml_node *table)
+{
+        struct config *config = loader->config;
+        struct config_handler *handler;
+
+        if (strlen(table->key) != table->key_length || !is_handler_name(table->key))
+                return fail(
+                        loader, table,
+                        "a handler's name is 1 to %d of a-z, 0-9 and -, with no - at either end",
+                        CONFIG_HANDLER_NAME_MAX);
+        if (table->kind != TOML_TABLE)
+                return wrong_kind(loader, table, "a table");
+        if (!config_handler_find(config, table->key)) {
+                if (config->runtime.handler_count == CONFIG_HANDLERS_MAX)
+                        return fail(loader, table, "there are more than %d handlers",
+                                    CONFIG_HANDLERS_MAX);
+                config_handler_add(config, table->key);
+        }
+        handler = (struct config_handler *)config_handler_find(config, table->key);
+        note_place(loader, table->key, table);
+        for (const struct toml_node *node = table->first; node; node = node->next) {
+                const struct config_setting *setting = find_setting(
+                        config_handler_settings, config_handler_setting_count, node->key);
+                int rc;
+
+                if (!setting || strlen(node->key) != node->key_length)
+                        return fail(loader, node, "unknown key (did you mean %s?)",
+                                    config_nearest(config_handler_settings,
+                                                   config_handler_setting_count, node->key));
+                rc = apply_value(loader, node, setting, handler);
+                if (rc < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+static int apply_handlers(const struct loader *loader, const struct toml_node *table)
+{
+        if (table->kind != TOML_TABLE)
+                return wrong_kind(loader, table, "a table");
+        for (const struct toml_node *node = table->first; node; node = node->next) {
+                int rc = apply_handler(loader, node);
+
+                if (rc < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+static int apply_table(const struct loader *loader, const struct toml_node *table);
+
+static int apply_member(const struct loader *loader, const struct toml_node *node)
+{
+        AUTO_BUFFER struct buffer path = BUFFER_INIT;
+        const struct config_setting *setting;
+
+        /* a key that needs quotes comes out with them, and no setting's name has any */
+        toml_add_path(&path, node);
+        if (strcmp(path.data, "runtime.handlers") == 0)
+                return apply_handlers(loader, node);
+        if (is_table_name(path.data)) {
+                if (node->kind != TOML_TABLE)
+                        return wrong_kind(loader, node, "a table");
+                return apply_table(loader, node);
+        }
+        setting = find_setting(config_settings, config_setting_count, path.data);
+        if (!setting)
+                return unknown_key(loader, node, path.data);
+        if (setting->offset == offsetof(struct config, runtime.default_handler))
+                note_place(loader, "", node);
+        return apply_value(loader, node, setting, loader->config);
+}
+
+static int apply_table(const struct loader *loader, const struct toml_node *table)
+{
+        for (const struct toml_node *node = table->first; node; node = node->next) {
+                int rc = apply_member(loader, node);
+
+                if (rc < 0)
+                        return rc;
+        }
+        return 0;
+}
+
+/* ---- files ---- */
+
+static int apply_file(struct loader *loader, const char *file)
+{
+        AUTO_TOML struct toml *document = NULL;
+        int rc = toml_load(file, &document, loader->err);
+
+        if (rc < 0)
+                return rc;
+        loader->file = file;
+        return apply_table(loader, document->root);
+}
+
+static int is_drop_in(const struct dirent *entry)
+{
+        const char *name = entry->d_name;
+        size_t length = strlen(name);
+
+        return name[0] != '.' && length > 5 && strcmp(name + length - 5, ".toml") == 0;
+}
+
+static int compare_names(const struct dirent **one, const struct dirent **other)
+{
+        return strcmp((*one)->d_name, (*other)->d_name); /* whatever the locale is */
+}
+
+static int apply_folder(struct loader *loader, const char *folder)
+{
+        struct dirent **entries;
+        int rc = 0, count = scandir(folder, &entries, is_drop_in, compare_names);
+
+        if (count < 0 && errno == ENOENT)
+                return 0;
+        if (count < 0)
+                return error_errno(loader->err, errno, "read folder %s", folder);
+        if (count > FILES_MAX)
+                rc = error_set(loader->err, ERROR_INVALID_ARGUMENT,
+                               "%s: more than %d configuration files", folder, FILES_MAX);
+        for (int i = 0; i < count; i++) {
+                if (rc == 0) {
+                        AUTO_FREE char *file = xprintf("%s/%s", folder, entries[i]->d_name);
+
+                        rc = apply_file(loader, file);
+                }
+                free(entries[i]);
+        }
+        free(entries);
+        return rc;
+}
+
+/* ---- the whole ---- */
+
+static bool is_inside(const char *path, const char *folder)
+{
+        size_t length = strlen(folder);
+
+        return strncmp(path, folder, length) == 0 && (path[length] == '/' || !path[length]);
+}
+
+static int check_whole(const struct loader *loader)
+{
+        const struct config *config = loader->config;
+
+        for (size_t i = 0; i < config->runtime.handler_count; i++) {
+                const struct config_handler *handler = &config->runtime.handlers[i];
+
+                if (!handler->path)
+                        return error_set(loader->err, ERROR_INVALID_ARGUMENT,
+                                         "%s: runtime.handlers.%s: path is missing",
+                                         (const char *)table_get(loader->places, handler->name),
+                                         handler->name);
+        }
+        if (!config_handler_find(config, config->runtime.default_handler))
+                return error_set(
+                        loader->err, ERROR_INVALID_ARGUMENT,
+                        "%s: runtime.default_handler: there is no "
+                        "[runtime.handlers.%s] with a path, and no such program is installed",
+                        (const char *)table_get(loader->places, ""),
+                        config->runtime.default_handler);
+        if (is_inside(config->state_dir, config->run_dir) ||
+            is_inside(config->run_dir, config->state_dir))
+                return error_set(loader->err, ERROR_INVALID_ARGUMENT,
+                                 "state_dir (%s) and run_dir (%s) must lie outside each other: one "
+                                 "survives a reboot, the other does not",
+                                 config->state_dir, config->run_dir);
+        if (strlen(config->api.listen) > CONFIG_SOCKET_PATH_MAX)
+                return error_set(
+                        loader->err, ERROR_INVALID_ARGUMENT,
+                        "run_dir (%s) is too long for the sockets in it: %s has more than %d "
+                        "bytes",
+                        config->run_dir, config->api.listen, CONFIG_SOCKET_PATH_MAX);
+        return 0;
+}
+
+static int load_all(struct loader *loader, const char *path, const struct config_machine *machine)
+{
+        const char *file = path ? path : DEFAULT_FILE;
+        AUTO_FREE char *folder = xprintf("%s.d", file);
+        struct stat info;
+        int rc;
+
+        if (path || stat(file, &info) == 0 || errno != ENOENT) {
+                rc = apply_file(loader, file);
+                if (rc < 0)
+                        return rc;
+        }
+        rc = apply_folder(loader, folder);
+        if (rc < 0)
+                return rc;
+        config_complete(loader->config, machine);
+        return check_whole(loader);
+}
+
+int config_load_on(const struct config_machine *machine, const char *path, struct config **config,
+                   struct error *err)
+{
+        AUTO_CONFIG struct config *made = config_new(machine);
+        struct loader loader = {.config = made, .places = table_new(), .err = err};
+        size_t cursor = 0;
+        void *place;
+        int rc = load_all(&loader, path, machine);
+
+        while ((place = table_next(loader.places, &cursor, NULL)))
+                free(place);
+        table_free(loader.places);
+        if (rc < 0)
+                return rc;
+        *config = take_ptr(made);
+        return 0;
+}
+
+int config_load(const char *path, struct config **config, struct error *err)
+{
+        AUTO_CONFIG_MACHINE struct config_machine machine;
+
+        config_machine_probe("", &machine);
+        return config_load_on(&machine, path, config, err);
+}

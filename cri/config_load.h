@@ -1,0 +1,59 @@
+/*
+ * config_load: what config.c (values, defaults, printing) and config_load.c (files, checking)
+ * share. Nobody else includes it.
+ */
+#ifndef CRISP_CRI_CONFIG_LOAD_H
+#define CRISP_CRI_CONFIG_LOAD_H
+
+#include "cri/config.h"
+#include "cri/config_machine.h"
+
+enum config_type {
+        CONFIG_NUMBER, /* unsigned */
+        CONFIG_PATHS,  /* char **, absolute paths */
+        CONFIG_DRIVER, /* enum config_cgroup_driver */
+        CONFIG_KIND,   /* enum config_handler_kind */
+        CONFIG_LEVEL,  /* enum log_level */
+        /* all others are char * */
+        CONFIG_PATH,
+        CONFIG_SOCKET,
+        CONFIG_CGROUP,
+        CONFIG_ADDRESS,
+        CONFIG_HANDLER_NAME,
+        CONFIG_OFF, /* what this version does not support: empty */
+};
+
+struct config_setting {
+        const char *name; /* with the table's before it: "network.timeout" */
+        enum config_type type;
+        size_t offset;        /* in struct config, or in struct config_handler */
+        unsigned least, most; /* of a number, or of the count of paths */
+};
+
+extern const struct config_setting config_settings[];
+extern const size_t config_setting_count;
+extern const struct config_setting config_handler_settings[];
+extern const size_t config_handler_setting_count;
+
+/* Defaults, but for what depends on other settings: those are null. */
+struct config *config_new(const struct config_machine *machine);
+
+/* Fills in what is null still. A handler's path stays null where it is neither set nor installed.
+ */
+void config_complete(struct config *config, const struct config_machine *machine);
+
+/* config_load for a machine that has these things. */
+int config_load_on(const struct config_machine *machine, const char *path, struct config **config,
+                   struct error *err);
+
+/* The setting that was most likely meant: by its whole name, or by its last part in a wrong table.
+ */
+const char *config_nearest(const struct config_setting *settings, size_t count, const char *path);
+
+/* The table that was most likely meant; on the heap. */
+char *config_nearest_table(const char *path);
+
+/* Adds a handler of which nothing but the name is known. */
+void config_handler_add(struct config *config, const char *name);
+
+#endif

@@ -1,0 +1,171 @@
+/* StartContainer: the runtime's create under a monitor, then its start. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/process.h"
+#include "cri/container.h"
+#include "oci/cgroup.h"
+
+#define END_DEADLINE (5 * NSEC_PER_SEC) /* for a container that failed to start to go away */
+
+struct leaf_job {
+        struct container *container;
+        struct cgroup_leaf *leaf;
+        struct error *err;
+};
+
+/* One leaf for all monitors: nothing to make and to remove with each container. */
+static int prepare_on_worker(void *argument)
+{
+        struct leaf_job *job = argument;
+        static const char *const controllers[] = {"pids", "memory", NULL};
+        AUTO_FREE char *log = xstrdup(job->container->log_path);
+        int result = 0;
+        if (log) {
+                *strrchr(log, '/') = '\0';
+                result = file_make_directories(log, 0755, job->err);
+        }
+        if (result < 0)
+                return result;
+        return cgroup_leaf_make(&node.cgroups, node.config->runtime.monitor_cgroup, controllers,
+                                job->leaf, job->err);
+}
+
+static int start_monitor(struct container *container, int64_t deadline, struct error *err)
+{
+        const Runtime__V1__ContainerConfig *config = container_config(container);
+        AUTO_CGROUP_LEAF struct cgroup_leaf leaf = CGROUP_LEAF_INIT;
+        struct leaf_job job = {.container = container, .leaf = &leaf, .err = err};
+        int result = task_offload(prepare_on_worker, &job);
+        if (result < 0)
+                return result;
+        AUTO_FREE char *directory = container_state_path(container, "");
+        AUTO_FREE char *bundle = container_state_path(container, "bundle");
+        AUTO_FREE char *socket = container_run_path(container, "monitor.sock");
+        AUTO_FREE char *pid_file = container_run_path(container, "pid");
+        AUTO_FREE char *runtime_log = container_run_path(container, "runtime.log");
+        AUTO_FREE char *oom_file = cgroup_oom_file(&node.cgroups, container->cgroup_path);
+        char **command = runtime_create_argv(container->pod->handler, container->id, bundle,
+                                             pid_file, runtime_log, config->tty);
+        struct monitor_options options = MONITOR_OPTIONS_INIT;
+        options.program = node.monitor_program;
+        options.id = container->id;
+        options.directory = directory;
+        options.socket_path = socket;
+        options.pid_file = pid_file;
+        options.log_path = container->log_path;
+        options.oom_file = oom_file;
+        options.runtime_log = runtime_log;
+        options.terminal = config->tty;
+        options.stdin_open = config->stdin;
+        options.stdin_once = config->stdin_once;
+        options.command = command;
+        options.environment = runtime_environment();
+        options.cgroup_fd = leaf.fd;
+        options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
+        options.deadline = deadline;
+        struct monitor_started started;
+        result = monitor_start(&options, &started, err);
+        strv_free(command);
+        if (result < 0)
+                return result;
+        container->pid = started.pid;
+        container->start_time = started.start_time;
+        return 0;
+}
+
+/* From here on its end is seen. */
+static int watch_it(struct container *container, struct error *err)
+{
+        int fd = process_open(container->pid, container->start_time);
+        if (fd >= 0)
+                container->pidfd = fd;
+        else if (fd != -ESRCH)
+                return error_errno(err, fd, "open process %d", (int)container->pid);
+        return container_connect(container, err);
+}
+
+static int start(struct container *container, struct error *err)
+{
+        int64_t deadline =
+                clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        container_step(container, "writing the record");
+        container->phase = CONTAINER_STARTING;
+        int result = container_save(container, false, err);
+        if (result < 0) {
+                container->phase = CONTAINER_CREATED;
+                return result;
+        }
+        container_step(container, "creating it with the runtime");
+        container->clean = false;
+        result = start_monitor(container, deadline, err);
+        if (result == 0)
+                result = watch_it(container, err);
+        if (result == 0) {
+                container_step(container, "starting it with the runtime");
+                container->started_at = clock_real();
+                result = runtime_start(container->pod->handler, container->id, deadline, err);
+        }
+        if (result < 0) {
+                struct error reason = *err;
+                container_signal(container, SIGKILL);
+                int64_t patience = clock_after(END_DEADLINE);
+                while (container->monitor && container->phase != CONTAINER_EXITED &&
+                       task_wait(&container->ended, patience) == 0)
+                        ;
+                container->started_at = 0;
+                container_start_failed(container, &reason);
+        } else if (container->phase == CONTAINER_STARTING) {
+                container->phase = CONTAINER_RUNNING;
+        }
+        struct error unsaved;
+        if (container_save(container, false, &unsaved) < 0)
+                log_failure(&unsaved, "the container's record is not up to date", "container",
+                            container->id, NULL);
+        return result;
+}
+
+static int start_locked(struct container *container, struct error *err)
+{
+        struct pod *pod = container->pod;
+        if (container->phase != CONTAINER_CREATED)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "container %s: it was started before, or has ended",
+                                 container->id);
+        pod_check(pod);
+        if (pod->phase != POD_READY || pod->stopping)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "container %s: its pod %s is not ready", container->id, pod->id);
+        if (!pod->handler)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "container %s: its pod's runtime handler \"%s\" is not configured "
+                                 "any more",
+                                 container->id, pod->request->runtime_handler);
+        int result = runtime_check(pod->handler, err);
+        return result < 0 ? result : start(container, err);
+}
+
+int container_start_handler(struct rpc *rpc, const void *request_, void *response,
+                            struct error *err)
+{
+        const Runtime__V1__StartContainerRequest *request = request_;
+        AUTO_CONTAINER struct container *container = NULL;
+        (void)rpc;
+        (void)response;
+        int result = container_find(request->container_id, &container, err);
+        if (result < 0)
+                return result;
+        task_lock(&container->lock, CLOCK_NEVER);
+        result = start_locked(container, err);
+        container_step(container, NULL);
+        task_unlock(&container->lock);
+        return result < 0 ? error_context(err, "start container %s",
+                                          container_config(container)->metadata->name)
+                          : 0;
+}

@@ -1,0 +1,124 @@
+/* StopContainer and RemoveContainer. */
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/log.h"
+#include "cri/container.h"
+#include "cri/record.h"
+
+/* Waits for the end of a container until a deadline: 0 when it has ended. */
+static int wait_for_end(struct container *container, int64_t deadline)
+{
+        int result = 0;
+        while (container_may_run(container) && result == 0)
+                result = task_wait(&container->ended, deadline);
+        return container_may_run(container) ? result : 0;
+}
+
+static int kill_and_wait(struct container *container, struct error *err)
+{
+        container_signal(container, SIGKILL);
+        int result = wait_for_end(container, clock_after(CONTAINER_KILL_TIME));
+        if (result == -ECANCELED)
+                return error_set(err, ERROR_CANCELLED,
+                                 "the client went away before the container had ended");
+        if (result < 0)
+                return error_set(err, ERROR_DEADLINE_EXCEEDED,
+                                 "process %d has not ended %d s after SIGKILL: it may wait for a "
+                                 "disk or a network file system",
+                                 (int)container->pid, (int)(CONTAINER_KILL_TIME / NSEC_PER_SEC));
+        return 0;
+}
+
+/*
+ * The signal, the grace period, SIGKILL. Each call has its own grace period, so that a later, shorter one ends an
+ * earlier, longer one. When the client goes away nothing more happens: the kubelet will come back.
+ */
+static int stop_gracefully(struct container *container, int64_t seconds, struct error *err)
+{
+        if (seconds > 0) {
+                if (!container->stop_signalled)
+                        container_signal(container, container->stop_signal);
+                container->stop_signalled = true;
+                int64_t grace = seconds < INT64_MAX / NSEC_PER_SEC ? seconds * NSEC_PER_SEC
+                                                                   : INT64_MAX;
+                int result = wait_for_end(container, clock_after(grace));
+                if (result == 0)
+                        return 0;
+                if (result == -ECANCELED)
+                        return error_set(err, ERROR_CANCELLED,
+                                         "the client went away during the grace period");
+        }
+        return kill_and_wait(container, err);
+}
+
+int container_stop_handler(struct rpc *rpc, const void *request_, void *response, struct error *err)
+{
+        const Runtime__V1__StopContainerRequest *request = request_;
+        AUTO_CONTAINER struct container *container = NULL;
+        (void)rpc;
+        (void)response;
+        int result = container_find(request->container_id, &container, err);
+        if (result == -ENOENT)
+                return 0;
+        if (result < 0)
+                return result;
+        task_set_interruptible(true);
+        /* One that is just being started is stopped when it runs. */
+        while (container->phase == CONTAINER_STARTING && container->lock.held && result == 0)
+                result = task_wait(&container->lock.released, CLOCK_NEVER);
+        if (result < 0)
+                return error_set(err, ERROR_CANCELLED, "stop container %s: the client went away",
+                                 container->id);
+        if (!container_may_run(container))
+                return 0;
+        result = stop_gracefully(container, request->timeout, err);
+        task_set_interruptible(false);
+        return result < 0 ? error_context(err, "stop container %s", container->id) : 0;
+}
+
+int container_end(struct container *container, struct error *err)
+{
+        task_lock(&container->lock, CLOCK_NEVER);
+        int result = container_may_run(container) ? kill_and_wait(container, err) : 0;
+        task_unlock(&container->lock);
+        return result;
+}
+
+static int remove_locked(struct container *container, struct error *err)
+{
+        int result = container_may_run(container) ? kill_and_wait(container, err) : 0;
+        if (result == 0)
+                result = container_clean_up(container, err);
+        if (result < 0)
+                return result;
+        container_step(container, "removing its files");
+        result = record_remove(node.containers_dir, container->id, err);
+        if (result == 0)
+                container_withdraw(container);
+        return result;
+}
+
+int container_remove(struct container *container, struct error *err)
+{
+        task_lock(&container->lock, CLOCK_NEVER);
+        int result = container->phase == CONTAINER_REMOVED ? 0 : remove_locked(container, err);
+        container_step(container, NULL);
+        task_unlock(&container->lock);
+        return result < 0 ? error_context(err, "remove container %s", container->id) : 0;
+}
+
+int container_remove_handler(struct rpc *rpc, const void *request_, void *response,
+                             struct error *err)
+{
+        const Runtime__V1__RemoveContainerRequest *request = request_;
+        AUTO_CONTAINER struct container *container = NULL;
+        (void)rpc;
+        (void)response;
+        int result = container_find(request->container_id, &container, err);
+        if (result == -ENOENT)
+                return 0;
+        return result < 0 ? result : container_remove(container, err);
+}

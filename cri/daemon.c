@@ -1,0 +1,260 @@
+#include "cri/daemon.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <malloc.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/file.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <systemd/sd-daemon.h>
+
+#include "base/cleanup.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/task.h"
+#include "cri/node.h"
+#include "cri/server.h"
+#include "cri/services.h"
+
+#define LOCK_NAME      "crisp.lock"
+#define STATE_DIR_MODE 0700
+#define RUN_DIR_MODE   0755 /* who may use the socket is said by the socket's own mode */
+
+/* What calls under way get to end by themselves when the daemon is told to stop. */
+#define STOP_GRACE (250 * NSEC_PER_MSEC)
+
+/*
+ * glibc would give every thread a heap of its own, and keep there what was once one big reply's.
+ * Two heaps do for one loop and one gRPC thread.
+ */
+#define MALLOC_ARENAS 2
+#define MALLOC_LARGE                                                                               \
+        (128 * 1024) /* bytes: from here on memory is mapped alone, and goes back at once */
+
+struct daemon {
+        const struct config *config;
+        int lock_fd;
+        int signal_fd;
+        struct watch *signals;
+        struct server *server;
+        bool loop_made, node_made, stopping;
+        int64_t started, stopped; /* monotonic ns */
+};
+
+/* ---- the lock ---- */
+
+/* The process id that the lock's holder wrote; "unknown" while it has not yet. */
+static void read_holder(int fd, char *out, size_t size)
+{
+        ssize_t length = pread(fd, out, size - 1, 0);
+
+        out[length > 0 ? length : 0] = '\0';
+        out[strspn(out, "0123456789")] = '\0';
+        if (!*out)
+                snprintf(out, size, "unknown");
+}
+
+int daemon_lock(const char *run_dir, struct error *err)
+{
+        AUTO_FREE char *path = xprintf("%s/%s", run_dir, LOCK_NAME);
+        AUTO_FD int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0644);
+        char pid[16];
+
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", path);
+        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK)
+                        return error_errno(err, errno, "lock %s", path);
+                read_holder(fd, pid, sizeof pid);
+                error_set(err, ERROR_FAILED_PRECONDITION,
+                          "%s is in use by another crisp daemon, process %s: stop it, or give this "
+                          "one "
+                          "a run_dir and state_dir of its own",
+                          run_dir, pid);
+                return -EBUSY;
+        }
+        /* For people alone; the lock is what counts. */
+        int length = snprintf(pid, sizeof pid, "%d\n", (int)getpid());
+        if (ftruncate(fd, 0) < 0 || pwrite(fd, pid, (size_t)length, 0) != length)
+                return error_errno(err, errno, "write %s", path);
+        return take_fd(&fd);
+}
+
+/* ---- signals ---- */
+
+static void stop_task(void *argument)
+{
+        struct daemon *daemon = argument;
+
+        server_stop(daemon->server, clock_after(STOP_GRACE));
+        loop_stop();
+}
+
+static void take_signal(void *argument, uint32_t events)
+{
+        struct daemon *daemon = argument;
+        struct signalfd_siginfo info;
+
+        (void)events;
+        if (read(daemon->signal_fd, &info, sizeof info) != sizeof info)
+                return;
+        if (daemon->stopping) { /* whoever asks twice does not want to wait for calls under way */
+                loop_stop();
+                return;
+        }
+        daemon->stopping = true;
+        daemon->stopped = clock_monotonic();
+        log_info("stopping; containers go on", "signal", sigabbrev_np((int)info.ssi_signo), NULL);
+        sd_notify(0, "STOPPING=1");
+        task_start("stop", stop_task, daemon);
+}
+
+/* Before there are threads: they inherit the mask. */
+static int catch_signals(struct daemon *daemon, struct error *err)
+{
+        sigset_t caught;
+
+        signal(SIGPIPE, SIG_IGN); /* EPIPE says the same to the one who writes */
+        sigemptyset(&caught);
+        sigaddset(&caught, SIGTERM);
+        sigaddset(&caught, SIGINT);
+        sigaddset(&caught, SIGHUP); /* of a terminal that is closed: there is nothing to reload */
+        sigprocmask(SIG_BLOCK, &caught, NULL);
+        daemon->signal_fd = signalfd(-1, &caught, SFD_CLOEXEC | SFD_NONBLOCK);
+        if (daemon->signal_fd < 0)
+                return error_errno(err, errno, "signalfd");
+        return 0;
+}
+
+/* ---- start ---- */
+
+/* Namespaces are pinned by mounts: in a mount namespace of the daemon's own they would go with it,
+ * and every pod's network too. */
+static void check_mount_namespace(void)
+{
+        struct stat ours, init;
+
+        if (stat("/proc/self/ns/mnt", &ours) < 0 || stat("/proc/1/ns/mnt", &init) < 0)
+                return;
+        if (ours.st_ino != init.st_ino)
+                log_warning(
+                        "the daemon has a mount namespace of its own: when it ends, pods lose "
+                        "their "
+                        "namespaces. With systemd, remove PrivateTmp, ProtectSystem and the like "
+                        "from the unit",
+                        NULL);
+}
+
+static int make_folders(const struct config *config, struct error *err)
+{
+        int result = file_make_directories(config->run_dir, RUN_DIR_MODE, err);
+
+        if (result == 0)
+                result = file_make_directories(config->state_dir, STATE_DIR_MODE, err);
+        return result;
+}
+
+static int start_server(struct daemon *daemon, struct error *err)
+{
+        static struct rpc_service services[2];
+
+        services[0] = runtime_service;
+        services[1] = image_service;
+        struct server_options options = {
+                .listen = daemon->config->api.listen,
+                .message_max = daemon->config->limits.max_message_bytes,
+                .calls_max = daemon->config->limits.max_tasks,
+                .services = services,
+                .service_count = sizeof services / sizeof *services,
+        };
+        return server_start(&options, &daemon->server, err);
+}
+
+/* In this order: nothing is touched before the lock is ours, and no call comes before what it asks
+ * for is known. */
+static int start(struct daemon *daemon, struct error *err)
+{
+        const struct config *config = daemon->config;
+        int result = catch_signals(daemon, err);
+
+        if (result == 0)
+                result = make_folders(config, err);
+        if (result < 0)
+                return result;
+        result = daemon_lock(config->run_dir, err);
+        if (result < 0)
+                return result;
+        daemon->lock_fd = result;
+
+        result = loop_init(config->limits.max_workers, err);
+        if (result < 0)
+                return result;
+        daemon->loop_made = true;
+        daemon->signals = watch_new(daemon->signal_fd, EPOLLIN, take_signal, daemon, err);
+        if (!daemon->signals)
+                return -EIO;
+
+        result = node_open(config, err);
+        if (result < 0)
+                return result;
+        daemon->node_made = true;
+        result = node_recover(err);
+        if (result < 0)
+                return result;
+        return start_server(daemon, err);
+}
+
+/* Milliseconds since a monotonic time, as text. */
+static const char *elapsed(char out[32], int64_t since)
+{
+        snprintf(out, 32, "%" PRId64, (clock_monotonic() - since) / NSEC_PER_MSEC);
+        return out;
+}
+
+static void end(struct daemon *daemon)
+{
+        server_free(daemon->server);
+        if (daemon->node_made)
+                node_close();
+        watch_free(daemon->signals);
+        if (daemon->loop_made)
+                loop_fini();
+        cleanup_fd(&daemon->signal_fd);
+        cleanup_fd(&daemon->lock_fd);
+}
+
+int daemon_serve(const struct config *config)
+{
+        struct daemon daemon = {
+                .config = config, .lock_fd = -1, .signal_fd = -1, .started = clock_monotonic()};
+        struct error err = {0};
+        char text[32];
+
+        mallopt(M_ARENA_MAX, MALLOC_ARENAS);
+        mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE);
+        mallopt(M_TRIM_THRESHOLD, MALLOC_LARGE);
+        check_mount_namespace();
+        int result = start(&daemon, &err);
+        if (result < 0) {
+                log_failure(&err, "the daemon cannot start", NULL);
+                end(&daemon);
+                return result;
+        }
+        log_info("crisp is ready", "version", CRISP_VERSION, "socket", config->api.listen, "ms",
+                 elapsed(text, daemon.started), NULL);
+        sd_notify(0, "READY=1");
+        loop_run();
+        end(&daemon);
+        log_info("crisp has stopped", "ms", elapsed(text, daemon.stopped), NULL);
+        return 0;
+}

@@ -1,0 +1,179 @@
+#include "cri/node.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "base/program.h"
+#include "base/task.h"
+
+#define PROBE_DEADLINE (10 * NSEC_PER_SEC)
+
+struct node node;
+
+static int read_boot_id(struct error *err)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        int result = file_read("/proc/sys/kernel/random/boot_id", 64, &text, err);
+        if (result < 0)
+                return result;
+        snprintf(node.boot_id, sizeof node.boot_id, "%.*s", (int)strcspn(text.data, "\n"),
+                 text.data);
+        return 0;
+}
+
+static int make_folders(struct error *err)
+{
+        const struct config *config = node.config;
+        node.pods_dir = xprintf("%s/pods", config->state_dir);
+        node.containers_dir = xprintf("%s/containers", config->state_dir);
+        node.run_pods_dir = xprintf("%s/pods", config->run_dir);
+        node.run_containers_dir = xprintf("%s/containers", config->run_dir);
+        /* A container's user passes through to what is mounted for it; nobody lists others' folders. */
+        const char *folders[] = {node.pods_dir, node.containers_dir, node.run_pods_dir,
+                                 node.run_containers_dir};
+        for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+                int result = file_make_directories(folders[i], 0711, err);
+                if (result < 0)
+                        return result;
+        }
+        return 0;
+}
+
+static void probe_handlers(void *argument)
+{
+        (void)argument;
+        for (size_t i = 0; i < node.handler_count; i++) {
+                struct error err;
+                /* One that does not work fails its own pods, in words; the others go on. */
+                if (runtime_probe(&node.handlers[i], clock_after(PROBE_DEADLINE), &err) < 0)
+                        log_failure(&err, "a runtime handler cannot be used", "handler",
+                                    node.handlers[i].name, NULL);
+        }
+}
+
+static void open_handlers(void)
+{
+        const struct config *config = node.config;
+        node.handler_count = config->runtime.handler_count;
+        node.handlers = xcalloc(node.handler_count, sizeof *node.handlers);
+        for (size_t i = 0; i < node.handler_count; i++) {
+                const struct config_handler *from = &config->runtime.handlers[i];
+                runtime_handler_init(&node.handlers[i], from->name, from->path, from->root,
+                                     from->kind == CONFIG_HANDLER_OCI ? RUNTIME_KIND_OCI
+                                                                      : RUNTIME_KIND_SHIM,
+                                     node.cgroup_driver == CGROUP_DRIVER_SYSTEMD);
+        }
+        task_start("probe runtime handlers", probe_handlers, NULL);
+}
+
+static int open_images(struct error *err)
+{
+        const struct config *config = node.config;
+        AUTO_FREE char *directory = xprintf("%s/images", config->state_dir);
+        int result = store_open(directory, &node.images, err);
+        if (result < 0)
+                return result;
+        AUTO_FREE char *program = program_path("crisp-image");
+        struct pull_options options = {
+                .store = node.images,
+                .program = program,
+                .environment = environ,
+                .parallel = config->images.max_parallel_pulls,
+                .limits = {.parallel_layers = config->images.max_parallel_layers,
+                           .stall_timeout = config->images.pull_stall_timeout * INT64_C(1000)},
+        };
+        node.puller = puller_new(&options);
+        return 0;
+}
+
+static int open_network(struct error *err)
+{
+        const struct config *config = node.config;
+        struct network_options options = {
+                .config_dir = config->network.config_dir,
+                .plugin_dirs = config->network.plugin_dirs,
+                .timeout = config->network.timeout * NSEC_PER_SEC,
+                .owner = config->state_dir,
+        };
+        node.network = network_new(&options);
+        return network_start(node.network, err);
+}
+
+int node_open(const struct config *config, struct error *err)
+{
+        node.config = config;
+        node.pods = table_new();
+        node.pod_names = table_new();
+        node.containers = table_new();
+        node.container_names = table_new();
+        node.cgroup_driver = config->runtime.cgroup_driver == CONFIG_CGROUP_SYSTEMD
+                                     ? CGROUP_DRIVER_SYSTEMD
+                                     : CGROUP_DRIVER_CGROUPFS;
+        node.monitor_program = program_path("crisp-monitor");
+        node.pause_program = program_path("crisp-pause");
+        node.exec_program = program_path("crisp-exec");
+        int result = read_boot_id(err);
+        if (result == 0)
+                result = cgroup_probe(&node.cgroups, err);
+        if (result == 0)
+                result = make_folders(err);
+        if (result == 0)
+                result = open_images(err);
+        if (result == 0)
+                result = open_network(err);
+        if (result < 0)
+                return result;
+        open_handlers();
+        return 0;
+}
+
+/* The monitors' cgroup is nobody's when there is no container left; the next start makes it anew. */
+static void remove_monitor_cgroup(void)
+{
+        if (node.containers && table_size(node.containers) == 0 && table_size(node.pods) == 0)
+                cgroup_remove(&node.cgroups, node.config->runtime.monitor_cgroup,
+                              clock_monotonic(), NULL);
+}
+
+void node_close(void)
+{
+        remove_monitor_cgroup();
+        network_free(node.network);
+        puller_free(node.puller);
+        store_free(node.images);
+        for (size_t i = 0; i < node.handler_count; i++)
+                runtime_handler_fini(&node.handlers[i]);
+        free(node.handlers);
+        cgroup_system_fini(&node.cgroups);
+        table_free(node.containers);
+        table_free(node.container_names);
+        table_free(node.pods);
+        table_free(node.pod_names);
+        free(node.pods_dir);
+        free(node.containers_dir);
+        free(node.run_pods_dir);
+        free(node.run_containers_dir);
+        free(node.monitor_program);
+        free(node.pause_program);
+        free(node.exec_program);
+        node = (struct node){0};
+}
+
+int node_handler(const char *name, const struct runtime_handler **handler, struct error *err)
+{
+        const char *wanted = *name ? name : node.config->runtime.default_handler;
+        for (size_t i = 0; i < node.handler_count; i++) {
+                if (strcmp(node.handlers[i].name, wanted) == 0) {
+                        *handler = &node.handlers[i];
+                        return 0;
+                }
+        }
+        return error_set(err, ERROR_FAILED_PRECONDITION,
+                         "runtime handler \"%s\" is not configured: add "
+                         "[runtime.handlers.%s] to crisp.toml, or correct the RuntimeClass",
+                         wanted, wanted);
+}

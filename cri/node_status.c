@@ -1,0 +1,142 @@
+/* Status, RuntimeConfig and UpdateRuntimeConfig: what the node says of itself. */
+#include <string.h>
+
+#include "api/cri/runtime_v1.pb-c.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "cri/node.h"
+#include "cri/node_status.h"
+#include "cri/status_text.h"
+
+static Runtime__V1__RuntimeCondition *condition(struct arena *arena, const char *type, bool status,
+                                                const char *reason, const char *message)
+{
+        Runtime__V1__RuntimeCondition *made = arena_alloc(arena, sizeof *made);
+        runtime__v1__runtime_condition__init(made);
+        made->type = (char *)type;
+        made->status = status;
+        if (!status) {
+                made->reason = (char *)reason;
+                made->message = arena_strdup(arena, message);
+        }
+        return made;
+}
+
+/* The runtime is ready while its default handler works: then a pod that names none will run. */
+static Runtime__V1__RuntimeCondition *runtime_condition(struct arena *arena)
+{
+        const struct runtime_handler *handler;
+        struct error err;
+        bool ready = node_handler("", &handler, &err) == 0 && runtime_check(handler, &err) == 0;
+        return condition(arena, "RuntimeReady", ready, "DefaultHandlerNotUsable",
+                         ready ? "" : err.message);
+}
+
+static Runtime__V1__RuntimeCondition *network_condition(struct arena *arena)
+{
+        char reason[NETWORK_REASON_MAX];
+        bool ready;
+        network_status(node.network, &ready, reason);
+        return condition(arena, "NetworkReady", ready, "NetworkPluginNotReady", reason);
+}
+
+static Runtime__V1__RuntimeHandler *handler_entry(struct arena *arena, const char *name,
+                                                  const struct runtime_handler *handler)
+{
+        Runtime__V1__RuntimeHandlerFeatures *features = arena_alloc(arena, sizeof *features);
+        runtime__v1__runtime_handler_features__init(features);
+        Runtime__V1__RuntimeHandler *entry = arena_alloc(arena, sizeof *entry);
+        runtime__v1__runtime_handler__init(entry);
+        entry->name = (char *)name;
+        entry->features = features;
+        (void)handler;
+        return entry;
+}
+
+static void add_handlers(struct arena *arena, Runtime__V1__StatusResponse *response)
+{
+        response->runtime_handlers =
+                arena_array(arena, node.handler_count + 1, sizeof *response->runtime_handlers);
+        const struct runtime_handler *handler;
+        if (node_handler("", &handler, NULL) == 0)
+                response->runtime_handlers[response->n_runtime_handlers++] =
+                        handler_entry(arena, "", handler);
+        for (size_t i = 0; i < node.handler_count; i++)
+                response->runtime_handlers[response->n_runtime_handlers++] =
+                        handler_entry(arena, node.handlers[i].name, &node.handlers[i]);
+}
+
+static void add_info(struct rpc *rpc, Runtime__V1__StatusResponse *response)
+{
+        static const char *const modes[] = {
+                [CGROUP_MODE_V1] = "v1", [CGROUP_MODE_HYBRID] = "hybrid", [CGROUP_MODE_V2] = "v2"};
+        AUTO_JSON json_t *info = json_object();
+        AUTO_JSON json_t *handlers = json_object();
+        for (size_t i = 0; i < node.handler_count; i++) {
+                const struct runtime_handler *handler = &node.handlers[i];
+                json_object_set_new(
+                        handlers, handler->name,
+                        json_pack("{s:s, s:s?, s:s?}", "path", handler->path, "version",
+                                  handler->version, "problem", handler->problem));
+        }
+        json_object_set_new(info, "version", json_string(CRISP_VERSION));
+        json_object_set_new(info, "cgroupMode", json_string(modes[node.cgroups.mode]));
+        json_object_set_new(info, "cgroupDriver",
+                            json_string(config_cgroup_driver_name(
+                                    node.config->runtime.cgroup_driver)));
+        json_object_set_new(info, "stateDir", json_string(node.config->state_dir));
+        json_object_set_new(info, "runDir", json_string(node.config->run_dir));
+        json_object_set_new(info, "cniConfigDir", json_string(node.config->network.config_dir));
+        json_object_set(info, "handlers", handlers);
+        json_object_set_new(info, "pods", json_integer((json_int_t)table_size(node.pods)));
+        json_object_set_new(info, "containers",
+                            json_integer((json_int_t)table_size(node.containers)));
+        response->info = (Runtime__V1__StatusResponse__InfoEntry **)status_text_info(
+                rpc->arena, &runtime__v1__status_response__info_entry__descriptor, info);
+        response->n_info = 1;
+}
+
+int node_status_handler(struct rpc *rpc, const void *request_, void *response_, struct error *err)
+{
+        const Runtime__V1__StatusRequest *request = request_;
+        Runtime__V1__StatusResponse *response = response_;
+        (void)err;
+        Runtime__V1__RuntimeStatus *status = arena_alloc(rpc->arena, sizeof *status);
+        runtime__v1__runtime_status__init(status);
+        status->conditions = arena_array(rpc->arena, 2, sizeof *status->conditions);
+        status->conditions[status->n_conditions++] = runtime_condition(rpc->arena);
+        status->conditions[status->n_conditions++] = network_condition(rpc->arena);
+        response->status = status;
+        response->features = arena_alloc(rpc->arena, sizeof *response->features);
+        runtime__v1__runtime_features__init(response->features);
+        response->features->supplemental_groups_policy = true;
+        add_handlers(rpc->arena, response);
+        if (request->verbose)
+                add_info(rpc, response);
+        return 0;
+}
+
+int node_runtime_config_handler(struct rpc *rpc, const void *request, void *response_,
+                                struct error *err)
+{
+        Runtime__V1__RuntimeConfigResponse *response = response_;
+        (void)request;
+        (void)err;
+        response->linux = arena_alloc(rpc->arena, sizeof *response->linux);
+        runtime__v1__linux_runtime_configuration__init(response->linux);
+        response->linux->cgroup_driver = node.cgroup_driver == CGROUP_DRIVER_SYSTEMD
+                                                 ? RUNTIME__V1__CGROUP_DRIVER__SYSTEMD
+                                                 : RUNTIME__V1__CGROUP_DRIVER__CGROUPFS;
+        return 0;
+}
+
+int node_update_runtime_config_handler(struct rpc *rpc, const void *request, void *response,
+                                       struct error *err)
+{
+        /* The pod's addresses are the CNI configuration's business; the kubelet calls this whenever it learns a range. */
+        (void)rpc;
+        (void)request;
+        (void)response;
+        (void)err;
+        return 0;
+}

@@ -1,0 +1,357 @@
+#include "image/fetch/auth.h"
+
+#include <curl/curl.h>
+#include <openssl/evp.h>
+#include <pthread.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/buffer.h"
+#include "base/json.h"
+#include "base/memory.h"
+#include "image/fetch/challenge.h"
+#include "image/fetch/limits.h"
+#include "image/fetch/refusal.h"
+
+#define SECRETS_MAX        5
+#define CREDENTIAL_MAX     (64u << 10) /* bytes of a password or token */
+#define TOKEN_USERNAME     "<token>"   /* Docker's sign that the password is an identity token */
+#define CLIENT_ID          "crisp"
+#define TOKEN_SERVER_SHOWN 200
+
+struct auth {
+        char *username;
+        char *password;
+        char *identity_token;
+        char *repository;
+        bool plain;
+        bool insecure;
+        const char *secrets[SECRETS_MAX + 1];
+        char *encoded; /* base64 of username:password */
+
+        pthread_mutex_t mutex; /* for the two below */
+        char *header;
+        unsigned version;
+};
+
+static void wipe_free(char *text)
+{
+        request_wipe_text(text);
+        free(text);
+}
+
+static void cleanup_secret(char **text)
+{
+        wipe_free(*text);
+}
+#define AUTO_SECRET CLEANUP(cleanup_secret)
+
+void auth_free_header(char **header)
+{
+        wipe_free(*header);
+}
+
+static void cleanup_secret_buffer(struct buffer *buffer)
+{
+        if (buffer->data)
+                explicit_bzero(buffer->data, buffer->capacity);
+        buffer_fini(buffer);
+}
+
+/* Whether text can stand in a header: printable, without blanks. */
+static bool is_header_text(const char *text)
+{
+        for (; *text; text++) {
+                if (*text <= ' ' || *text >= 0x7f)
+                        return false;
+        }
+        return true;
+}
+
+static char *encode_base64(const char *text)
+{
+        size_t length = strlen(text);
+        char *out = xcalloc(1, (length + 2) / 3 * 4 + 1);
+        EVP_EncodeBlock((unsigned char *)out, (const unsigned char *)text, (int)length);
+        return out;
+}
+
+/* Text of base64 that has no zero byte in it, or null. */
+static char *decode_base64(const char *text)
+{
+        size_t length = strlen(text);
+        if (length == 0 || length % 4 != 0)
+                return NULL;
+        char *out = xcalloc(1, length / 4 * 3 + 1);
+        int decoded =
+                EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)text, (int)length);
+        size_t padding = text[length - 1] != '=' ? 0 : text[length - 2] != '=' ? 1 : 2;
+        if (decoded < 0 || strlen(out) != (size_t)decoded - padding) {
+                free(out);
+                return NULL;
+        }
+        return out;
+}
+
+static int read_pair(struct auth *auth, const struct fetch_credentials *credentials,
+                     struct error *err)
+{
+        if (credentials->username || !credentials->auth) {
+                auth->username = xstrdup(credentials->username);
+                auth->password = xstrdup(credentials->password ? credentials->password : "");
+                return 0;
+        }
+        AUTO_SECRET char *pair = decode_base64(credentials->auth);
+        char *colon = pair ? strchr(pair, ':') : NULL;
+        if (!colon)
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "credentials: auth is not base64 of username:password");
+        auth->username = xstrndup(pair, (size_t)(colon - pair));
+        auth->password = xstrdup(colon + 1);
+        return 0;
+}
+
+static bool is_too_long(const char *text)
+{
+        return text && strlen(text) > CREDENTIAL_MAX;
+}
+
+static int read_credentials(struct auth *auth, const struct fetch_credentials *credentials,
+                            struct error *err)
+{
+        if (is_too_long(credentials->username) || is_too_long(credentials->password) ||
+            is_too_long(credentials->auth) || is_too_long(credentials->identity_token) ||
+            is_too_long(credentials->registry_token))
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "credentials: more than %u bytes in one", CREDENTIAL_MAX);
+        int r = read_pair(auth, credentials, err);
+        if (r < 0)
+                return r;
+        if (auth->username && strchr(auth->username, ':'))
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "credentials: a colon in the user name");
+
+        if (credentials->identity_token && credentials->identity_token[0])
+                auth->identity_token = xstrdup(credentials->identity_token);
+        else if (auth->username && strcmp(auth->username, TOKEN_USERNAME) == 0)
+                auth->identity_token = xstrdup(auth->password);
+        if (auth->username && auth->username[0]) {
+                AUTO_SECRET char *pair = xprintf("%s:%s", auth->username, auth->password);
+                auth->encoded = encode_base64(pair);
+        }
+        if (credentials->registry_token && credentials->registry_token[0]) {
+                if (!is_header_text(credentials->registry_token))
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "credentials: registry_token has bytes that no token has");
+                auth->header = xprintf("Bearer %s", credentials->registry_token);
+        }
+        return 0;
+}
+
+int auth_new(const struct fetch_credentials *credentials, const char *repository, bool plain,
+             bool insecure, struct auth **auth, struct error *err)
+{
+        AUTO_AUTH struct auth *new = xcalloc(1, sizeof(*new));
+
+        pthread_mutex_init(&new->mutex, NULL);
+        new->repository = xstrdup(repository);
+        new->plain = plain;
+        new->insecure = insecure;
+        if (credentials) {
+                int r = read_credentials(new, credentials, err);
+                if (r < 0)
+                        return r;
+        }
+
+        size_t count = 0;
+        if (new->password)
+                new->secrets[count++] = new->password;
+        if (new->identity_token)
+                new->secrets[count++] = new->identity_token;
+        if (new->encoded)
+                new->secrets[count++] = new->encoded;
+        *auth = take_ptr(new);
+        return 0;
+}
+
+void auth_free(struct auth *auth)
+{
+        if (!auth)
+                return;
+        free(auth->username);
+        wipe_free(auth->password);
+        wipe_free(auth->identity_token);
+        wipe_free(auth->encoded);
+        wipe_free(auth->header);
+        free(auth->repository);
+        pthread_mutex_destroy(&auth->mutex);
+        free(auth);
+}
+
+bool auth_has_credentials(const struct auth *auth)
+{
+        return auth->encoded || auth->identity_token;
+}
+
+const char *const *auth_secrets(const struct auth *auth)
+{
+        return auth->secrets;
+}
+
+char *auth_header(struct auth *auth, unsigned *version)
+{
+        pthread_mutex_lock(&auth->mutex);
+        char *copy = xstrdup(auth->header);
+        *version = auth->version;
+        pthread_mutex_unlock(&auth->mutex);
+        return copy;
+}
+
+/* Takes header. */
+static void set_header(struct auth *auth, char *header)
+{
+        pthread_mutex_lock(&auth->mutex);
+        wipe_free(auth->header);
+        auth->header = header;
+        auth->version++;
+        pthread_mutex_unlock(&auth->mutex);
+}
+
+/* ---- the token server ---- */
+
+static int keep_reply(struct http_call *call, const char *bytes, size_t length, struct error *err)
+{
+        struct buffer *reply = call->argument;
+        if (length > FETCH_TOKEN_REPLY_MAX - reply->length)
+                return error_set(err, ERROR_UNAVAILABLE, "an answer of more than %u bytes",
+                                 FETCH_TOKEN_REPLY_MAX);
+        buffer_add(reply, bytes, length);
+        return 0;
+}
+
+static void add_parameter(struct buffer *buffer, const char *name, const char *value)
+{
+        char *escaped = curl_easy_escape(NULL, value, 0);
+        if (!escaped)
+                abort();
+        buffer_printf(buffer, "%s%s=%s", buffer->length > 0 ? "&" : "", name, escaped);
+        curl_free(escaped);
+}
+
+static int read_token(const struct buffer *reply, char **token, struct error *err)
+{
+        AUTO_JSON json_t *value = NULL;
+        const char *text = NULL;
+
+        int r = json_parse(reply->data ? reply->data : "", reply->length, "answer", &value, err);
+        if (r < 0)
+                return r;
+        if ((r = json_get_string(value, "token", "answer", &text, err)) < 0 ||
+            (!(text && text[0]) &&
+             (r = json_get_string(value, "access_token", "answer", &text, err)) < 0))
+                return r;
+        if (!text || !text[0] || strlen(text) > FETCH_TOKEN_MAX || !is_header_text(text))
+                return error_set(err, ERROR_UNAUTHENTICATED, "its answer has no token in it");
+        *token = xstrdup(text);
+        return 0;
+}
+
+/* The server's name for errors: never a path or query, where secrets can be. */
+static void server_name(const char *url, char *out, size_t size)
+{
+        const char *host = strstr(url, "://");
+        host = host ? host + 3 : url;
+        snprintf(out, size, "%.*s", (int)strcspn(host, "/?#"), host);
+}
+
+/* Refresh token: OAuth2 by POST. Password or nobody: GET, as every token server has it. */
+static int ask_token_server(struct auth *auth, struct http_client *client,
+                            const struct challenge *challenge, char **token, struct error *err)
+{
+        CLEANUP(cleanup_secret_buffer) struct buffer query = BUFFER_INIT;
+        CLEANUP(cleanup_secret_buffer) struct buffer reply = BUFFER_INIT;
+        AUTO_SECRET char *basic = NULL;
+        AUTO_FREE char *scope = xprintf("repository:%s:pull", auth->repository);
+
+        if (auth->identity_token) {
+                add_parameter(&query, "grant_type", "refresh_token");
+                add_parameter(&query, "refresh_token", auth->identity_token);
+                add_parameter(&query, "client_id", CLIENT_ID);
+        } else if (auth->encoded) {
+                basic = xprintf("Basic %s", auth->encoded);
+        }
+        if (challenge->service[0])
+                add_parameter(&query, "service", challenge->service);
+        add_parameter(&query, "scope", challenge->scope[0] ? challenge->scope : scope);
+
+        AUTO_FREE char *url =
+                auth->identity_token
+                        ? xstrdup(challenge->realm)
+                        : xprintf("%s%c%s", challenge->realm,
+                                  strchr(challenge->realm, '?') ? '&' : '?', query.data);
+        AUTO_HTTP_CALL struct http_call call = {
+                .url = url,
+                .authorization = basic,
+                .form = auth->identity_token ? query.data : NULL,
+                .accept = "application/json",
+                .insecure = auth->insecure,
+                .sink = keep_reply,
+                .argument = &reply,
+        };
+        int r = http_perform(client, &call, err);
+        if (r < 0)
+                return r;
+        if (call.status < 200 || call.status > 299) {
+                char text[REFUSAL_TEXT_MAX];
+                refusal_text(&call, auth->secrets, text);
+                enum error_code code = refusal_code(call.status);
+                return error_set(err,
+                                 code == ERROR_UNAVAILABLE || code == ERROR_RESOURCE_EXHAUSTED
+                                         ? code
+                                         : ERROR_UNAUTHENTICATED,
+                                 "%s", text);
+        }
+        return read_token(&reply, token, err);
+}
+
+static int answer_bearer(struct auth *auth, struct http_client *client,
+                         const struct challenge *challenge, struct error *err)
+{
+        AUTO_SECRET char *token = NULL;
+        char server[TOKEN_SERVER_SHOWN];
+
+        if (!http_url_is_allowed(challenge->realm, auth->plain))
+                return error_set(err, ERROR_UNAUTHENTICATED,
+                                 "it names a token server that is not reached by https");
+        int r = ask_token_server(auth, client, challenge, &token, err);
+        if (r < 0) {
+                server_name(challenge->realm, server, sizeof(server));
+                return error_context(err, "token server %s", server);
+        }
+        set_header(auth, xprintf("Bearer %s", token));
+        return 0;
+}
+
+int auth_answer(struct auth *auth, struct http_client *client, const char *challenges,
+                unsigned version, struct error *err)
+{
+        struct challenge challenge;
+
+        pthread_mutex_lock(&auth->mutex);
+        bool renewed = auth->version != version;
+        pthread_mutex_unlock(&auth->mutex);
+        if (renewed)
+                return 0; /* another thread was faster */
+
+        if (!challenge_parse(challenges, &challenge))
+                return error_set(err, ERROR_UNAUTHENTICATED,
+                                 "it demands credentials of a kind that registries do not have");
+        if (challenge.scheme == CHALLENGE_BEARER)
+                return answer_bearer(auth, client, &challenge, err);
+        if (!auth->encoded)
+                return error_set(err, ERROR_UNAUTHENTICATED,
+                                 "it demands a user name and a password, and none were given");
+        set_header(auth, xprintf("Basic %s", auth->encoded));
+        return 0;
+}

@@ -1,0 +1,470 @@
+#include "image/fetch/http.h"
+
+#include <arpa/inet.h>
+#include <ctype.h>
+#include <curl/curl.h>
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <time.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "image/fetch/limits.h"
+
+#ifndef CRISP_VERSION
+#define CRISP_VERSION "0"
+#endif
+
+struct http_client {
+        CURL *curl;
+        struct stop *stop;
+        int64_t connect_timeout; /* ms */
+        int64_t stall_timeout;
+        char detail[CURL_ERROR_SIZE];
+};
+
+/* One transfer of a call: a call has several where it is redirected. */
+struct transfer {
+        struct http_client *client;
+        struct http_call *call;
+        struct error *err;
+        int result; /* of what ended it from inside a callback, or 0 */
+        size_t header_bytes;
+
+        /* A window in which a minimum of bytes must come; time spent in the sink does not count. */
+        int64_t window_start;
+        int64_t window_bytes;
+        bool stalled;
+};
+
+int http_client_new(struct stop *stop, int64_t connect_timeout, int64_t stall_timeout,
+                    struct http_client **client, struct error *err)
+{
+        struct http_client *new = xcalloc(1, sizeof(*new));
+
+        new->stop = stop;
+        new->connect_timeout = connect_timeout;
+        new->stall_timeout = stall_timeout;
+        new->curl = curl_easy_init();
+        if (!new->curl) {
+                free(new);
+                return error_set(err, ERROR_INTERNAL, "libcurl does not start");
+        }
+        *client = new;
+        return 0;
+}
+
+void http_client_free(struct http_client *client)
+{
+        if (!client)
+                return;
+        curl_easy_cleanup(client->curl);
+        free(client);
+}
+
+void http_call_fini(struct http_call *call)
+{
+        buffer_fini(&call->challenges);
+        buffer_fini(&call->problem);
+}
+
+/* ---- URLs ---- */
+
+bool http_host_is_loopback(const char *host)
+{
+        struct in_addr v4;
+        struct in6_addr v6;
+        char bare[64];
+        size_t length = strlen(host);
+
+        if (length > 2 && length < sizeof(bare) && host[0] == '[' && host[length - 1] == ']') {
+                memcpy(bare, host + 1, length - 2);
+                bare[length - 2] = '\0';
+                return inet_pton(AF_INET6, bare, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
+        }
+        if (strcasecmp(host, "localhost") == 0)
+                return true;
+        return inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
+}
+
+struct origin {
+        char *scheme, *host, *port; /* curl's memory */
+};
+
+static void free_origin(struct origin *origin)
+{
+        curl_free(origin->scheme);
+        curl_free(origin->host);
+        curl_free(origin->port);
+}
+
+static bool read_origin(const char *url, struct origin *origin)
+{
+        CURLU *parsed = curl_url();
+        bool ok = parsed && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
+                  curl_url_get(parsed, CURLUPART_SCHEME, &origin->scheme, 0) == CURLUE_OK &&
+                  curl_url_get(parsed, CURLUPART_HOST, &origin->host, 0) == CURLUE_OK &&
+                  curl_url_get(parsed, CURLUPART_PORT, &origin->port, CURLU_DEFAULT_PORT) ==
+                          CURLUE_OK;
+        curl_url_cleanup(parsed);
+        return ok;
+}
+
+bool http_same_origin(const char *a, const char *b)
+{
+        CLEANUP(free_origin) struct origin first = {0};
+        CLEANUP(free_origin) struct origin second = {0};
+
+        return read_origin(a, &first) && read_origin(b, &second) &&
+               strcasecmp(first.scheme, second.scheme) == 0 &&
+               strcasecmp(first.host, second.host) == 0 && strcmp(first.port, second.port) == 0;
+}
+
+bool http_url_is_allowed(const char *url, bool plain)
+{
+        CLEANUP(free_origin) struct origin origin = {0};
+
+        if (!read_origin(url, &origin))
+                return false;
+        if (strcasecmp(origin.scheme, "https") == 0)
+                return true;
+        return plain && strcasecmp(origin.scheme, "http") == 0;
+}
+
+static bool url_is_loopback(const char *url)
+{
+        CLEANUP(free_origin) struct origin origin = {0};
+        return read_origin(url, &origin) && http_host_is_loopback(origin.host);
+}
+
+/* ---- headers ---- */
+
+/* Bytes of a header's value as text: what is not printable ASCII becomes a question mark. */
+static char *header_value(const char *bytes, size_t length)
+{
+        while (length > 0 && isspace((unsigned char)bytes[0])) {
+                bytes++;
+                length--;
+        }
+        while (length > 0 && isspace((unsigned char)bytes[length - 1]))
+                length--;
+        char *value = xstrndup(bytes, length);
+        for (char *c = value; *c; c++) {
+                if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f)
+                        *c = '?';
+        }
+        return value;
+}
+
+static void read_content_type(struct http_call *call, const char *value)
+{
+        size_t length = strcspn(value, "; \t");
+        if (length >= sizeof(call->content_type))
+                return;
+        for (size_t i = 0; i < length; i++)
+                call->content_type[i] = (char)tolower((unsigned char)value[i]);
+        call->content_type[length] = '\0';
+}
+
+static int64_t read_retry_after(const char *value)
+{
+        char *end;
+        long long seconds = strtoll(value, &end, 10);
+        if (end != value && *end == '\0')
+                return seconds < 0 ? -1 : seconds;
+        time_t when = curl_getdate(value, NULL);
+        if (when < 0)
+                return -1;
+        time_t now = time(NULL);
+        return when > now ? when - now : 0;
+}
+
+static void start_answer(struct http_call *call)
+{
+        call->content_type[0] = '\0';
+        call->content_length = -1;
+        call->range_from = -1;
+        call->retry_after = -1;
+        call->challenges.length = 0;
+        call->problem.length = 0;
+}
+
+static void read_header(struct http_call *call, const char *name, size_t name_length,
+                        const char *value)
+{
+        char *end;
+#define IS(text) (name_length == strlen(text) && strncasecmp(name, text, name_length) == 0)
+        if (IS("content-type")) {
+                read_content_type(call, value);
+        } else if (IS("content-length")) {
+                long long length = strtoll(value, &end, 10);
+                if (end != value && *end == '\0' && length >= 0)
+                        call->content_length = length;
+        } else if (IS("content-range") && strncasecmp(value, "bytes ", 6) == 0) {
+                long long from = strtoll(value + 6, &end, 10);
+                if (end != value + 6 && *end == '-' && from >= 0)
+                        call->range_from = from;
+        } else if (IS("retry-after")) {
+                call->retry_after = read_retry_after(value);
+        } else if (IS("www-authenticate")) {
+                buffer_add_text(&call->challenges, value);
+                buffer_add_text(&call->challenges, "\n");
+        }
+#undef IS
+}
+
+static size_t on_header(char *bytes, size_t one, size_t length, void *argument)
+{
+        struct transfer *transfer = argument;
+
+        transfer->window_start = clock_monotonic();
+        transfer->header_bytes += length;
+        if (transfer->header_bytes > FETCH_HEADERS_MAX) {
+                transfer->result = error_set(transfer->err, ERROR_UNAVAILABLE,
+                                             "more than %u bytes of headers", FETCH_HEADERS_MAX);
+                return 0;
+        }
+        /* A new status line (after a 100, or a proxy's) begins the answer anew. */
+        if (length >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
+                start_answer(transfer->call);
+                return length;
+        }
+        const char *colon = memchr(bytes, ':', length);
+        if (colon) {
+                size_t name_length = (size_t)(colon - bytes);
+                AUTO_FREE char *value = header_value(colon + 1, length - name_length - 1);
+                read_header(transfer->call, bytes, name_length, value);
+        }
+        return length;
+}
+
+/* ---- bodies ---- */
+
+static void keep_problem(struct http_call *call, const char *bytes, size_t length)
+{
+        size_t room = FETCH_PROBLEM_MAX - call->problem.length;
+        buffer_add(&call->problem, bytes, length < room ? length : room);
+}
+
+static size_t on_body(char *bytes, size_t one, size_t length, void *argument)
+{
+        struct transfer *transfer = argument;
+        struct http_call *call = transfer->call;
+
+        transfer->window_bytes += (int64_t)length;
+        curl_easy_getinfo(transfer->client->curl, CURLINFO_RESPONSE_CODE, &call->status);
+        if (call->status < 200 || call->status > 299) {
+                keep_problem(call, bytes, length);
+                return length;
+        }
+        if (length == 0)
+                return 0;
+
+        int64_t before = clock_monotonic();
+        transfer->result = call->sink(call, bytes, length, transfer->err);
+        transfer->window_start += clock_monotonic() - before;
+        return transfer->result < 0 ? 0 : length;
+}
+
+/* Called by libcurl at least once a second. */
+static int on_progress(void *argument, curl_off_t a, curl_off_t b, curl_off_t c, curl_off_t d)
+{
+        struct transfer *transfer = argument;
+        struct http_client *client = transfer->client;
+
+        if (stop_is_set(client->stop)) {
+                transfer->result = error_set(transfer->err, ERROR_CANCELLED, "cancelled");
+                return 1;
+        }
+        int64_t now = clock_monotonic();
+        int64_t window = client->stall_timeout * NSEC_PER_MSEC;
+        if (now - transfer->window_start < window)
+                return 0;
+        if (transfer->window_bytes < FETCH_SPEED_MIN * client->stall_timeout / 1000) {
+                transfer->stalled = true;
+                return 1;
+        }
+        transfer->window_start = now;
+        transfer->window_bytes = 0;
+        return 0;
+}
+
+/* ---- a transfer ---- */
+
+static int curl_failure(struct transfer *transfer, CURLcode code)
+{
+        struct http_client *client = transfer->client;
+        const char *detail = client->detail[0] ? client->detail : curl_easy_strerror(code);
+
+        if (transfer->result < 0)
+                return transfer->result;
+        if (transfer->stalled)
+                return error_set(transfer->err, ERROR_UNAVAILABLE,
+                                 "stalled: less than %d bytes a second for %lld seconds",
+                                 FETCH_SPEED_MIN, (long long)client->stall_timeout / 1000);
+        switch (code) {
+        case CURLE_PEER_FAILED_VERIFICATION:
+        case CURLE_SSL_CACERT_BADFILE:
+        case CURLE_SSL_ISSUER_ERROR:
+                return error_set(transfer->err, ERROR_FAILED_PRECONDITION,
+                                 "its certificate cannot be trusted: %s", detail);
+        case CURLE_UNSUPPORTED_PROTOCOL:
+        case CURLE_URL_MALFORMAT:
+                return error_set(transfer->err, ERROR_INVALID_ARGUMENT, "not a URL to pull from");
+        case CURLE_OUT_OF_MEMORY:
+                return error_errno(transfer->err, ENOMEM, "libcurl");
+        default:
+                return error_set(transfer->err, ERROR_UNAVAILABLE, "%s", detail);
+        }
+}
+
+static struct curl_slist *make_headers(const struct http_call *call, bool authorized)
+{
+        struct curl_slist *list = NULL;
+
+        if (call->accept) {
+                AUTO_FREE char *line = xprintf("Accept: %s", call->accept);
+                list = curl_slist_append(list, line);
+        }
+        if (call->authorization && authorized) {
+                AUTO_FREE char *line = xprintf("Authorization: %s", call->authorization);
+                list = curl_slist_append(list, line);
+                explicit_bzero(line, strlen(line));
+        }
+        return list;
+}
+
+static void free_headers(struct curl_slist **list)
+{
+        for (struct curl_slist *line = *list; line; line = line->next)
+                explicit_bzero(line->data, strlen(line->data));
+        curl_slist_free_all(*list);
+}
+
+static void set_options(struct transfer *transfer, const char *url, struct curl_slist *headers)
+{
+        struct http_client *client = transfer->client;
+        const struct http_call *call = transfer->call;
+        CURL *curl = client->curl;
+
+        curl_easy_reset(curl); /* keeps connections, DNS and TLS sessions */
+        curl_easy_setopt(curl, CURLOPT_URL, url);
+        curl_easy_setopt(curl, CURLOPT_PROTOCOLS_STR, "http,https");
+        curl_easy_setopt(curl, CURLOPT_NOSIGNAL, 1L);
+        curl_easy_setopt(curl, CURLOPT_ERRORBUFFER, client->detail);
+        curl_easy_setopt(curl, CURLOPT_USERAGENT, "crisp/" CRISP_VERSION);
+        curl_easy_setopt(curl, CURLOPT_HTTP_VERSION, (long)CURL_HTTP_VERSION_2TLS);
+        curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)client->connect_timeout);
+        curl_easy_setopt(curl, CURLOPT_BUFFERSIZE, 128L * 1024);
+        curl_easy_setopt(curl, CURLOPT_HTTPHEADER, headers);
+        curl_easy_setopt(curl, CURLOPT_HEADERFUNCTION, on_header);
+        curl_easy_setopt(curl, CURLOPT_HEADERDATA, transfer);
+        curl_easy_setopt(curl, CURLOPT_WRITEFUNCTION, on_body);
+        curl_easy_setopt(curl, CURLOPT_WRITEDATA, transfer);
+        curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
+        curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
+        curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
+        if (call->insecure) {
+                curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+                curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+        }
+        if (url_is_loopback(url))
+                curl_easy_setopt(curl, CURLOPT_PROXY, "");
+        if (call->form)
+                curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->form);
+        if (call->from > 0) {
+                char range[32];
+                snprintf(range, sizeof(range), "%lld-", (long long)call->from);
+                curl_easy_setopt(curl, CURLOPT_RANGE, range);
+        }
+}
+
+/* One request and its answer; *location gets the redirect's absolute URL (heap) where there is one.
+ */
+static int transfer_once(struct http_client *client, struct http_call *call, const char *url,
+                         char **location, struct error *err)
+{
+        struct transfer transfer = {
+                .client = client, .call = call, .err = err, .window_start = clock_monotonic()};
+        CLEANUP(free_headers)
+        struct curl_slist *headers = make_headers(call, http_same_origin(call->url, url));
+        const char *redirect = NULL;
+        curl_off_t connected = 0;
+
+        start_answer(call);
+        call->status = 0;
+        client->detail[0] = '\0';
+        set_options(&transfer, url, headers);
+        CURLcode code = curl_easy_perform(client->curl);
+        /* The next transfer's options replace these, which point to this stack; until then nothing
+         * may use them. */
+        curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &call->status);
+        curl_easy_getinfo(client->curl, CURLINFO_REDIRECT_URL, &redirect);
+        curl_easy_getinfo(client->curl, CURLINFO_CONNECT_TIME_T, &connected);
+        call->reached = connected > 0 && !transfer.stalled;
+        int r = code == CURLE_OK ? 0 : curl_failure(&transfer, code);
+        if (r == 0 && redirect)
+                *location = xstrdup(redirect);
+        curl_easy_reset(client->curl);
+        return r;
+}
+
+int http_perform(struct http_client *client, struct http_call *call, struct error *err)
+{
+        AUTO_FREE char *url = xstrdup(call->url);
+
+        for (int redirects = 0;; redirects++) {
+                AUTO_FREE char *location = NULL;
+                int r = transfer_once(client, call, url, &location, err);
+                if (r < 0)
+                        return r;
+                if (call->status < 300 || call->status > 399 || !location)
+                        return 0;
+                if (redirects == FETCH_REDIRECTS_MAX)
+                        return error_set(err, ERROR_UNAVAILABLE, "more than %d redirects",
+                                         FETCH_REDIRECTS_MAX);
+                /* A form has secrets in it, and a token server has no business elsewhere. */
+                if (call->form)
+                        return error_set(err, ERROR_UNAVAILABLE, "redirects a form");
+                if (!http_url_is_allowed(location, strncasecmp(url, "http:", 5) == 0))
+                        return error_set(err, ERROR_UNAVAILABLE,
+                                         "redirects to where it is not safe to go");
+                free(url);
+                url = take_ptr(location);
+        }
+}
+
+void http_status_text(long status, char *out, size_t size)
+{
+        static const struct {
+                long status;
+                const char *text;
+        } TEXTS[] = {
+                {400, "Bad Request"},
+                {401, "Unauthorized"},
+                {403, "Forbidden"},
+                {404, "Not Found"},
+                {405, "Method Not Allowed"},
+                {406, "Not Acceptable"},
+                {408, "Request Timeout"},
+                {410, "Gone"},
+                {416, "Range Not Satisfiable"},
+                {429, "Too Many Requests"},
+                {500, "Internal Server Error"},
+                {501, "Not Implemented"},
+                {502, "Bad Gateway"},
+                {503, "Service Unavailable"},
+                {504, "Gateway Timeout"},
+        };
+
+        for (size_t i = 0; i < sizeof(TEXTS) / sizeof(TEXTS[0]); i++) {
+                if (TEXTS[i].status == status) {
+                        snprintf(out, size, "%ld %s", status, TEXTS[i].text);
+                        return;
+                }
+        }
+        snprintf(out, size, "HTTP status %ld", status);
+}

@@ -1,0 +1,82 @@
+/*
+ * http: one request to a registry or to what it points at.
+ *
+ * Redirects are followed here, so that what authorizes to one host is never sent to another. There
+ * is no total timeout: a request ends when it does not connect, or brings less than a trickle for
+ * too long. Blocking; a client belongs to one thread at a time and keeps its connections.
+ */
+#ifndef CRISP_IMAGE_FETCH_HTTP_H
+#define CRISP_IMAGE_FETCH_HTTP_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "image/fetch/stop.h"
+
+struct http_client;
+
+/* stop is borrowed. Times in ms. */
+int http_client_new(struct stop *stop, int64_t connect_timeout, int64_t stall_timeout,
+                    struct http_client **client, struct error *err);
+void http_client_free(struct http_client *client); /* null is allowed */
+
+struct http_call;
+/* Gets the body of a 2xx answer in parts; a negative return ends the call with it. call has the
+ * headers by then. */
+typedef int http_sink(struct http_call *call, const char *bytes, size_t length, struct error *err);
+
+struct http_call {
+        /* The request. Strings are borrowed; null where there is none. */
+        const char *url;
+        const char *authorization; /* the header's value; not sent to another origin */
+        const char *accept;
+        const char *form; /* sent as POST, application/x-www-form-urlencoded */
+        int64_t from;     /* first byte wanted, 0 for all */
+        bool insecure;    /* accept any certificate */
+        http_sink *sink;
+        void *argument; /* for sink */
+
+        /* The answer, valid after http_perform or within sink; http_call_fini frees it. */
+        bool reached; /* a connection was made and did not stall: more tries cost little time */
+        long status;
+        char content_type[128];   /* without parameters, lower-case */
+        int64_t content_length;   /* -1 unknown */
+        int64_t range_from;       /* of a 206; -1 unknown */
+        int64_t retry_after;      /* seconds; -1 where it was not said */
+        struct buffer challenges; /* WWW-Authenticate headers, a line each */
+        struct buffer problem;    /* the beginning of the body of what is not 2xx */
+};
+
+/*
+ * Performs it. 0 when an answer came to its end, whatever its status. UNAVAILABLE when there is
+ * none (no connection, a certificate that does not hold, cut off, stalled): a later try may do
+ * better, except for a certificate (FAILED_PRECONDITION). CANCELLED after stop, or what the sink
+ * returned. Errors do not name the URL.
+ */
+int http_perform(struct http_client *client, struct http_call *call, struct error *err);
+void http_call_fini(struct http_call *call);
+
+/* "503 Service Unavailable"; out is at least 64 bytes. */
+void http_status_text(long status, char *out, size_t size);
+
+/* Whether both URLs have the same scheme, host and port. */
+bool http_same_origin(const char *a, const char *b);
+
+/* Whether a request may go to url: https, or http where plain says that its origin spoke that
+ * already. */
+bool http_url_is_allowed(const char *url, bool plain);
+
+/* Whether host (without port, brackets allowed) names this machine: localhost, 127.0.0.0/8, ::1. */
+bool http_host_is_loopback(const char *host);
+
+static inline void cleanup_http_client(struct http_client **client)
+{
+        http_client_free(*client);
+}
+#define AUTO_HTTP_CLIENT CLEANUP(cleanup_http_client)
+#define AUTO_HTTP_CALL   CLEANUP(http_call_fini)
+
+#endif

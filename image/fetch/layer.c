@@ -1,0 +1,199 @@
+#include "image/fetch/layer.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/id.h"
+#include "base/memory.h"
+#include "image/fetch/decompress.h"
+#include "image/fetch/digest.h"
+#include "image/fetch/limits.h"
+#include "image/fetch/ring.h"
+#include "image/fetch/unpack.h"
+
+struct layer_unpacker {
+        struct layer_job *job;
+        struct ring *compressed; /* borrowed */
+        struct ring *plain;
+        pthread_t decompressor, writer;
+        struct error decompress_error, write_error;
+        int decompress_result, write_result;
+};
+
+/* ---- decompressing and writing ---- */
+
+static int decompress_layer(struct layer_unpacker *unpacker, struct error *err)
+{
+        AUTO_DIGEST struct digest *digest = digest_new(unpacker->job->diff_id);
+        int64_t total = 0;
+
+        int r = decompress_run(unpacker->compressed, unpacker->plain, digest,
+                               unpacker->job->limits->unpacked_bytes, &total, err);
+        if (r < 0)
+                return r;
+        unpacker->job->unpacked = total;
+        r = digest_check(digest, unpacker->job->diff_id, err);
+        return r < 0 ? error_context(err, "uncompressed") : 0;
+}
+
+static void *run_decompressor(void *argument)
+{
+        struct layer_unpacker *unpacker = argument;
+        unpacker->decompress_result = decompress_layer(unpacker, &unpacker->decompress_error);
+        return NULL;
+}
+
+static void *run_writer(void *argument)
+{
+        struct layer_unpacker *unpacker = argument;
+        struct layer_job *job = unpacker->job;
+
+        unpacker->write_result = unpack_run(unpacker->plain, job->tree, job->limits->entries,
+                                            &job->entries, &unpacker->write_error);
+        return NULL;
+}
+
+/* The layer's folder, under a name that was never there: ext4 is slow to reuse what was just
+ * removed. */
+static int make_tree(struct layer_job *job, struct error *err)
+{
+        id_random_hex(job->name, LAYER_NAME_LENGTH);
+        if (mkdirat(job->layers_fd, job->name, 0700) < 0)
+                return error_errno(err, errno, "making the layer's folder");
+        AUTO_FD int fd =
+                openat(job->layers_fd, job->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0 || fchmod(fd, 0755) < 0)
+                return error_errno(err, errno, "opening the layer's folder");
+        return tree_new(fd, job->notes_left, &job->tree, err);
+}
+
+static int start_thread(pthread_t *thread, void *(*function)(void *), void *argument,
+                        struct error *err)
+{
+        pthread_attr_t attributes;
+
+        pthread_attr_init(&attributes);
+        pthread_attr_setstacksize(&attributes, FETCH_THREAD_STACK);
+        int number = pthread_create(thread, &attributes, function, argument);
+        pthread_attr_destroy(&attributes);
+        return number == 0 ? 0 : error_errno(err, number, "starting a thread");
+}
+
+int layer_unpacker_start(struct layer_job *job, struct ring *ring, struct layer_unpacker **unpacker,
+                         struct error *err)
+{
+        int r = make_tree(job, err);
+        if (r < 0)
+                return r;
+
+        struct layer_unpacker *new = xcalloc(1, sizeof(*new));
+        new->job = job;
+        new->compressed = ring;
+        new->plain = ring_new(FETCH_RING_SIZE);
+        r = start_thread(&new->decompressor, run_decompressor, new, err);
+        if (r == 0) {
+                r = start_thread(&new->writer, run_writer, new, err);
+                if (r < 0) {
+                        ring_break(ring);
+                        ring_break(new->plain);
+                        pthread_join(new->decompressor, NULL);
+                }
+        }
+        if (r < 0) {
+                ring_free(new->plain);
+                free(new);
+                return r;
+        }
+        *unpacker = new;
+        return 0;
+}
+
+int layer_unpacker_join(struct layer_unpacker *unpacker, struct error *err)
+{
+        pthread_join(unpacker->decompressor, NULL);
+        pthread_join(unpacker->writer, NULL);
+
+        /* A thread that was only stopped by the other one's failure has nothing to tell. */
+        const struct error *cause = NULL;
+        if (unpacker->decompress_result < 0)
+                cause = &unpacker->decompress_error;
+        if (unpacker->write_result < 0 && (!cause || cause->code == ERROR_CANCELLED))
+                cause = &unpacker->write_error;
+        int r = 0;
+        if (cause)
+                r = error_set(err, cause->code, "%s", cause->message);
+        ring_free(unpacker->plain);
+        free(unpacker);
+        return r;
+}
+
+/* ---- downloading ---- */
+
+struct download {
+        struct layer_job *job;
+        struct ring *ring;
+        struct digest *digest;
+        int64_t bytes;
+};
+
+static int keep_part(void *argument, const char *bytes, size_t length, struct error *err)
+{
+        struct download *download = argument;
+        const struct layer_job *job = download->job;
+
+        digest_add(download->digest, bytes, length);
+        if (ring_write(download->ring, bytes, length) < 0)
+                return error_set(err, ERROR_CANCELLED, "cancelled");
+        download->bytes += (int64_t)length;
+        struct fetch_progress progress = {.digest = job->descriptor->digest,
+                                          .bytes = download->bytes,
+                                          .total = job->descriptor->size};
+        job->progress(job->argument, &progress);
+        return 0;
+}
+
+static int download_layer(struct layer_job *job, struct ring *ring, struct registry *registry,
+                          struct http_client *client, struct error *err)
+{
+        AUTO_DIGEST struct digest *digest = digest_new(job->descriptor->digest);
+        struct download download = {.job = job, .ring = ring, .digest = digest};
+
+        int r = registry_stream(registry, client, job->descriptor->digest, job->descriptor->size,
+                                keep_part, &download, err);
+        if (r == 0)
+                r = digest_check(digest, job->descriptor->digest, err);
+        /* Bytes that are not what was asked for do not reach their end. */
+        if (r < 0)
+                ring_break(ring);
+        else
+                ring_finish(ring);
+        return r;
+}
+
+int layer_fetch(struct layer_job *job, struct registry *registry, struct http_client *client,
+                struct error *err)
+{
+        AUTO_RING struct ring *ring = ring_new(FETCH_RING_SIZE);
+        struct layer_unpacker *unpacker;
+        struct error unpack_error = {0};
+
+        if (job->descriptor->size > job->limits->layer_bytes)
+                return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                                 "%lld bytes, more than the bound of %lld for a layer",
+                                 (long long)job->descriptor->size,
+                                 (long long)job->limits->layer_bytes);
+        int r = layer_unpacker_start(job, ring, &unpacker, err);
+        if (r < 0)
+                return r;
+        r = download_layer(job, ring, registry, client, err);
+        int unpacked = layer_unpacker_join(unpacker, &unpack_error);
+        if (r < 0 && err->code != ERROR_CANCELLED)
+                return r;
+        if (unpacked < 0)
+                return error_set(err, unpack_error.code, "%s", unpack_error.message);
+        return r;
+}

@@ -1,0 +1,60 @@
+/*
+ * layer: one layer from the registry to a folder, in one pass.
+ *
+ * Three threads work on it at once: the calling one downloads and checks the compressed digest, one
+ * decompresses and checks the diff ID, one writes the tree.
+ */
+#ifndef CRISP_IMAGE_FETCH_LAYER_H
+#define CRISP_IMAGE_FETCH_LAYER_H
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/fetch/manifest.h"
+#include "image/fetch/registry.h"
+#include "image/fetch/ring.h"
+#include "image/fetch/tree.h"
+#include "image/request.h"
+
+#define LAYER_NAME_LENGTH 24 /* of a layer's folder */
+
+/* Called from the downloading thread, for every part that comes. */
+typedef void layer_progress(void *argument, const struct fetch_progress *progress);
+
+struct layer_job {
+        /* Set by the caller, borrowed. */
+        const struct descriptor *descriptor;
+        const char *diff_id;
+        int layers_fd; /* the folder to make the layer's in */
+        const struct fetch_limits *limits;
+        _Atomic int64_t *notes_left; /* as tree_new has it */
+        layer_progress *progress;
+        void *argument;
+
+        /* The result. */
+        char name[LAYER_NAME_LENGTH + 1];
+        int64_t unpacked;
+        int64_t entries;
+        struct tree *tree; /* for tree_notes; the caller's to free, also after a failure */
+};
+
+/*
+ * Fetches the layer. DATA_LOSS where a digest, a size or a diff ID is not what was promised, else
+ * what registry_stream, decompress_run and unpack_run say. Blocks until its threads have ended.
+ * What it made stays, also after a failure.
+ */
+int layer_fetch(struct layer_job *job, struct registry *registry, struct http_client *client,
+                struct error *err);
+
+/* The second half alone, for bytes that come from elsewhere: decompresses and unpacks what is
+ * written to ring. */
+struct layer_unpacker;
+int layer_unpacker_start(struct layer_job *job, struct ring *ring, struct layer_unpacker **unpacker,
+                         struct error *err);
+/* Waits for its end, after ring_finish or ring_break. Frees unpacker. CANCELLED where the ring was
+ * broken by others. */
+int layer_unpacker_join(struct layer_unpacker *unpacker, struct error *err);
+
+#endif

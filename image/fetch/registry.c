@@ -1,0 +1,442 @@
+#include "image/fetch/registry.h"
+
+#include <stdatomic.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
+#include <sys/random.h>
+
+#include "base/clock.h"
+#include "base/memory.h"
+#include "image/fetch/auth.h"
+#include "image/fetch/limits.h"
+#include "image/fetch/refusal.h"
+
+#define DOCKER_REGISTRY    "docker.io"
+#define DOCKER_HOST        "registry-1.docker.io"
+#define TOLD_MAX           700 /* bytes of one endpoint's failure beside others */
+#define FIRST_RETRY_DELAY  250 /* ms; doubles */
+#define UNREACHED_TRIES    1   /* further tries where no connection is made */
+#define AUTHORIZATIONS_MAX 3   /* headers tried for one request */
+#define HTTPS_PORT_SUFFIX  ":443"
+
+struct endpoint {
+        char *url;  /* scheme://host[:port]/v2/[prefix/]repository */
+        char *name; /* host[:port], for errors */
+        bool insecure;
+        struct auth *auth;
+};
+
+struct registry {
+        struct stop *stop;
+        int64_t retries;
+        int64_t retry_delay_max; /* ms */
+        struct endpoint *endpoints;
+        size_t count;
+        atomic_size_t preferred; /* the one that answered last: blobs are where the manifest was */
+};
+
+/* ---- endpoints ---- */
+
+/* host[:port] without the standard port and Docker Hub's several names. out is the size of the
+ * input at least. */
+static void plain_host(const char *address, char *out, size_t size)
+{
+        const char *host = strstr(address, "://");
+        host = host ? host + 3 : address;
+        snprintf(out, size, "%.*s", (int)strcspn(host, "/"), host);
+
+        size_t length = strlen(out), suffix = strlen(HTTPS_PORT_SUFFIX);
+        if (length > suffix && strcmp(out + length - suffix, HTTPS_PORT_SUFFIX) == 0)
+                out[length - suffix] = '\0';
+        if (strcasecmp(out, DOCKER_HOST) == 0 || strcasecmp(out, "index.docker.io") == 0)
+                snprintf(out, size, "%s", DOCKER_REGISTRY);
+}
+
+/* Whether credentials for address (empty: those for the reference's registry) may go to the
+ * endpoint's host. */
+static bool are_for(const char *address, const struct reference *reference, const char *host)
+{
+        char first[REFERENCE_NAME_MAX + 16], second[REFERENCE_NAME_MAX + 16];
+
+        plain_host(address && address[0] ? address : reference->registry, first, sizeof(first));
+        plain_host(host, second, sizeof(second));
+        return strcasecmp(first, second) == 0;
+}
+
+static bool registry_is_plain(const char *registry)
+{
+        char host[REFERENCE_NAME_MAX + 1];
+        const char *end = registry[0] == '[' ? strchr(registry, ']') : NULL;
+        const char *colon = strchr(end ? end : registry, ':');
+
+        if (colon && strcmp(colon, HTTPS_PORT_SUFFIX) == 0)
+                return false;
+        snprintf(host, sizeof(host), "%.*s",
+                 (int)(colon ? (size_t)(colon - registry) : strlen(registry)), registry);
+        return http_host_is_loopback(host);
+}
+
+static int set_endpoint(struct endpoint *endpoint, const struct fetch_endpoint *from,
+                        const struct reference *reference,
+                        const struct fetch_credentials *credentials, struct error *err)
+{
+        bool plain = strncasecmp(from->url, "http://", 7) == 0;
+        if (!plain && strncasecmp(from->url, "https://", 8) != 0)
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "endpoint \"%.200s\": expected https:// or http://", from->url);
+
+        const char *host = from->url + (plain ? 7 : 8);
+        size_t host_length = strcspn(host, "/?#");
+        const char *prefix = host + host_length;
+        const char *repository = from->repository ? from->repository : reference->repository;
+        if (host_length == 0 || host_length > REFERENCE_NAME_MAX || memchr(host, '@', host_length))
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "endpoint \"%.200s\": expected a host and nothing before it",
+                                 from->url);
+        while (*prefix == '/')
+                prefix++;
+        size_t prefix_length = strlen(prefix);
+        while (prefix_length > 0 && prefix[prefix_length - 1] == '/')
+                prefix_length--;
+
+        endpoint->name = xstrndup(host, host_length);
+        endpoint->insecure = from->insecure;
+        endpoint->url =
+                xprintf("%s://%s/v2/%.*s%s%s", plain ? "http" : "https", endpoint->name,
+                        (int)prefix_length, prefix, prefix_length > 0 ? "/" : "", repository);
+        bool ours = are_for(credentials->server_address, reference, endpoint->name);
+        int r = auth_new(ours ? credentials : NULL, repository, plain, from->insecure,
+                         &endpoint->auth, err);
+        return r;
+}
+
+int registry_new(const struct fetch_request *request, const struct reference *reference,
+                 struct stop *stop, struct registry **registry, struct error *err)
+{
+        AUTO_REGISTRY struct registry *new = xcalloc(1, sizeof(*new));
+        bool plain = registry_is_plain(reference->registry);
+        const char *host = strcmp(reference->registry, DOCKER_REGISTRY) == 0 ? DOCKER_HOST
+                                                                             : reference->registry;
+        AUTO_FREE char *url = xprintf("%s://%s", plain ? "http" : "https", host);
+        const struct fetch_endpoint itself = {.url = url};
+        const struct fetch_endpoint *from = request->endpoint_count ? request->endpoints : &itself;
+
+        new->stop = stop;
+        new->retries = request->limits.retries;
+        new->retry_delay_max = request->limits.retry_delay_max;
+        new->count = request->endpoint_count ? request->endpoint_count : 1;
+        new->endpoints = xcalloc(new->count, sizeof(new->endpoints[0]));
+        for (size_t i = 0; i < new->count; i++) {
+                int r = set_endpoint(&new->endpoints[i], &from[i], reference, &request->credentials,
+                                     err);
+                if (r < 0)
+                        return r;
+        }
+        *registry = take_ptr(new);
+        return 0;
+}
+
+void registry_free(struct registry *registry)
+{
+        if (!registry)
+                return;
+        for (size_t i = 0; i < registry->count; i++) {
+                free(registry->endpoints[i].url);
+                free(registry->endpoints[i].name);
+                auth_free(registry->endpoints[i].auth);
+        }
+        free(registry->endpoints);
+        free(registry);
+}
+
+/* ---- one request ---- */
+
+static int refuse(const struct endpoint *endpoint, const struct http_call *call, const char *header,
+                  struct error *err)
+{
+        const char *secrets[8] = {0};
+        char text[REFUSAL_TEXT_MAX];
+        size_t count = 0;
+
+        for (const char *const *s = auth_secrets(endpoint->auth); *s; s++)
+                secrets[count++] = *s;
+        const char *blank = header ? strchr(header, ' ') : NULL;
+        if (blank)
+                secrets[count++] = blank + 1;
+        refusal_text(call, secrets, text);
+        bool denied = call->status == 401 || call->status == 403;
+        return error_set(err, refusal_code(call->status), "%s%s", text,
+                         denied && !header ? " (no credentials were given for it)"
+                         : denied && !auth_has_credentials(endpoint->auth)
+                                 ? " (with an anonymous token: the repository is not there, or "
+                                   "needs credentials)"
+                                 : "");
+}
+
+/* Performs call, answering challenges. 0 after a 2xx. *passing says whether trying again may help.
+ */
+static int perform(struct endpoint *endpoint, struct http_client *client, struct http_call *call,
+                   bool *passing, struct error *err)
+{
+        for (int tries = 1;; tries++) {
+                unsigned version;
+                CLEANUP(auth_free_header) char *header = auth_header(endpoint->auth, &version);
+
+                call->authorization = header;
+                int r = http_perform(client, call, err);
+                call->authorization = NULL;
+                *passing =
+                        r < 0 ? err->code == ERROR_UNAVAILABLE : refusal_is_passing(call->status);
+                if (r < 0)
+                        return r;
+                if (call->status >= 200 && call->status <= 299)
+                        return 0;
+                if (call->status != 401 || call->challenges.length == 0 ||
+                    tries == AUTHORIZATIONS_MAX)
+                        return refuse(endpoint, call, header, err);
+
+                /* Basic credentials that were refused once will be refused again. */
+                if (header && strncmp(header, "Basic ", 6) == 0)
+                        return refuse(endpoint, call, header, err);
+                AUTO_FREE char *challenges = xstrdup(call->challenges.data);
+                r = auth_answer(endpoint->auth, client, challenges, version, err);
+                if (r < 0) {
+                        *passing = err->code == ERROR_UNAVAILABLE ||
+                                   err->code == ERROR_RESOURCE_EXHAUSTED;
+                        return r;
+                }
+        }
+}
+
+/* Waits before try number tries (from 1). False when the whole is stopped. */
+static bool pause_before(struct registry *registry, int64_t tries, int64_t retry_after)
+{
+        int64_t delay = FIRST_RETRY_DELAY << (tries < 16 ? tries - 1 : 15);
+
+        if (retry_after >= 0 && retry_after <= registry->retry_delay_max / 1000)
+                delay = retry_after * 1000;
+        else if (retry_after >= 0 || delay > registry->retry_delay_max)
+                delay = registry->retry_delay_max;
+        /* Nodes that were refused together must not come back together. */
+        uint32_t jitter = 0;
+        if (getrandom(&jitter, sizeof(jitter), GRND_NONBLOCK) < 0)
+                jitter = (uint32_t)clock_monotonic();
+        delay += (int64_t)(jitter % (uint64_t)(delay / 4 + 1));
+        return !stop_wait(registry->stop, delay);
+}
+
+/* Performs a request on one endpoint until it works, cannot, or was tried often enough. */
+typedef int request_function(struct endpoint *endpoint, struct http_client *client, void *argument,
+                             struct http_call *call, bool *passing, struct error *err);
+
+static int try_endpoint(struct registry *registry, struct endpoint *endpoint,
+                        struct http_client *client, request_function *function, void *argument,
+                        struct error *err)
+{
+        for (int64_t tries = 1;; tries++) {
+                AUTO_HTTP_CALL struct http_call call = {.insecure = endpoint->insecure};
+                bool passing = false;
+
+                int r = function(endpoint, client, argument, &call, &passing, err);
+                if (r == 0 || !passing)
+                        return r;
+                int64_t most = call.reached || registry->retries < UNREACHED_TRIES
+                                       ? registry->retries
+                                       : UNREACHED_TRIES;
+                if (tries > most)
+                        return tries > 1 ? (error_context(err, "%lld tries", (long long)tries), r)
+                                         : r;
+                if (!pause_before(registry, tries, call.retry_after))
+                        return error_set(err, ERROR_CANCELLED, "cancelled");
+        }
+}
+
+static int try_all(struct registry *registry, struct http_client *client,
+                   request_function *function, void *argument, struct error *err)
+{
+        struct error last = {0};
+        char told[ERROR_MESSAGE_MAX] = "";
+        size_t first = atomic_load(&registry->preferred);
+
+        for (size_t i = 0; i < registry->count; i++) {
+                size_t at = (first + i) % registry->count;
+                struct endpoint *endpoint = &registry->endpoints[at];
+                int r = try_endpoint(registry, endpoint, client, function, argument, &last);
+                if (r == 0) {
+                        atomic_store(&registry->preferred, at);
+                        return 0;
+                }
+                /* What ended because of us is no answer of an endpoint's. */
+                if (last.code == ERROR_CANCELLED || last.code == ERROR_DATA_LOSS)
+                        return error_set(err, last.code, "%s: %s", endpoint->name, last.message);
+                size_t length = strlen(told);
+                snprintf(told + length, sizeof(told) - length, "%s%s: %.*s", i > 0 ? "; " : "",
+                         endpoint->name, TOLD_MAX, last.message);
+        }
+        return error_set(err, last.code, "%s", told);
+}
+
+/* ---- documents ---- */
+
+struct document {
+        const char *kind, *name, *accept;
+        size_t max;
+        struct buffer body;
+        char content_type[128];
+};
+
+static int keep_document(struct http_call *call, const char *bytes, size_t length,
+                         struct error *err)
+{
+        struct document *document = call->argument;
+
+        if (length > document->max - document->body.length)
+                return error_set(err, ERROR_DATA_LOSS, "longer than %zu bytes", document->max);
+        buffer_add(&document->body, bytes, length);
+        return 0;
+}
+
+static int request_document(struct endpoint *endpoint, struct http_client *client, void *argument,
+                            struct http_call *call, bool *passing, struct error *err)
+{
+        struct document *document = argument;
+        AUTO_FREE char *url = xprintf("%s/%s/%s", endpoint->url, document->kind, document->name);
+
+        document->body.length = 0;
+        call->url = url;
+        call->accept = document->accept;
+        call->sink = keep_document;
+        call->argument = document;
+        int r = perform(endpoint, client, call, passing, err);
+        call->url = NULL;
+        if (r == 0)
+                memcpy(document->content_type, call->content_type, sizeof(call->content_type));
+        return r;
+}
+
+int registry_get(struct registry *registry, struct http_client *client, const char *kind,
+                 const char *name, const char *accept, size_t max, struct buffer *body,
+                 char content_type[128], struct error *err)
+{
+        struct document document = {.kind = kind, .name = name, .accept = accept, .max = max};
+
+        int r = try_all(registry, client, request_document, &document, err);
+        if (r == 0) {
+                buffer_add(body, document.body.data ? document.body.data : "",
+                           document.body.length);
+                memcpy(content_type, document.content_type, sizeof(document.content_type));
+        }
+        buffer_fini(&document.body);
+        return r;
+}
+
+/* ---- blobs ---- */
+
+struct blob {
+        const char *digest;
+        int64_t size;
+        int64_t offset; /* bytes that the sink has */
+        int64_t skip;   /* bytes of this transfer that it has already */
+        int resumptions;
+        bool begun; /* this transfer's first bytes came */
+        bool ended; /* by the sink or a lie: no further try */
+        registry_sink *sink;
+        void *argument;
+};
+
+/* Where this answer starts; a server may ignore the range. */
+static int begin_transfer(struct blob *blob, const struct http_call *call, struct error *err)
+{
+        blob->begun = true;
+        blob->skip = 0;
+        if (call->status == 206) {
+                if (call->range_from != blob->offset)
+                        return error_set(err, ERROR_UNAVAILABLE,
+                                         "it sends another range than it was asked for");
+        } else {
+                blob->skip = blob->offset;
+        }
+        return 0;
+}
+
+static int keep_blob(struct http_call *call, const char *bytes, size_t length, struct error *err)
+{
+        struct blob *blob = call->argument;
+        int r;
+
+        if (!blob->begun && (r = begin_transfer(blob, call, err)) < 0)
+                return r;
+        if (blob->skip > 0) {
+                size_t part = (int64_t)length < blob->skip ? length : (size_t)blob->skip;
+                blob->skip -= (int64_t)part;
+                bytes += part;
+                length -= part;
+        }
+        if (length == 0)
+                return 0;
+        blob->ended = true;
+        if ((int64_t)length > blob->size - blob->offset)
+                return error_set(err, ERROR_DATA_LOSS,
+                                 "longer than the %lld bytes that the manifest says",
+                                 (long long)blob->size);
+        r = blob->sink(blob->argument, bytes, length, err);
+        if (r < 0)
+                return r;
+        blob->ended = false;
+        blob->offset += (int64_t)length;
+        return 0;
+}
+
+/* One transfer, from where the last one ended. */
+static int transfer_blob(struct endpoint *endpoint, struct http_client *client, struct blob *blob,
+                         struct http_call *call, bool *passing, struct error *err)
+{
+        AUTO_FREE char *url = xprintf("%s/blobs/%s", endpoint->url, blob->digest);
+
+        blob->begun = false;
+        call->url = url;
+        call->from = blob->offset;
+        call->sink = keep_blob;
+        call->argument = blob;
+        int r = perform(endpoint, client, call, passing, err);
+        call->url = NULL;
+        if (blob->ended)
+                *passing = false;
+        /* Nothing is missing from a transfer that broke after its last byte. */
+        if (r < 0 && *passing && blob->offset == blob->size && blob->begun)
+                return 0;
+        if (r == 0 && blob->offset < blob->size) {
+                *passing = true;
+                r = error_set(err, ERROR_UNAVAILABLE, "the transfer ends");
+        }
+        if (r < 0 && *passing && blob->offset > 0)
+                error_context(err, "after %lld of %lld bytes", (long long)blob->offset,
+                              (long long)blob->size);
+        return r;
+}
+
+/* A transfer that brought something is gone on with at once; one that did not is an ordinary try.
+ */
+static int request_blob(struct endpoint *endpoint, struct http_client *client, void *argument,
+                        struct http_call *call, bool *passing, struct error *err)
+{
+        struct blob *blob = argument;
+
+        for (;;) {
+                int64_t before = blob->offset;
+                int r = transfer_blob(endpoint, client, blob, call, passing, err);
+                if (r == 0 || !*passing || blob->offset == before ||
+                    ++blob->resumptions > FETCH_TRANSFER_TRIES)
+                        return r;
+                http_call_fini(call);
+        }
+}
+
+int registry_stream(struct registry *registry, struct http_client *client, const char *digest,
+                    int64_t size, registry_sink *sink, void *argument, struct error *err)
+{
+        struct blob blob = {.digest = digest, .size = size, .sink = sink, .argument = argument};
+        return try_all(registry, client, request_blob, &blob, err);
+}

@@ -1,0 +1,58 @@
+/*
+ * registry: getting documents and blobs of one repository from the places that have it.
+ *
+ * Endpoints are tried in order; each passing failure (no connection, 429, 5xx, a cut or stalled
+ * transfer) is tried again a bounded number of times, with growing pauses or as long as Retry-After
+ * says. Errors name every endpoint with what it said. Blocking; any thread, each with an
+ * http_client of its own.
+ */
+#ifndef CRISP_IMAGE_FETCH_REGISTRY_H
+#define CRISP_IMAGE_FETCH_REGISTRY_H
+
+#include <stdint.h>
+
+#include "base/buffer.h"
+#include "base/cleanup.h"
+#include "base/error.h"
+#include "image/fetch/http.h"
+#include "image/reference.h"
+#include "image/request.h"
+
+struct registry;
+
+/*
+ * reference is copied; request need not outlive the call (its limits are as request says, none of
+ * them 0). Without endpoints in the request it is the reference's registry: https, or http where
+ * that is this machine.
+ */
+int registry_new(const struct fetch_request *request, const struct reference *reference,
+                 struct stop *stop, struct registry **registry, struct error *err);
+void registry_free(struct registry *registry); /* wipes credentials; null is allowed */
+
+/*
+ * Gets a whole small document: kind is "manifests" or "blobs", name a tag or digest. *body is added
+ * to; content_type gets the answer's. UNAVAILABLE, NOT_FOUND, UNAUTHENTICATED, PERMISSION_DENIED
+ * and the like with all endpoints' answers; DATA_LOSS past max bytes.
+ */
+int registry_get(struct registry *registry, struct http_client *client, const char *kind,
+                 const char *name, const char *accept, size_t max, struct buffer *body,
+                 char content_type[128], struct error *err);
+
+/* Gets parts of a blob, in order and each byte once. A negative return ends the transfer with it.
+ */
+typedef int registry_sink(void *argument, const char *bytes, size_t length, struct error *err);
+
+/*
+ * Gets a blob of exactly size bytes, resuming where a transfer was cut. The same errors; DATA_LOSS
+ * for a blob that is longer. Does not check its digest.
+ */
+int registry_stream(struct registry *registry, struct http_client *client, const char *digest,
+                    int64_t size, registry_sink *sink, void *argument, struct error *err);
+
+static inline void cleanup_registry(struct registry **registry)
+{
+        registry_free(*registry);
+}
+#define AUTO_REGISTRY CLEANUP(cleanup_registry)
+
+#endif

@@ -1,0 +1,127 @@
+#include "image/fetch/ring.h"
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdbool.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/memory.h"
+
+struct ring {
+        pthread_mutex_t mutex;
+        pthread_cond_t readable;
+        pthread_cond_t writable;
+        size_t size;
+        size_t head; /* bytes ever written */
+        size_t tail; /* bytes ever read */
+        bool finished;
+        bool broken;
+        char bytes[];
+};
+
+struct ring *ring_new(size_t size)
+{
+        struct ring *ring = xcalloc(1, sizeof(*ring) + size);
+        ring->size = size;
+        pthread_mutex_init(&ring->mutex, NULL);
+        pthread_cond_init(&ring->readable, NULL);
+        pthread_cond_init(&ring->writable, NULL);
+        return ring;
+}
+
+void ring_free(struct ring *ring)
+{
+        if (!ring)
+                return;
+        pthread_cond_destroy(&ring->readable);
+        pthread_cond_destroy(&ring->writable);
+        pthread_mutex_destroy(&ring->mutex);
+        free(ring);
+}
+
+static size_t smaller(size_t a, size_t b)
+{
+        return a < b ? a : b;
+}
+
+size_t ring_write_begin(struct ring *ring, char **space)
+{
+        size_t count = 0;
+
+        pthread_mutex_lock(&ring->mutex);
+        while (!ring->broken && ring->head - ring->tail == ring->size)
+                pthread_cond_wait(&ring->writable, &ring->mutex);
+        if (!ring->broken) {
+                size_t at = ring->head % ring->size;
+                count = smaller(ring->size - (ring->head - ring->tail), ring->size - at);
+                *space = ring->bytes + at;
+        }
+        pthread_mutex_unlock(&ring->mutex);
+        return count;
+}
+
+void ring_write_end(struct ring *ring, size_t count)
+{
+        pthread_mutex_lock(&ring->mutex);
+        ring->head += count;
+        pthread_cond_signal(&ring->readable);
+        pthread_mutex_unlock(&ring->mutex);
+}
+
+int ring_write(struct ring *ring, const char *bytes, size_t count)
+{
+        while (count > 0) {
+                char *space;
+                size_t room = ring_write_begin(ring, &space);
+                if (room == 0)
+                        return -ECANCELED;
+                size_t part = smaller(room, count);
+                memcpy(space, bytes, part);
+                ring_write_end(ring, part);
+                bytes += part;
+                count -= part;
+        }
+        return 0;
+}
+
+void ring_finish(struct ring *ring)
+{
+        pthread_mutex_lock(&ring->mutex);
+        ring->finished = true;
+        pthread_cond_signal(&ring->readable);
+        pthread_mutex_unlock(&ring->mutex);
+}
+
+ssize_t ring_read_begin(struct ring *ring, size_t minimum, const char **data)
+{
+        ssize_t count = -ECANCELED;
+
+        pthread_mutex_lock(&ring->mutex);
+        while (!ring->broken && !ring->finished && ring->head - ring->tail < minimum)
+                pthread_cond_wait(&ring->readable, &ring->mutex);
+        if (!ring->broken) {
+                size_t at = ring->tail % ring->size;
+                count = (ssize_t)smaller(ring->head - ring->tail, ring->size - at);
+                *data = ring->bytes + at;
+        }
+        pthread_mutex_unlock(&ring->mutex);
+        return count;
+}
+
+void ring_read_end(struct ring *ring, size_t count)
+{
+        pthread_mutex_lock(&ring->mutex);
+        ring->tail += count;
+        pthread_cond_signal(&ring->writable);
+        pthread_mutex_unlock(&ring->mutex);
+}
+
+void ring_break(struct ring *ring)
+{
+        pthread_mutex_lock(&ring->mutex);
+        ring->broken = true;
+        pthread_cond_signal(&ring->readable);
+        pthread_cond_signal(&ring->writable);
+        pthread_mutex_unlock(&ring->mutex);
+}

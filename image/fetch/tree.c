@@ -1,0 +1,564 @@
+#include "image/fetch/tree.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <sys/sysmacros.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+#include "base/table.h"
+#include "image/fetch/attributes.h"
+#include "image/fetch/path.h"
+
+#define SHOWN_MAX   200 /* bytes of a path in an error */
+#define NOTE_COST   16  /* bytes that a note takes beside its text */
+#define FOLDER_COST 32
+
+struct folder_time {
+        char *path;
+        struct timespec modified;
+};
+
+struct tree {
+        int root_fd;
+        _Atomic int64_t *notes_left;
+
+        /* The parent of the last entry: most entries share it with the one before. */
+        char parent[FETCH_PATH_MAX];
+        int parent_fd;
+
+        struct table *opaque;  /* path -> itself */
+        struct table *implied; /* the same */
+        struct fetch_link *links;
+        size_t link_count, link_capacity;
+        struct folder_time *folders;
+        size_t folder_count, folder_capacity;
+        size_t folder_bytes;
+
+        const char **opaque_list,
+                **implied_list; /* made by tree_finish; borrowed from the tables */
+        size_t opaque_count, implied_count;
+};
+
+int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struct error *err)
+{
+        int fd = fcntl(root_fd, F_DUPFD_CLOEXEC, 0);
+        if (fd < 0)
+                return error_errno(err, errno, "layer's folder");
+
+        struct tree *new = xcalloc(1, sizeof(*new));
+        new->root_fd = fd;
+        new->parent_fd = -1;
+        new->notes_left = notes_left;
+        new->opaque = table_new();
+        new->implied = table_new();
+        /* The root is implied until an entry says otherwise. */
+        table_put(new->implied, ".", new);
+        *tree = new;
+        return 0;
+}
+
+void tree_free(struct tree *tree)
+{
+        if (!tree)
+                return;
+        for (size_t i = 0; i < tree->link_count; i++) {
+                free((char *)(uintptr_t)tree->links[i].path);
+                free((char *)(uintptr_t)tree->links[i].target);
+        }
+        for (size_t i = 0; i < tree->folder_count; i++)
+                free(tree->folders[i].path);
+        free(tree->links);
+        free(tree->folders);
+        free(tree->opaque_list);
+        free(tree->implied_list);
+        table_free(tree->opaque);
+        table_free(tree->implied);
+        cleanup_fd(&tree->parent_fd);
+        cleanup_fd(&tree->root_fd);
+        free(tree);
+}
+
+/* ---- notes ---- */
+
+static int pay_for_note(struct tree *tree, size_t length, struct error *err)
+{
+        int64_t cost = (int64_t)length + NOTE_COST;
+        if (atomic_fetch_sub(tree->notes_left, cost) < cost)
+                return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                                 "more opaque folders, implied folders and links out of a layer "
+                                 "than %u bytes of an image may name",
+                                 FETCH_NOTES_BYTES_MAX);
+        return 0;
+}
+
+static int note_path(struct tree *tree, struct table *table, const char *path, struct error *err)
+{
+        if (table_get(table, path))
+                return 0;
+        int r = pay_for_note(tree, strlen(path), err);
+        if (r == 0)
+                table_put(table, path, tree);
+        return r;
+}
+
+static int note_link(struct tree *tree, const char *path, const char *target, struct error *err)
+{
+        int r = pay_for_note(tree, strlen(path) + strlen(target), err);
+        if (r < 0)
+                return r;
+        if (tree->link_count == tree->link_capacity) {
+                tree->link_capacity = tree->link_capacity ? tree->link_capacity * 2 : 16;
+                tree->links = xrealloc(tree->links, tree->link_capacity * sizeof(tree->links[0]));
+        }
+        tree->links[tree->link_count++] =
+                (struct fetch_link){.path = xstrdup(path), .target = xstrdup(target)};
+        return 0;
+}
+
+static int note_folder_time(struct tree *tree, const char *path, struct timespec modified,
+                            struct error *err)
+{
+        tree->folder_bytes += strlen(path) + FOLDER_COST;
+        if (tree->folder_bytes > FETCH_FOLDER_BYTES_MAX)
+                return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                                 "the layer's folders have more than %u bytes of names",
+                                 FETCH_FOLDER_BYTES_MAX);
+        if (tree->folder_count == tree->folder_capacity) {
+                tree->folder_capacity = tree->folder_capacity ? tree->folder_capacity * 2 : 256;
+                tree->folders =
+                        xrealloc(tree->folders, tree->folder_capacity * sizeof(tree->folders[0]));
+        }
+        tree->folders[tree->folder_count++] = (struct folder_time){xstrdup(path), modified};
+        return 0;
+}
+
+/* ---- finding the place of an entry ---- */
+
+/* overlayfs's whiteout. Nothing but this file makes one: archives may not have such devices. */
+static bool is_whiteout(const struct stat *status)
+{
+        return S_ISCHR(status->st_mode) && status->st_rdev == makedev(0, 0);
+}
+
+static void forget_parent(struct tree *tree)
+{
+        cleanup_fd(&tree->parent_fd);
+        tree->parent_fd = -1;
+}
+
+static int make_folder(int parent_fd, const char *name)
+{
+        if (mkdirat(parent_fd, name, 0700) < 0)
+                return -errno;
+        /* A setgid parent hands its group and the bit down. */
+        if (fchownat(parent_fd, name, 0, 0, AT_SYMLINK_NOFOLLOW) < 0 ||
+            fchmodat(parent_fd, name, 0755, 0) < 0)
+                return -errno;
+        return 0;
+}
+
+/* Makes the folder path, whose parent parent_fd is, where the archive only implies it. */
+static int imply_folder(struct tree *tree, int parent_fd, const char *path, const char *name,
+                        struct error *err)
+{
+        struct stat status;
+        bool hidden = false;
+
+        if (fstatat(parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
+                if (S_ISLNK(status.st_mode))
+                        return error_set(err, ERROR_FAILED_PRECONDITION,
+                                         "%.*s is a symlink to what this layer does not have",
+                                         SHOWN_MAX, path);
+                if (!is_whiteout(&status))
+                        return error_set(err, ERROR_INVALID_ARGUMENT, "%.*s is not a folder",
+                                         SHOWN_MAX, path);
+                /* What was here below is gone, and something new takes its place. */
+                if (unlinkat(parent_fd, name, 0) < 0)
+                        return error_errno(err, errno, "replacing a whiteout");
+                hidden = true;
+        }
+        int r = make_folder(parent_fd, name);
+        if (r < 0)
+                return error_errno(err, r, "making %.*s", SHOWN_MAX, path);
+        r = note_path(tree, tree->implied, path, err);
+        if (r == 0 && hidden)
+                r = note_path(tree, tree->opaque, path, err);
+        return r;
+}
+
+/* Opens path as a folder, making what is missing of it. Returns a descriptor. */
+static int open_implied(struct tree *tree, const char *path, struct error *err)
+{
+        char prefix[FETCH_PATH_MAX];
+        AUTO_FD int fd = file_open_in(tree->root_fd, ".", O_PATH | O_DIRECTORY, 0, err);
+        const char *at = path;
+
+        while (fd >= 0 && *at) {
+                size_t length = strcspn(at, "/");
+                char name[NAME_MAX + 1];
+                memcpy(name, at, length);
+                name[length] = '\0';
+                at += length;
+                memcpy(prefix, path, (size_t)(at - path));
+                prefix[at - path] = '\0';
+                if (*at == '/')
+                        at++;
+
+                int next = file_open_in(tree->root_fd, prefix, O_PATH | O_DIRECTORY, 0, NULL);
+                if (next == -ENOENT || next == -ENOTDIR) {
+                        int r = imply_folder(tree, fd, prefix, name, err);
+                        if (r < 0)
+                                return r;
+                        next = file_open_in(tree->root_fd, prefix, O_PATH | O_DIRECTORY, 0, NULL);
+                }
+                if (next < 0)
+                        return error_errno(err, next, "%.*s", SHOWN_MAX, prefix);
+                close(fd);
+                fd = next;
+        }
+        return take_fd(&fd);
+}
+
+/* Makes path the tree's open parent. */
+static int enter_parent(struct tree *tree, const char *path, struct error *err)
+{
+        if (tree->parent_fd >= 0 && strcmp(tree->parent, path) == 0)
+                return 0;
+        int fd = file_open_in(tree->root_fd, path, O_PATH | O_DIRECTORY, 0, NULL);
+        if (fd == -ENOENT || fd == -ENOTDIR)
+                fd = open_implied(tree, path, err);
+        else if (fd < 0)
+                error_errno(err, fd, "opening its folder");
+        if (fd < 0)
+                return fd;
+        forget_parent(tree);
+        tree->parent_fd = fd;
+        strcpy(tree->parent, path);
+        return 0;
+}
+
+/*
+ * Makes room for an entry where one of the same path is: sets *hidden where that was a whiteout.
+ * With keep_folder a folder may stay, and -EEXIST says so.
+ */
+static int clear_way(struct tree *tree, const char *name, bool keep_folder, bool *hidden,
+                     struct error *err)
+{
+        struct stat status;
+
+        if (fstatat(tree->parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+                return error_errno(err, errno, "looking at the entry it replaces");
+        if (S_ISDIR(status.st_mode)) {
+                if (keep_folder)
+                        return -EEXIST;
+                /* file_remove_tree wants a path; this one leads to the open parent whatever its own
+                 * path is now. */
+                AUTO_FREE char *path = xprintf("/proc/self/fd/%d/%s", tree->parent_fd, name);
+                return file_remove_tree(path, err);
+        }
+        *hidden = is_whiteout(&status);
+        if (unlinkat(tree->parent_fd, name, 0) < 0)
+                return error_errno(err, errno, "replacing an earlier entry");
+        return 0;
+}
+
+/* ---- the kinds of entries ---- */
+
+static int add_folder(struct tree *tree, const char *path, const char *name,
+                      const struct tree_entry *entry, struct error *err)
+{
+        int parent_fd = name[0] ? tree->parent_fd : tree->root_fd;
+        const char *target = name[0] ? name : ".";
+        bool hidden = false;
+
+        if (name[0] && mkdirat(parent_fd, name, 0700) < 0) {
+                if (errno != EEXIST)
+                        return error_errno(err, errno, "making a folder");
+                int r = clear_way(tree, name, true, &hidden, err);
+                if (r < 0 && r != -EEXIST)
+                        return r;
+                if (r == 0 && mkdirat(parent_fd, name, 0700) < 0)
+                        return error_errno(err, errno, "making a folder");
+        }
+
+        AUTO_FD int fd = openat(parent_fd, target, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(err, errno, "opening a folder");
+        int r = attributes_set(fd, entry, err);
+        if (r == 0)
+                r = note_folder_time(tree, path, entry->modified, err);
+        if (r == 0 && hidden)
+                r = note_path(tree, tree->opaque, path, err);
+        if (r == 0)
+                table_remove(tree->implied, path);
+        return r;
+}
+
+/* Makes what is neither file nor folder, once. Returns 0 or a negative errno. */
+static int make_node(int parent_fd, const char *name, const struct tree_entry *entry)
+{
+        int r = S_ISLNK(entry->mode)
+                        ? symlinkat(entry->symlink, parent_fd, name)
+                        : mknodat(parent_fd, name, (entry->mode & S_IFMT) | 0600, entry->device);
+        return r < 0 ? -errno : 0;
+}
+
+static int add_node(struct tree *tree, const char *name, const struct tree_entry *entry,
+                    struct error *err)
+{
+        bool hidden = false;
+        int r = make_node(tree->parent_fd, name, entry);
+
+        if (r == -EEXIST) {
+                if ((r = clear_way(tree, name, false, &hidden, err)) < 0)
+                        return r;
+                r = make_node(tree->parent_fd, name, entry);
+        }
+        if (r == -EPERM && (S_ISCHR(entry->mode) || S_ISBLK(entry->mode)))
+                return error_set(err, ERROR_PERMISSION_DENIED,
+                                 "making a device node is not permitted here (it needs CAP_MKNOD)");
+        if (r < 0)
+                return error_errno(err, r, "making it");
+        return attributes_set_at(tree->parent_fd, name, entry, err);
+}
+
+static int add_file(struct tree *tree, const char *name, int *fd, struct error *err)
+{
+        static const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
+        bool hidden = false;
+        int opened = openat(tree->parent_fd, name, flags, 0600);
+
+        if (opened < 0 && errno == EEXIST) {
+                int r = clear_way(tree, name, false, &hidden, err);
+                if (r < 0)
+                        return r;
+                opened = openat(tree->parent_fd, name, flags, 0600);
+        }
+        if (opened < 0)
+                return error_errno(err, errno, "making a file");
+        *fd = opened;
+        return 0;
+}
+
+/* Links name in the open parent to target. Returns -ENOENT, without an error, where the layer has
+ * no such target. */
+static int try_link(struct tree *tree, const char *name, const struct path *target,
+                    struct error *err)
+{
+        struct stat status;
+        AUTO_FD int fd = file_open_in(tree->root_fd, target->parent, O_PATH | O_DIRECTORY, 0, NULL);
+        if (fd == -ENOENT || fd == -ENOTDIR)
+                return -ENOENT;
+        if (fd < 0)
+                return error_errno(err, fd, "opening the folder of a hard link's target");
+
+        if (fstatat(fd, target->name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+                return errno == ENOENT ? -ENOENT : error_errno(err, errno, "a hard link's target");
+        if (S_ISDIR(status.st_mode) || is_whiteout(&status))
+                return error_set(err, ERROR_INVALID_ARGUMENT, "a hard link to %s",
+                                 S_ISDIR(status.st_mode) ? "a folder" : "a removed file");
+        if (linkat(fd, target->name, tree->parent_fd, name, 0) < 0)
+                return errno == EEXIST ? -EEXIST : error_errno(err, errno, "making a hard link");
+        return 0;
+}
+
+static int add_link(struct tree *tree, const char *path, const char *name,
+                    const struct tree_entry *entry, struct error *err)
+{
+        struct path target;
+        char target_path[2 * FETCH_PATH_MAX];
+        bool hidden = false;
+
+        int r = path_parse(entry->hardlink, &target, err);
+        if (r < 0)
+                return error_context(err, "hard link to %.*s", SHOWN_MAX, entry->hardlink);
+        if (target.kind != PATH_ENTRY)
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "hard link to %.*s: not the name of a file", SHOWN_MAX,
+                                 entry->hardlink);
+        path_join(&target, target_path);
+        if (strcmp(path, target_path) == 0)
+                return 0;
+
+        r = try_link(tree, name, &target, err);
+        if (r == -EEXIST) {
+                if ((r = clear_way(tree, name, false, &hidden, err)) < 0)
+                        return r;
+                r = try_link(tree, name, &target, err);
+        }
+        if (r == -ENOENT)
+                return note_link(tree, path, target_path, err);
+        return r;
+}
+
+static int add_whiteout(struct tree *tree, const char *path, const char *name, struct error *err)
+{
+        struct stat status;
+
+        if (mknodat(tree->parent_fd, name, S_IFCHR, makedev(0, 0)) == 0)
+                return 0;
+        if (errno != EEXIST)
+                return error_errno(err, errno, "making a whiteout");
+        /* A whiteout hides what lower layers have; what this one has beside it stays. */
+        if (fstatat(tree->parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
+                return error_errno(err, errno, "making a whiteout");
+        return S_ISDIR(status.st_mode) ? note_path(tree, tree->opaque, path, err) : 0;
+}
+
+static int add_entry(struct tree *tree, const struct path *place, const char *path,
+                     const struct tree_entry *entry, int *fd, struct error *err)
+{
+        int r;
+
+        if (place->kind == PATH_ROOT) {
+                if (entry->hardlink || !S_ISDIR(entry->mode))
+                        return error_set(err, ERROR_INVALID_ARGUMENT, "the root is not a folder");
+                return add_folder(tree, path, "", entry, err);
+        }
+        if (!entry->hardlink && (r = attributes_check(entry, err)) < 0)
+                return r;
+        if ((r = enter_parent(tree, place->parent, err)) < 0)
+                return r;
+        if (place->kind == PATH_OPAQUE)
+                return note_path(tree, tree->opaque, place->parent, err);
+        if (place->kind == PATH_WHITEOUT)
+                return add_whiteout(tree, path, place->name, err);
+        if (entry->hardlink)
+                return add_link(tree, path, place->name, entry, err);
+
+        switch (entry->mode & S_IFMT) {
+        case S_IFREG:
+                return add_file(tree, place->name, fd, err);
+        case S_IFDIR:
+                return add_folder(tree, path, place->name, entry, err);
+        case S_IFCHR:
+                if (entry->device == makedev(0, 0))
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "a character device 0:0, which would be a forged "
+                                         "whiteout");
+                return add_node(tree, place->name, entry, err);
+        case S_IFLNK:
+        case S_IFBLK:
+        case S_IFIFO:
+                return add_node(tree, place->name, entry, err);
+        default:
+                return error_set(err, ERROR_INVALID_ARGUMENT, "an entry of unknown type");
+        }
+}
+
+int tree_add(struct tree *tree, const struct tree_entry *entry, int *fd, struct error *err)
+{
+        struct path place;
+        char path[2 * FETCH_PATH_MAX];
+        int opened = -1;
+
+        int r = path_parse(entry->path, &place, err);
+        if (r == 0 && place.kind != PATH_IGNORED) {
+                path_join(&place, path);
+                r = add_entry(tree, &place, path, entry, &opened, err);
+        }
+        if (r < 0)
+                return error_context(err, "%.*s", SHOWN_MAX, entry->path);
+        *fd = opened;
+        return 0;
+}
+
+int tree_file_done(struct tree *tree, const struct tree_entry *entry, int fd, struct error *err)
+{
+        int r = attributes_set(fd, entry, err);
+        if (r == 0 && futimens(fd, (struct timespec[2]){entry->modified, entry->modified}) < 0)
+                r = error_errno(err, errno, "setting its time");
+        close(fd);
+        return r < 0 ? error_context(err, "%.*s", SHOWN_MAX, entry->path) : 0;
+}
+
+/* ---- the end ---- */
+
+/* Links whose target came after them; what was put in a link's place since needs no link. */
+static int settle_links(struct tree *tree, struct error *err)
+{
+        size_t kept = 0;
+
+        for (size_t i = 0; i < tree->link_count; i++) {
+                struct fetch_link link = tree->links[i];
+                struct path place, target;
+                int r;
+                if ((r = path_parse(link.path, &place, err)) < 0 ||
+                    (r = path_parse(link.target, &target, err)) < 0 ||
+                    (r = enter_parent(tree, place.parent, err)) < 0 ||
+                    ((r = try_link(tree, place.name, &target, err)) < 0 && r != -ENOENT &&
+                     r != -EEXIST))
+                        return error_context(err, "%.*s", SHOWN_MAX, link.path);
+                /* A settled link's strings go now; the others close ranks. */
+                tree->links[i] = (struct fetch_link){0};
+                if (r == 0 || r == -EEXIST ||
+                    faccessat(tree->parent_fd, place.name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
+                        free((char *)(uintptr_t)link.path);
+                        free((char *)(uintptr_t)link.target);
+                } else {
+                        tree->links[kept++] = link;
+                }
+        }
+        tree->link_count = kept;
+        return 0;
+}
+
+static int by_text(const void *a, const void *b)
+{
+        return strcmp(*(const char *const *)a, *(const char *const *)b);
+}
+
+/* The paths of a table that are still folders (a later entry may have replaced them), in order. */
+static const char **list_folders(struct tree *tree, struct table *table, size_t *count)
+{
+        const char **list = xcalloc(table_size(table) + 1, sizeof(*list));
+        const char *path;
+        size_t cursor = 0, found = 0;
+
+        while (table_next(table, &cursor, &path)) {
+                AUTO_FD int fd = file_open_in(tree->root_fd, path,
+                                              O_PATH | O_DIRECTORY | O_NOFOLLOW, 0, NULL);
+                if (fd >= 0)
+                        list[found++] = path;
+        }
+        qsort(list, found, sizeof(*list), by_text);
+        *count = found;
+        return list;
+}
+
+int tree_finish(struct tree *tree, struct error *err)
+{
+        int r = settle_links(tree, err);
+        if (r < 0)
+                return r;
+
+        for (size_t i = 0; i < tree->folder_count; i++) {
+                const struct folder_time *folder = &tree->folders[i];
+                AUTO_FD int fd = file_open_in(tree->root_fd, folder->path,
+                                              O_RDONLY | O_DIRECTORY | O_NOFOLLOW, 0, NULL);
+                if (fd < 0)
+                        continue; /* replaced by something else */
+                if (futimens(fd, (struct timespec[2]){folder->modified, folder->modified}) < 0)
+                        return error_errno(err, errno, "%.*s: setting its time", SHOWN_MAX,
+                                           folder->path);
+        }
+        tree->opaque_list = list_folders(tree, tree->opaque, &tree->opaque_count);
+        tree->implied_list = list_folders(tree, tree->implied, &tree->implied_count);
+        return 0;
+}
+
+void tree_notes(struct tree *tree, struct fetch_layer *layer)
+{
+        layer->opaque = tree->opaque_list;
+        layer->opaque_count = tree->opaque_count;
+        layer->implied = tree->implied_list;
+        layer->implied_count = tree->implied_count;
+        layer->links = tree->links;
+        layer->link_count = tree->link_count;
+}

@@ -1,0 +1,25 @@
+/*
+ * unpack: a tar stream into a layer's tree.
+ *
+ * Archives come through libarchive's tar reader alone: no other format and no filter, which could
+ * start programs. The thread's locale must be UTF-8 (setlocale), or names in PAX headers are lost.
+ */
+#ifndef CRISP_IMAGE_FETCH_UNPACK_H
+#define CRISP_IMAGE_FETCH_UNPACK_H
+
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/fetch/ring.h"
+#include "image/fetch/tree.h"
+
+/*
+ * Reads the ring to its end (also what follows the archive's own end) and makes every entry in the
+ * tree, then finishes the tree. *entries gets their number. DATA_LOSS for what is no tar archive or
+ * ends early, RESOURCE_EXHAUSTED for more than max_entries, CANCELLED when the ring was broken by
+ * others; further those of tree_add. On failure the ring is broken. Blocks.
+ */
+int unpack_run(struct ring *in, struct tree *tree, int64_t max_entries, int64_t *entries,
+               struct error *err);
+
+#endif

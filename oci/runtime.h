@@ -1,0 +1,123 @@
+/*
+ * runtime: the OCI runtimes (runc, crun, ...) as programs that we call.
+ *
+ * Functions with a deadline (monotonic ns) run the program and are for tasks only; they wait and
+ * hold nothing. At the deadline the program's process group is killed and they give
+ * DEADLINE_EXCEEDED. Messages are the runtime's own words without its decoration: "runc start:
+ * cannot start an already running container". Which code: NOT_FOUND where the runtime does not know
+ * the container, else UNKNOWN; FAILED_PRECONDITION where its program is missing.
+ */
+#ifndef CRISP_OCI_RUNTIME_H
+#define CRISP_OCI_RUNTIME_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/error.h"
+
+#define RUNTIME_OUTPUT_MAX  (1024 * 1024) /* bytes kept of a runtime's stdout (state, features) */
+#define RUNTIME_ERRORS_MAX  (64 * 1024)   /* bytes kept of its stderr and read of its log */
+#define RUNTIME_MESSAGE_MAX 1024          /* bytes of a message */
+
+enum runtime_kind { RUNTIME_KIND_OCI, RUNTIME_KIND_SHIM };
+
+/* Whether and how exec puts its process into a cgroup below the container's. */
+enum runtime_exec_cgroup {
+        RUNTIME_EXEC_CGROUP_NONE,       /* no --cgroup */
+        RUNTIME_EXEC_CGROUP_CONTROLLER, /* runc: --cgroup [CONTROLLER:]NAME */
+        RUNTIME_EXEC_CGROUP_ALL,        /* crun: --cgroup NAME, in every hierarchy */
+};
+
+/* One entry of [runtime.handlers]. Strings are owned. Filled by runtime_handler_init, then by
+ * runtime_probe. */
+struct runtime_handler {
+        char *name; /* "runc": RuntimeClass' handler */
+        char *path; /* absolute */
+        char *root; /* where it keeps its state: RUN_DIR/runtime/NAME */
+        enum runtime_kind kind;
+        bool systemd_cgroup;
+        /* found by runtime_probe */
+        char *version; /* "runc version 1.1.5+ds1", or null */
+        enum runtime_exec_cgroup exec_cgroup;
+        bool recursive_read_only; /* mount options rro and the like */
+        bool idmapped_mounts;
+        char *problem; /* why it cannot be used, or null */
+};
+
+/* Copies the strings. kind "oci" or "shim". */
+void runtime_handler_init(struct runtime_handler *handler, const char *name, const char *path,
+                          const char *root, enum runtime_kind kind, bool systemd_cgroup);
+void runtime_handler_fini(struct runtime_handler *handler);
+
+/*
+ * Asks the program for its version and features and makes its root folder (mode 0700). A program
+ * that is missing, not executable or fails gives FAILED_PRECONDITION "runtime handler runc:
+ * /usr/sbin/runc: No such file or directory"; the same stays in handler->problem. May be called
+ * again.
+ */
+int runtime_probe(struct runtime_handler *handler, int64_t deadline, struct error *err);
+
+/* FAILED_PRECONDITION, naming path and handler, where the program is not there or not executable
+ * now. One access(2). */
+int runtime_check(const struct runtime_handler *handler, struct error *err);
+
+/* PATH and the few variables that runtimes need, for process_options.environment. Static. */
+char *const *runtime_environment(void);
+
+/*
+ * The command that the monitor runs, on the heap (strv_free): PATH --root R [--systemd-cgroup]
+ * --log LOG --log-format json create --bundle B
+ * --pid-file P [--console-socket @console-socket@] ID.
+ */
+char **runtime_create_argv(const struct runtime_handler *handler, const char *id,
+                           const char *bundle, const char *pid_file, const char *log,
+                           bool terminal);
+
+/*
+ * Why a runtime failed, from its --log file (JSON lines; null or missing is fine) or else from what
+ * it wrote to stderr (may be null): the last error's text without decoration, on the heap; never
+ * null. Reads a file: tmpfs, so it may be called on the loop's thread.
+ */
+char *runtime_failure(const char *log_path, const char *errors, size_t length);
+
+int runtime_start(const struct runtime_handler *handler, const char *id, int64_t deadline,
+                  struct error *err);
+/* all: every process in the container's cgroup. A container that has ended or is not known: 0. */
+int runtime_kill(const struct runtime_handler *handler, const char *id, int signal, bool all,
+                 int64_t deadline, struct error *err);
+/* force kills first. Not known is fine. */
+int runtime_delete(const struct runtime_handler *handler, const char *id, bool force,
+                   int64_t deadline, struct error *err);
+int runtime_pause(const struct runtime_handler *handler, const char *id, int64_t deadline,
+                  struct error *err);
+int runtime_resume(const struct runtime_handler *handler, const char *id, int64_t deadline,
+                   struct error *err);
+/* resources: JSON text of spec_resources_build. */
+int runtime_update(const struct runtime_handler *handler, const char *id, const char *resources,
+                   int64_t deadline, struct error *err);
+
+enum runtime_status {
+        RUNTIME_STATUS_UNKNOWN,
+        RUNTIME_STATUS_CREATING,
+        RUNTIME_STATUS_CREATED,
+        RUNTIME_STATUS_RUNNING,
+        RUNTIME_STATUS_PAUSED,
+        RUNTIME_STATUS_STOPPED,
+};
+
+struct runtime_state {
+        enum runtime_status status;
+        pid_t pid; /* 0 when stopped */
+};
+
+/* NOT_FOUND when the runtime does not know the container. */
+int runtime_state(const struct runtime_handler *handler, const char *id, int64_t deadline,
+                  struct runtime_state *state, struct error *err);
+
+/* The ids that the runtime knows, as a vector on the heap (strv_free). */
+int runtime_list(const struct runtime_handler *handler, int64_t deadline, char ***ids,
+                 struct error *err);
+
+#endif

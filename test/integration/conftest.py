@@ -1,0 +1,163 @@
+"""Fixtures: a daemon of the tests' own, a registry with images, and the check that nothing is left after each test."""
+import os
+import shutil
+import sys
+import tempfile
+
+import pytest
+
+sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../contrib"))
+
+from kit import leaks  # noqa: E402
+from kit.daemon import Daemon  # noqa: E402
+from kit.image import Image, Layer, busybox_layer  # noqa: E402
+from kit.registry import Registry  # noqa: E402
+from support import Node, sanitizer_reports  # noqa: E402
+
+
+def pytest_addoption(parser):
+    parser.addoption("--build", default=os.environ.get("CRISP_BUILD", "build"), help="the build folder under test")
+    parser.addoption("--handler", default=None, help="runc or crun")
+
+
+@pytest.fixture(scope="session")
+def build(request):
+    return request.config.getoption("--build")
+
+
+@pytest.fixture(scope="session")
+def handler(request):
+    return request.config.getoption("--handler")
+
+
+@pytest.fixture(scope="session")
+def workdir():
+    folder = tempfile.mkdtemp(prefix="crisp-tests-", dir="/tmp")
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def registry(workdir):
+    with Registry(f"{workdir}/registry") as registry:
+        yield registry
+
+
+@pytest.fixture(scope="session")
+def busybox_image():
+    return Image([busybox_layer()])
+
+
+@pytest.fixture(scope="session")
+def busybox(registry, busybox_image):
+    """The name to pull a busybox by."""
+    return registry.push("library/busybox", "1", busybox_image)
+
+
+@pytest.fixture(scope="session")
+def layer():
+    """A busybox layer to build further images on; always the same, so that it is stored once."""
+    return busybox_layer()
+
+
+class Shared:
+    """One daemon for all tests that do not need one of their own; made again where a test brought it down."""
+
+    def __init__(self, build, handler):
+        self.build, self.handler, self.daemon = build, handler, None
+
+    def get(self):
+        if self.daemon and not self.daemon.alive():
+            self.drop()
+        if not self.daemon:
+            self.daemon = Daemon(self.build, self.handler, config={"limits": ""})
+            self.daemon.start()
+        return self.daemon
+
+    def drop(self):
+        daemon, self.daemon = self.daemon, None
+        return daemon.destroy() if daemon else []
+
+
+@pytest.fixture(scope="session")
+def shared(build, handler):
+    shared = Shared(build, handler)
+    yield shared
+    left = shared.drop()
+    assert not left, "left after the last test:\n" + "\n".join(left)
+
+
+def _finish(daemon):
+    """After a test: all of its pods go, and nothing may be left of them."""
+    assert daemon.alive(), f"the daemon ended with {daemon.process.returncode}:\n{daemon.log_tail()}"
+    daemon.remove_everything()
+    left = leaks.find_soon(daemon)
+    reports = sanitizer_reports(daemon)
+    assert not left, "left behind:\n" + "\n".join(left)
+    assert not reports, reports
+    daemon.ids.clear()
+
+
+@pytest.fixture
+def daemon(shared):
+    """The shared daemon, running."""
+    daemon = shared.get()
+    yield daemon
+    try:
+        _finish(daemon)
+    except BaseException:
+        shared.drop()
+        raise
+
+
+@pytest.fixture
+def own_daemon(build, handler):
+    """Makes daemons for this test alone: own_daemon(config={...}, network=False, start=False)."""
+    made = []
+
+    def make(config=None, network=True, start=True, **more):
+        daemon = Daemon(build, handler, config=config or {}, network=network, **more)
+        made.append(daemon)
+        if start:
+            daemon.start()
+        return daemon
+
+    yield make
+    problems = []
+    for daemon in made:
+        try:
+            if daemon.process:
+                if not daemon.alive():
+                    daemon.start()
+                _finish(daemon)
+        except Exception as e:  # each daemon is taken down, whatever the one before did
+            problems.append(str(e))
+        left = daemon.destroy()
+        if left and not problems:
+            problems.append("left after its end:\n" + "\n".join(left))
+    assert not problems, "\n".join(problems)
+
+
+@pytest.fixture
+def node(daemon, busybox):
+    """The shared daemon with a busybox pulled, and shorthands to run pods in it."""
+    return Node(daemon, busybox)
+
+
+@pytest.fixture
+def own_node(own_daemon, busybox):
+    """A daemon for this test alone, with a busybox pulled."""
+    def make(**more):
+        return Node(own_daemon(**more), busybox)
+    return make
+
+
+@pytest.fixture
+def image(registry, layer):
+    """Pushes a variant of busybox and returns its name: image("name", config={...}, extra=[Layer...])."""
+    def make(name, config=None, extra=(), format="oci", tag="1"):
+        return registry.push(f"test/{name}", tag, Image([layer, *extra], config, format))
+    return make
+
+
+__all__ = ["Image", "Layer"]

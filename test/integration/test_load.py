@@ -1,0 +1,157 @@
+"""Much at once, and for long: who waits holds nothing up, and nothing grows."""
+import os
+import re
+import signal
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+from kit.wait import wait_for
+from support import KINDS, READY, RUNNING, Node
+from test_network import Recorder
+
+
+def numbers(daemon):
+    """Descriptors, threads and resident kilobytes of the daemon."""
+    with open(f"/proc/{daemon.pid}/status") as file:
+        text = file.read()
+    return (
+        len(os.listdir(f"/proc/{daemon.pid}/fd")),
+        int(re.search(r"Threads:\s*(\d+)", text)[1]),
+        int(re.search(r"VmRSS:\s*(\d+)", text)[1]),
+    )
+
+
+def test_a_thousand_waiting_calls_and_status_answers(own_node):
+    node = own_node()
+    container = node.sh(node.pod(), "trap '' TERM; echo up; while :; do sleep 1000; done")
+    node.wait_log(container, "up")
+    calls = [node.client.start("StopContainer", container_id=container, timeout=3600, deadline=3600) for _ in range(1000)]
+    for _ in range(20):
+        assert node.client.Status(deadline=30).status.conditions
+        assert node.client.ListContainers(deadline=30).containers
+    assert not any(call.done() for call in calls)
+    _, threads, _ = numbers(node.daemon)
+    assert threads < 200, "a waiting call holds a thread"
+    node.stop(container, timeout=0)
+    for call in calls:
+        call.result(timeout=120)
+
+
+def test_many_execs_that_wait(node):
+    container = node.sleeper(node.pod())
+    calls = [node.client.start("ExecSync", container_id=container, cmd=["sleep", "1000"], timeout=1000, deadline=1000) for _ in range(50)]
+    wait_for(lambda: node.exec_sh(container, "ps -o args | grep -c '[s]leep 1000' || true").strip() >= "5", "the execs to run", 120)
+    assert node.client.Status(deadline=30).status.conditions
+    _, threads, _ = numbers(node.daemon)
+    assert threads < 150
+    node.stop(container, timeout=0)
+    for call in calls:
+        assert call.exception(timeout=120) or call.result().exit_code != 0
+
+
+def test_sigterm_stops_it_while_calls_wait_and_containers_run(own_node):
+    node = own_node()
+    container = node.sh(node.pod(), "trap '' TERM; echo up; while :; do sleep 1; done")
+    node.wait_log(container, "up")
+    calls = [node.client.start("StopContainer", container_id=container, timeout=3600, deadline=3600) for _ in range(50)]
+    calls.append(node.client.start("ExecSync", container_id=container, cmd=["sleep", "1000"], deadline=1000))
+    time.sleep(0.5)
+    process = node.pid_of(container)
+    assert node.daemon.terminate() == 0
+    for call in calls:
+        assert call.exception(timeout=60).code() in (KINDS.UNAVAILABLE, KINDS.CANCELLED, KINDS.ABORTED)
+    os.kill(process, 0)
+    node.daemon.start()
+    assert node.status(container).state == RUNNING
+    assert node.pid_of(container) == process
+
+
+def test_many_pods_at_once(node):
+    with ThreadPoolExecutor(20) as pool:
+        pods = list(pool.map(lambda _: node.pod(), range(20)))
+        containers = list(pool.map(lambda pod: node.sleeper(pod), pods))
+        assert len({node.pod_status(pod).network.ip for pod, _ in pods}) == 20
+        assert all(node.status(c).state == RUNNING for c in containers)
+        list(pool.map(lambda pod: node.remove_pod(pod[0]), pods))
+    assert not node.client.ListPodSandbox().items
+
+
+def test_hung_plugins_do_not_hold_up_other_pods(own_daemon, busybox):
+    daemon = own_daemon(start=False, network=False, config={"network": "timeout = 20\n"})
+    recorder = Recorder(daemon)
+    daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
+    node = Node(daemon.start(), busybox)
+    # Who has a name that begins with "hung" hangs.
+    recorder.behave("ADD", 'case "$CNI_ARGS" in *K8S_POD_NAME=hung*) sleep 5557;; esac\n')
+    calls = [node.client.start("RunPodSandbox", config=node.pod_config(f"hung{i}"), deadline=300) for i in range(20)]
+    wait_for(lambda: len(recorder.calls("ADD")) >= 20, "the plugins to hang")
+    assert not any(call.done() for call in calls)
+    for i in range(3):
+        assert node.pod_status(node.run_pod(node.pod_config(f"fine{i}"))).state == READY
+    for call in calls:
+        assert call.exception(timeout=300)
+
+
+@pytest.mark.slow
+def test_descriptors_and_memory_stay_flat(own_node):
+    node = own_node()
+
+    def cycle():
+        pod = node.pod(linux=node.namespaces(pid=0))
+        container = node.sleeper(pod)
+        node.exec(container, "true")
+        node.stop(container)
+        node.client.RemoveContainer(container_id=container)
+        node.remove_pod(pod[0])
+
+    for _ in range(10):
+        cycle()
+    before = numbers(node.daemon)
+    for _ in range(40):
+        cycle()
+    def settled():
+        now = numbers(node.daemon)
+        return now if now[0] <= before[0] and now[1] <= before[1] + 4 else None
+    after = wait_for(settled, f"descriptors and threads to be back at {before}, now {numbers(node.daemon)}", 30)
+    assert after[2] < before[2] + 2048, (before, after)
+
+
+def test_clients_that_come_and_go_cost_nothing(node):
+    from kit.cri import Client
+
+    def visit(_):
+        client = Client(node.daemon.socket)
+        client.Version()
+        client.close()
+    visit(0)
+    before = numbers(node.daemon)[0]
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(visit, range(100)))
+    wait_for(lambda: numbers(node.daemon)[0] <= before + 2, "connections to be closed", 30)
+
+
+def test_a_stopped_client_does_not_hold_up_others(node):
+    """A process that asks and never reads."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1])\n"
+        "from kit.cri import Client\n"
+        "c = Client(sys.argv[2])\n"
+        "calls = [c.start('ListContainers') for _ in range(100)]\n"
+        "print('asked', flush=True)\n"
+        "import time; time.sleep(1000)\n"
+    )
+    contrib = os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../contrib")
+    client = subprocess.Popen([sys.executable, "-c", code, contrib, node.daemon.socket], stdout=subprocess.PIPE)
+    try:
+        client.stdout.readline()
+        client.send_signal(signal.SIGSTOP)
+        for _ in range(10):
+            assert node.client.Status(deadline=30).status.conditions
+    finally:
+        client.kill()
+        client.wait()
+        client.stdout.close()

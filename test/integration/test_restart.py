@@ -1,0 +1,345 @@
+"""The daemon is killed at every step; after the next start all is there, and nothing twice."""
+import os
+import signal
+import subprocess
+import time
+
+import grpc
+import pytest
+from kit import hostile
+from kit.hostile import HostileRegistry
+from kit.image import Image, Layer
+from kit.wait import wait_for
+from support import CREATED, EXITED, KINDS, NOTREADY, POD, READY, RUNNING, parse_log
+from test_network import Recorder
+
+
+@pytest.fixture
+def node(own_node):
+    """Each of these tests kills its own daemon."""
+    return own_node()
+
+
+COUNT = "n=0; while :; do n=$((n+1)); echo $n; sleep 0.02; done"
+
+
+def everything(node):
+    """All that a client can see, but the times at which it looked."""
+    client = node.client
+    pods = client.ListPodSandbox().items
+    containers = client.ListContainers().containers
+    return (
+        sorted(str(p) for p in pods),
+        sorted(str(c) for c in containers),
+        sorted(str(i) for i in client.ListImages().images),
+        {p.id: str(client.PodSandboxStatus(pod_sandbox_id=p.id).status) for p in pods},
+        {c.id: str(client.ContainerStatus(container_id=c.id).status) for c in containers},
+    )
+
+
+def test_all_is_as_it_was(node):
+    pod = node.pod(labels={"a": "b"}, annotations={"c": "d"}, linux=node.namespaces(pid=POD))
+    other = node.pod()
+    running = node.sleeper(pod, name="running", labels={"x": "y"})
+    node.create(pod, ["true"], name="created")
+    node.wait_exit(node.sh(other, "exit 3", name="exited"))
+    failed = node.create(other, ["/no/such"], name="failed")
+    with pytest.raises(grpc.RpcError):
+        node.start(failed)
+    stopped = node.pod()
+    node.client.StopPodSandbox(pod_sandbox_id=stopped[0])
+    before = everything(node)
+    process = node.pid_of(running)
+    for stop in (node.daemon.kill, node.daemon.terminate):
+        stop()
+        node.daemon.start()
+        assert everything(node) == before
+        assert node.pid_of(running) == process
+    assert node.exec_sh(running, "echo alive") == "alive\n"
+
+
+def test_containers_and_logs_do_not_notice(node):
+    container = node.sh(node.pod(), COUNT)
+    node.wait_log(container, "5")
+    path = node.log_file(container)
+    for _ in range(3):
+        node.daemon.kill()
+        before = len(parse_log(path))
+        wait_for(lambda: len(parse_log(path)) > before + 10, "the log to grow without a daemon")
+        node.daemon.start()
+    node.stop(container)
+    numbers = [int(data) for _, _, data in parse_log(path)]
+    assert numbers == list(range(1, len(numbers) + 1))
+
+
+@pytest.mark.parametrize("code", [0, 42])
+def test_what_ended_while_the_daemon_was_down(node, code):
+    pod = node.pod()
+    volume = f"{node.daemon.root}/logs/volume"
+    os.makedirs(volume)
+    script = f"while [ ! -e /v/go ]; do sleep 0.05; done; echo bye; exit {code}"
+    container = node.sh(pod, script, mounts=[{"container_path": "/v", "host_path": volume}])
+    process = node.pid_of(container)
+    path = node.log_file(container)
+    node.daemon.kill()
+    with open(f"{volume}/go", "w"):
+        pass
+    wait_for(lambda: not os.path.exists(f"/proc/{process}"), "the container to end")
+    wait_for(lambda: any(d == b"bye" for _, _, d in parse_log(path)), "the log")
+    time.sleep(0.2)
+    ended = time.time_ns()
+    node.daemon.start()
+    status = node.status(container)
+    assert (status.state, status.exit_code) == (EXITED, code)
+    assert status.reason == ("Error" if code else "Completed")
+    assert status.started_at < status.finished_at <= ended
+    assert node.text(pod, container) == "bye\n"
+
+
+def test_what_was_killed_together_with_its_monitor_ended_unseen(node):
+    container = node.sleeper(node.pod())
+    process = node.pid_of(container)
+    with open(f"/proc/{process}/status") as file:
+        monitor = int(next(line for line in file if line.startswith("PPid")).split()[1])
+    node.daemon.kill()
+    os.kill(monitor, signal.SIGKILL)
+    os.kill(process, signal.SIGKILL)
+    wait_for(lambda: not os.path.exists(f"/proc/{process}"), "the container to end")
+    node.daemon.start()
+    status = node.wait_exit(container)
+    assert (status.exit_code, status.reason) == (255, "Unknown")
+    assert status.finished_at
+
+
+def test_a_monitor_that_dies_under_a_running_daemon(node):
+    container = node.sleeper(node.pod())
+    process = node.pid_of(container)
+    with open(f"/proc/{process}/status") as file:
+        monitor = int(next(line for line in file if line.startswith("PPid")).split()[1])
+    os.kill(monitor, signal.SIGKILL)
+    status = node.wait_exit(container)
+    assert (status.exit_code, status.reason) == (255, "Unknown")
+    wait_for(lambda: not os.path.exists(f"/proc/{process}"), "the process without a monitor to be ended")
+
+
+def test_stop_and_remove_after_a_restart(node):
+    pod = node.pod(linux=node.namespaces(pid=POD))
+    container = node.sh(pod, "trap 'exit 9' TERM; echo up; while :; do sleep 1000 & wait $!; done")
+    node.wait_log(container, "up")
+    node.daemon.restart()
+    node.stop(container, timeout=60)
+    assert node.status(container).exit_code == 9
+    node.daemon.restart()
+    node.remove_pod(pod[0])
+
+
+def test_exec_reopen_and_new_containers_after_a_restart(node):
+    pod = node.pod()
+    container = node.sh(pod, COUNT)
+    node.daemon.restart()
+    path = node.log_file(container)
+    wait_for(lambda: os.path.exists(path), "a log")
+    os.rename(path, path + ".1")
+    node.client.ReopenContainerLog(container_id=container)
+    wait_for(lambda: os.path.exists(path) and os.path.getsize(path), "a new log")
+    other = node.sleeper(pod, name="other")
+    assert os.readlink(f"/proc/{node.pid_of(other)}/ns/net") == os.readlink(f"/proc/{node.pid_of(container)}/ns/net")
+
+
+def test_a_created_container_starts_after_a_restart(node):
+    pod = node.pod()
+    container = node.create(pod, ["echo", "late"])
+    node.daemon.restart()
+    assert node.status(container).state == CREATED
+    node.start(container)
+    node.wait_exit(container)
+    assert node.text(pod, container) == "late\n"
+
+
+def interrupted(call):
+    """The result of a call whose daemon was killed: it may have been answered just before."""
+    try:
+        return call.result(timeout=60)
+    except grpc.RpcError as e:
+        assert e.code() in (KINDS.UNAVAILABLE, KINDS.CANCELLED, KINDS.UNKNOWN, KINDS.DEADLINE_EXCEEDED, KINDS.INTERNAL), e
+        return None
+
+
+# Milliseconds after the start of a call at which the daemon is killed; together they meet every step.
+MOMENTS = [0, 1, 3, 6, 10, 20, 40, 60, 80, 120, 200]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_during_run_pod_sandbox(node, moment):
+    config = node.pod_config(linux=node.namespaces(pid=POD))
+    call = node.client.start("RunPodSandbox", config=config)
+    time.sleep(moment / 1000)
+    node.daemon.kill()
+    interrupted(call)
+    node.daemon.start()
+    assert len(node.client.ListPodSandbox().items) <= 1
+    pod = node.run_pod(config)
+    assert node.pod_status(pod).state == READY
+    wait_for(lambda: [p.id for p in node.client.ListPodSandbox().items] == [pod], "half a pod to be gone", 30)
+    assert node.wait_exit(node.sh((pod, config), "ip addr show eth0 | grep -q inet")).exit_code == 0
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_during_create_and_start(node, moment):
+    pod = node.pod()
+    os.makedirs(f"{pod[1]['log_directory']}/main")
+    config = node.container_config(["/bin/sh", "-c", "echo ran; exec sleep 1000"])
+    create = dict(pod_sandbox_id=pod[0], config=config, sandbox_config=pod[1])
+    if moment % 2:
+        call = node.client.start("CreateContainer", **create)
+    else:
+        container = node.client.CreateContainer(**create).container_id
+        call = node.client.start("StartContainer", container_id=container)
+    time.sleep(moment / 1000)
+    node.daemon.kill()
+    interrupted(call)
+    node.daemon.start()
+    containers = node.client.ListContainers().containers
+    assert len(containers) <= 1
+    for container in containers:
+        status = node.status(container.id)
+        assert status.state in (CREATED, RUNNING, EXITED)
+        if status.state == RUNNING:
+            assert node.exec(container.id, "true").exit_code == 0
+        if status.state == EXITED:
+            assert status.reason and status.finished_at
+    # The pod goes on to work.
+    node.sleeper(pod, name="after")
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_killed_during_stop_and_remove(node, moment):
+    pod = node.pod(linux=node.namespaces(pid=POD))
+    container = node.sleeper(pod)
+    name, fields = [
+        ("StopContainer", {"container_id": container, "timeout": 10}),
+        ("RemoveContainer", {"container_id": container}),
+        ("StopPodSandbox", {"pod_sandbox_id": pod[0]}),
+        ("RemovePodSandbox", {"pod_sandbox_id": pod[0]}),
+    ][moment % 4]
+    call = node.client.start(name, **fields)
+    time.sleep(moment / 1000)
+    node.daemon.kill()
+    interrupted(call)
+    node.daemon.start()
+    getattr(node.client, name)(**fields)
+    node.remove_pod(pod[0])
+    assert not node.client.ListPodSandbox().items
+    assert not node.client.ListContainers().containers
+
+
+def test_killed_while_a_plugin_hangs(own_daemon, busybox):
+    from support import Node
+
+    daemon = own_daemon(start=False, network=False)
+    recorder = Recorder(daemon)
+    daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
+    node = Node(daemon.start(), busybox)
+    recorder.behave("ADD", f"echo > {recorder.folder}/here; sleep 6666\n")
+    call = node.client.start("RunPodSandbox", config=node.pod_config("hung"))
+    wait_for(lambda: os.path.exists(f"{recorder.folder}/here"), "the plugin")
+    daemon.kill()
+    interrupted(call)
+    recorder.forget("ADD")
+    daemon.start()
+    wait_for(lambda: recorder.calls("DEL"), "what the plugin began to be undone")
+    pod = node.run_pod(node.pod_config("hung"))
+    assert node.pod_status(pod).state == READY
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline") as file:
+                if "6666" in file.read().split("\0"):
+                    os.kill(int(pid), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+
+
+def test_killed_during_a_pull(node):
+    with HostileRegistry() as registry:
+        data = os.urandom(4 << 20)
+        built = Image([Layer("tar").file("first", data), Layer("tar").file("second", data[::-1])])
+        name = registry.put("a/b", "1", built)
+        slow = built.layers[1].digest
+        registry.rule = hostile.on(slow, hostile.hang(registry, after=1000))
+        call = node.client.start("PullImage", image={"image": name})
+        wait_for(lambda: registry.seen(slow), "the download")
+        node.daemon.kill()
+        interrupted(call)
+        registry.rule = None
+        node.daemon.start()
+        assert node.image_status(name) is None
+        node.pull(name)
+        assert node.image_status(name).id == built.id
+        node.client.RemoveImage(image={"image": name})
+    def helpers():
+        return [p for p in subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
+                if "crisp-image" in p and node.daemon.root in p]
+    wait_for(lambda: not helpers(), "the helper of the killed daemon to end")
+
+
+def reboot(daemon):
+    """Everything that a reboot takes away: processes, mounts, /run, interfaces."""
+    from kit import leaks
+
+    daemon.kill()
+    pids = [pid for pid, _ in leaks.processes(daemon)]
+    for pid in pids:
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            pass
+    wait_for(lambda: not list(leaks.processes(daemon)), "all processes to end")
+    for path, _ in reversed(list(leaks.mounts(daemon))):
+        subprocess.run(["umount", "-l", path], check=True)
+    subprocess.run(["rm", "-rf", daemon.run], check=True)
+    os.makedirs(daemon.run)
+    subprocess.run(["ip", "link", "del", daemon.bridge], stderr=subprocess.DEVNULL)
+
+
+def test_a_reboot(node):
+    pod = node.pod(linux=node.namespaces(pid=POD))
+    running = node.sleeper(pod, name="running")
+    exited = node.sh(pod, "exit 3", name="exited")
+    node.wait_exit(exited)
+    reboot(node.daemon)
+    node.daemon.start()
+    assert node.pod_status(pod[0]).state == NOTREADY
+    status = node.status(running)
+    assert (status.state, status.exit_code, status.reason) == (EXITED, 255, "Unknown")
+    assert status.finished_at
+    assert parse_log(node.log_file(running))
+    status = node.status(exited)
+    assert (status.state, status.exit_code, status.reason) == (EXITED, 3, "Error")
+    assert node.image_status(node.image)
+    again = node.run_pod(pod[1])
+    assert again != pod[0]
+    assert node.wait_exit(node.sh((again, pod[1]), "exit 0", name="new")).exit_code == 0
+    node.remove_pod(pod[0])
+
+
+def test_a_record_that_cannot_be_read_is_set_aside(node):
+    pod = node.pod()
+    container = node.sleeper(pod)
+    other = node.pod()
+    node.daemon.kill()
+    spoiled = f"{node.daemon.state}/containers/{container}/record.json"
+    with open(spoiled) as file:
+        good = file.read()
+    with open(spoiled, "w") as file:
+        file.write(good[: len(good) // 2])
+    node.daemon.start()
+    assert node.pod_status(other[0]).state == READY
+    assert [c.id for c in node.client.ListContainers().containers] in ([], [container])
+    node.daemon.kill()
+    # What was set aside is for a person to look at; here it goes, with what ran.
+    from kit import leaks
+
+    for pid, words in list(leaks.processes(node.daemon)):
+        if container in words or "crisp-monitor" in words:
+            os.kill(pid, signal.SIGKILL)
+    node.daemon.start()

@@ -1,0 +1,535 @@
+#include <errno.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "base/buffer.h"
+#include "base/file.h"
+#include "base/memory.h"
+#include "cri/config.h"
+#include "cri/config_load.h"
+
+/* ---- a folder, and files in it ---- */
+
+static char *folder;
+
+static int begin(void **state)
+{
+        folder = xstrdup("/tmp/test_config.XXXXXX");
+        return mkdtemp(folder) ? 0 : -1;
+}
+
+static int end(void **state)
+{
+        int rc = file_remove_tree(folder, NULL);
+
+        free(folder);
+        return rc;
+}
+
+static void write_file(const char *name, const char *text)
+{
+        AUTO_FREE char *path = xprintf("%s/%s", folder, name);
+        AUTO_FREE char *parent = xstrndup(path, (size_t)(strrchr(path, '/') - path));
+
+        assert_int_equal(file_make_directories(parent, 0755, NULL), 0);
+        assert_int_equal(file_replace_volatile(path, text, strlen(text), 0755, NULL), 0);
+}
+
+/* Both runtimes, cgroupfs. */
+static const struct config_machine machine = {.runc = "/usr/sbin/runc", .crun = "/usr/bin/crun"};
+
+static int try_load(struct config **config, struct error *err)
+{
+        AUTO_FREE char *path = xprintf("%s/c.toml", folder);
+
+        *err = (struct error){0};
+        return config_load_on(&machine, path, config, err);
+}
+
+static struct config *load(const char *text)
+{
+        struct config *config = NULL;
+        struct error err;
+
+        write_file("c.toml", text);
+        if (try_load(&config, &err) < 0)
+                fail_msg("%s\nis refused: %s", text, err.message);
+        return config;
+}
+
+/* message without the folder before it. */
+static void assert_refused(const char *text, const char *message)
+{
+        struct config *config = NULL;
+        struct error err;
+        size_t length = strlen(folder) + 1;
+
+        write_file("c.toml", text);
+        if (try_load(&config, &err) == 0)
+                fail_msg("%s\nis accepted", text);
+        assert_null(config);
+        assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
+        assert_true(strlen(err.message) > length);
+        assert_string_equal(strncmp(err.message, folder, length - 1) == 0 ? err.message + length
+                                                                          : err.message,
+                            message);
+}
+
+/* ---- defaults ---- */
+
+static void test_defaults(void **state)
+{
+        AUTO_CONFIG struct config *config = load("");
+
+        assert_string_equal(config->state_dir, "/var/lib/crisp");
+        assert_string_equal(config->run_dir, "/run/crisp");
+        assert_string_equal(config->api.listen, "/run/crisp/crisp.sock");
+        assert_string_equal(config->network.config_dir, "/etc/cni/net.d");
+        assert_int_equal(strv_length(config->network.plugin_dirs), 3);
+        assert_string_equal(config->network.plugin_dirs[0], "/opt/cni/bin");
+        assert_int_equal(config->network.timeout, 60);
+        assert_string_equal(config->images.registries_conf, "/etc/containers/registries.conf");
+        assert_string_equal(config->runtime.default_handler, "crun");
+        assert_int_equal(config->runtime.cgroup_driver, CONFIG_CGROUP_CGROUPFS);
+        assert_string_equal(config->runtime.monitor_cgroup, "/crisp-monitors");
+        assert_int_equal(config->runtime.handler_count, 2);
+        assert_string_equal(config->runtime.handlers[0].name, "crun");
+        assert_string_equal(config->runtime.handlers[0].path, "/usr/bin/crun");
+        assert_string_equal(config->runtime.handlers[1].root, "/run/crisp/runtimes/runc");
+        assert_string_equal(config->streaming.address, "127.0.0.1");
+        assert_int_equal(config->streaming.port, 0);
+        assert_string_equal(config->nri.listen, "");
+        assert_string_equal(config->metrics.listen, "");
+        assert_int_equal(config->log.level, LOG_LEVEL_INFO);
+        assert_int_equal(config->limits.max_message_bytes, 16 << 20);
+}
+
+static void test_find_handler(void **state)
+{
+        AUTO_CONFIG struct config *config = load("runtime.default_handler = \"runc\"");
+
+        assert_string_equal(config_handler_find(config, "")->name, "runc");
+        assert_string_equal(config_handler_find(config, "crun")->name, "crun");
+        assert_null(config_handler_find(config, "kata"));
+        assert_string_equal(config_cgroup_driver_name(config->runtime.cgroup_driver), "cgroupfs");
+}
+
+/* What lies in run_dir follows it, unless it is set itself. */
+static void test_follows_run_dir(void **state)
+{
+        AUTO_CONFIG struct config *config = load("run_dir = \"/run/other/\"\n"
+                                                 "[runtime.handlers.runc]\nroot = \"/run/runc\"\n");
+
+        assert_string_equal(config->run_dir, "/run/other");
+        assert_string_equal(config->api.listen, "/run/other/crisp.sock");
+        assert_string_equal(config_handler_find(config, "crun")->root, "/run/other/runtimes/crun");
+        assert_string_equal(config_handler_find(config, "runc")->root, "/run/runc");
+        assert_string_equal(config_handler_find(config, "runc")->path, "/usr/sbin/runc");
+}
+
+/* ---- the machine ---- */
+
+static void test_machine(void **state)
+{
+        AUTO_FREE char *root = xprintf("%s/root", folder);
+        struct config_machine found;
+        struct config *config = NULL;
+        AUTO_FREE char *path = xprintf("%s/c.toml", folder);
+
+        write_file("c.toml", "");
+        config_machine_probe(root, &found);
+        assert_false(found.systemd || found.hybrid || found.runc || found.crun);
+        assert_int_equal(config_load_on(&found, path, &config, NULL), 0);
+        /* nothing installed: what fails later names a program */
+        assert_string_equal(config->runtime.default_handler, "runc");
+        assert_string_equal(config_handler_find(config, "")->path, "/usr/sbin/runc");
+        config_free(take_ptr(config));
+
+        write_file("root/usr/local/bin/crun", "");
+        write_file("root/run/systemd/system/x", "");
+        config_machine_probe(root, &found);
+        assert_true(found.systemd);
+        assert_string_equal(found.crun, "/usr/local/bin/crun");
+        assert_int_equal(config_load_on(&found, path, &config, NULL), 0);
+        assert_int_equal(config->runtime.cgroup_driver, CONFIG_CGROUP_SYSTEMD);
+        assert_int_equal(config->runtime.handler_count, 1);
+        config_free(take_ptr(config));
+        config_machine_fini(&found);
+
+        write_file("root/usr/bin/crun", "");
+        write_file("root/usr/sbin/runc", "");
+        config_machine_probe(root, &found);
+        assert_string_equal(found.crun, "/usr/bin/crun");
+        assert_string_equal(config_machine_handler(&found), "crun");
+        found.hybrid = true;
+        assert_string_equal(config_machine_handler(&found), "runc");
+        config_machine_fini(&found);
+
+        write_file("root/sys/fs/cgroup/unified/x", "");
+        config_machine_probe(root, &found);
+        assert_true(found.hybrid);
+        config_machine_fini(&found);
+}
+
+/* ---- values ---- */
+
+static void test_values(void **state)
+{
+        AUTO_CONFIG struct config *config = load("state_dir = '/s'\n"
+                                                 "api = {listen = '/s.sock'}\n"
+                                                 "[network]\n"
+                                                 "plugin_dirs = ['/a', '/b/']\n"
+                                                 "timeout = 0x10\n"
+                                                 "[runtime]\n"
+                                                 "default_handler = 'fast-1'\n"
+                                                 "cgroup_driver = 'systemd'\n"
+                                                 "[runtime.handlers.fast-1]\n"
+                                                 "kind = 'oci'\n"
+                                                 "path = '/opt/fast'\n"
+                                                 "[streaming]\n"
+                                                 "address = '::1'\n"
+                                                 "port = 65535\n"
+                                                 "[nri]\n"
+                                                 "listen = ''\n"
+                                                 "[log]\n"
+                                                 "level = 'debug'\n");
+
+        assert_string_equal(config->state_dir, "/s");
+        assert_string_equal(config->api.listen, "/s.sock");
+        assert_int_equal(strv_length(config->network.plugin_dirs), 2);
+        assert_string_equal(config->network.plugin_dirs[1], "/b");
+        assert_int_equal(config->network.timeout, 16);
+        assert_string_equal(config_handler_find(config, "")->path, "/opt/fast");
+        assert_int_equal(config->runtime.handler_count, 3);
+        assert_string_equal(config->runtime.handlers[1].name, "fast-1");
+        assert_int_equal(config->runtime.cgroup_driver, CONFIG_CGROUP_SYSTEMD);
+        assert_int_equal(config->streaming.port, 65535);
+        assert_int_equal(config->log.level, LOG_LEVEL_DEBUG);
+}
+
+static void test_unknown_keys(void **state)
+{
+        assert_refused("\n[network]\ntimeuot = 3\n",
+                       "c.toml:3: network.timeuot: unknown key (did you mean network.timeout?)");
+        assert_refused("statedir = '/s'",
+                       "c.toml:1: statedir: unknown key (did you mean state_dir?)");
+        /* right key, wrong table */
+        assert_refused("[images]\nplugin_dirs = []",
+                       "c.toml:2: images.plugin_dirs: unknown key (did you mean "
+                       "network.plugin_dirs?)");
+        assert_refused("[netwrok]\ntimeout = 3",
+                       "c.toml:1: netwrok: unknown table (did you mean network?)");
+        assert_refused("[runtime.handler.runc]\npath = '/x'",
+                       "c.toml:1: runtime.handler: unknown table (did you mean runtime.handlers?)");
+        assert_refused("[runtime.handlers.runc]\npaht = '/x'",
+                       "c.toml:2: runtime.handlers.runc.paht: unknown key (did you mean path?)");
+        assert_refused("\"state_dir\\u0000\" = '/s'",
+                       "c.toml:1: \"state_dir\\u0000\": unknown key (did you mean state_dir?)");
+        assert_refused("[runtime.handlers.runc]\n\"path\\u0000\" = '/x'",
+                       "c.toml:2: runtime.handlers.runc.\"path\\u0000\": unknown key (did you mean "
+                       "path?)");
+        assert_refused("\"network.timeout\" = 3",
+                       "c.toml:1: \"network.timeout\": unknown key (did you mean "
+                       "network.timeout?)");
+        assert_refused("\"\" = 3", "c.toml:1: \"\": unknown key (did you mean streaming.port?)");
+}
+
+static void test_wrong_types(void **state)
+{
+        assert_refused("state_dir = 3", "c.toml:1: state_dir: expected a string, found an integer");
+        assert_refused("state_dir = ['/s']",
+                       "c.toml:1: state_dir: expected a string, found an array");
+        assert_refused("[state_dir]", "c.toml:1: state_dir: expected a string, found a table");
+        assert_refused("network = 3", "c.toml:1: network: expected a table, found an integer");
+        assert_refused("[[network]]", "c.toml:1: network: expected a table, found an array");
+        assert_refused("network.timeout = '3'",
+                       "c.toml:1: network.timeout: expected an integer, found a string");
+        assert_refused("network.timeout = 3.0",
+                       "c.toml:1: network.timeout: expected an integer, found a float");
+        assert_refused("network.timeout = inf",
+                       "c.toml:1: network.timeout: expected an integer, found a float");
+        assert_refused(
+                "network.plugin_dirs = '/a'",
+                "c.toml:1: network.plugin_dirs: expected an array of strings, found a string");
+        assert_refused("network.plugin_dirs = ['/a',\n 2]",
+                       "c.toml:2: network.plugin_dirs[1]: expected a string, found an integer");
+        assert_refused("runtime.handlers = 1",
+                       "c.toml:1: runtime.handlers: expected a table, found an integer");
+        assert_refused("runtime.handlers.runc = '/usr/sbin/runc'",
+                       "c.toml:1: runtime.handlers.runc: expected a table, found a string");
+        /* a date is no string, though it is kept as one */
+        assert_refused("state_dir = 1979-05-27",
+                       "c.toml:1: state_dir: expected a string, found a date");
+        assert_refused("log.level = true",
+                       "c.toml:1: log.level: expected a string, found a boolean");
+}
+
+static void test_wrong_values(void **state)
+{
+        assert_refused("state_dir = 's'", "c.toml:1: state_dir: \"s\" is not an absolute path");
+        assert_refused("state_dir = ''", "c.toml:1: state_dir: \"\" is not an absolute path");
+        assert_refused("state_dir = '/a/../b'",
+                       "c.toml:1: state_dir: \"/a/../b\" must not contain ..");
+        assert_refused("state_dir = '/a/..'", "c.toml:1: state_dir: \"/a/..\" must not contain ..");
+        assert_refused("state_dir = \"/a\\u0000b\"",
+                       "c.toml:1: state_dir: must not contain a zero byte");
+        config_free(load("state_dir = '/a/..b/...'"));
+        assert_refused("network.plugin_dirs = []",
+                       "c.toml:1: network.plugin_dirs: expected 1 to 64 paths");
+        assert_refused("network.plugin_dirs = ['/a', 'b']",
+                       "c.toml:1: network.plugin_dirs[1]: \"b\" is not an absolute path");
+        assert_refused("network.timeout = 0",
+                       "c.toml:1: network.timeout: 0 is not between 1 and 3600");
+        assert_refused("network.timeout = -1",
+                       "c.toml:1: network.timeout: -1 is not between 1 and 3600");
+        assert_refused("streaming.port = 65536",
+                       "c.toml:1: streaming.port: 65536 is not between 0 and 65535");
+        assert_refused("streaming.port = 4294967296",
+                       "c.toml:1: streaming.port: 4294967296 is not between 0 and 65535");
+        assert_refused("streaming.address = 'localhost'",
+                       "c.toml:1: streaming.address: \"localhost\" is no IPv4 or IPv6 address");
+        assert_refused("api.listen = 'unix:///run/x.sock'",
+                       "c.toml:1: api.listen: give the socket's path without unix://");
+        assert_refused(
+                "runtime.cgroup_driver = 'cgroup'",
+                "c.toml:1: runtime.cgroup_driver: \"cgroup\" is neither systemd nor cgroupfs");
+        assert_refused("runtime.monitor_cgroup = '/'",
+                       "c.toml:1: runtime.monitor_cgroup: cannot be the root cgroup");
+        assert_refused("log.level = 'loud'",
+                       "c.toml:1: log.level: \"loud\" is none of debug, info, warning and error");
+        assert_refused("a = b", "c.toml:1: b is no value (a string needs quotes around it)");
+}
+
+static void test_not_supported_yet(void **state)
+{
+        assert_refused("nri.listen = '/run/nri.sock'",
+                       "c.toml:1: nri.listen: not supported yet in this version: must be empty");
+        assert_refused(
+                "metrics.listen = '127.0.0.1:9'",
+                "c.toml:1: metrics.listen: not supported yet in this version: must be empty");
+        assert_refused(
+                "[runtime.handlers.kata]\nkind = 'shim'\npath = '/x'",
+                "c.toml:2: runtime.handlers.kata.kind: \"shim\" is not supported yet in this "
+                "version, only \"oci\" is");
+        assert_refused("[runtime.handlers.kata]\nkind = 'vm'\npath = '/x'",
+                       "c.toml:2: runtime.handlers.kata.kind: \"vm\" is neither oci nor shim");
+}
+
+static void test_handlers(void **state)
+{
+        AUTO_FREE char *many = xstrdup("");
+
+        assert_refused("\n[runtime.handlers.fast]\n",
+                       "c.toml:2: runtime.handlers.fast: path is missing");
+        assert_refused(
+                "\nruntime.default_handler = 'kata'\n",
+                "c.toml:2: runtime.default_handler: there is no [runtime.handlers.kata] with "
+                "a path, and no such program is installed");
+        assert_refused(
+                "runtime.default_handler = ''",
+                "c.toml:1: runtime.default_handler: \"\" is no handler's name: 1 to 63 of a-z, "
+                "0-9 and -, with no - at either end");
+#define NO_NAME(key)                                                                               \
+        assert_refused("[runtime.handlers." key "]",                                               \
+                       "c.toml:1: runtime.handlers." key                                           \
+                       ": a handler's name is 1 to 63 of a-z, 0-9 and -, with no - at either end")
+        NO_NAME("Fast");
+        NO_NAME("-fast");
+        NO_NAME("fast-");
+        NO_NAME("fa_st");
+        NO_NAME("\"a/b\"");
+        NO_NAME("\"\"");
+        NO_NAME("aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa");
+        for (int i = 0; i < CONFIG_HANDLERS_MAX - 1; i++) {
+                char *more = xprintf("%s[runtime.handlers.h%d]\npath='/x'\n", many, i);
+
+                free(many);
+                many = more;
+        }
+        assert_refused(many, "c.toml:125: runtime.handlers.h62: there are more than 64 handlers");
+}
+
+static void test_whole(void **state)
+{
+        char text[200];
+
+        assert_refused(
+                "state_dir = '/x'\nrun_dir = '/x'",
+                "state_dir (/x) and run_dir (/x) must lie outside each other: one survives a "
+                "reboot, the other does not");
+        assert_refused(
+                "state_dir = '/x'\nrun_dir = '/x/run'",
+                "state_dir (/x) and run_dir (/x/run) must lie outside each other: one survives "
+                "a reboot, the other does not");
+        config_free(load("state_dir = '/x'\nrun_dir = '/xy'"));
+        snprintf(text, sizeof(text), "api.listen = '/%0106d'", 0);
+        config_free(load(text));
+        snprintf(text, sizeof(text), "api.listen = '/%0107d'", 0);
+        assert_refused(text, "c.toml:1: api.listen: a socket's path has at most 107 bytes");
+        snprintf(text, sizeof(text), "run_dir = '/%0100d'", 0);
+        write_file("c.toml", text);
+        {
+                struct config *config = NULL;
+                struct error err;
+
+                assert_int_equal(try_load(&config, &err), -EINVAL);
+                assert_non_null(strstr(err.message, "is too long for the sockets in it"));
+        }
+}
+
+/* ---- files ---- */
+
+static void test_drop_ins(void **state)
+{
+        struct config *config;
+        struct error err;
+
+        write_file("c.toml.d/20-b.toml", "network.timeout = 20\nlog.level = 'error'");
+        write_file("c.toml.d/10-a.toml", "network.timeout = 10\nimages.max_parallel_pulls = 10");
+        write_file("c.toml.d/30.conf", "this is not read");
+        write_file("c.toml.d/.40.toml", "nor is this");
+        config = load("network.timeout = 5\nlog.level = 'debug'\n[images]\nmax_parallel_pulls = 5\n"
+                      "max_parallel_layers = 5\n");
+        assert_int_equal(config->network.timeout, 20);
+        assert_int_equal(config->log.level, LOG_LEVEL_ERROR);
+        assert_int_equal(config->images.max_parallel_pulls, 10);
+        assert_int_equal(config->images.max_parallel_layers, 5);
+        config_free(config);
+
+        /* a handler may be put together from several files */
+        write_file("c.toml.d/20-b.toml", "[runtime.handlers.fast]\npath = '/fast'");
+        config = load("[runtime.handlers.fast]\nroot = '/run/fast'");
+        assert_string_equal(config_handler_find(config, "fast")->path, "/fast");
+        assert_string_equal(config_handler_find(config, "fast")->root, "/run/fast");
+        config_free(config);
+
+        write_file("c.toml.d/20-b.toml", "\nruntime.default_handler = 'slow'");
+        assert_refused("runtime.default_handler = 'runc'",
+                       "c.toml.d/20-b.toml:2: runtime.default_handler: there is no "
+                       "[runtime.handlers.slow] with a path, and no such program is installed");
+        write_file("c.toml.d/20-b.toml", "\n\nx = 1");
+        config = NULL;
+        assert_int_equal(try_load(&config, &err), -EINVAL);
+        assert_non_null(strstr(err.message, "/c.toml.d/20-b.toml:3: x: unknown key"));
+}
+
+static void test_missing(void **state)
+{
+        struct config *config = NULL;
+        struct error err;
+
+        assert_int_equal(try_load(&config, &err), -ENOENT);
+        assert_null(config);
+        /* also where the folder beside it is there */
+        write_file("c.toml.d/a.toml", "network.timeout = 20");
+        assert_int_equal(try_load(&config, &err), -ENOENT);
+}
+
+static char *print(const struct config *config)
+{
+        char *text = NULL;
+        size_t length;
+        FILE *out = open_memstream(&text, &length);
+
+        config_print(config, out);
+        fclose(out);
+        return text;
+}
+
+/* What is printed can be read, and prints the same: of the defaults, and with every value changed.
+ */
+static void test_print(void **state)
+{
+        static const char all[] =
+                "state_dir = \"/s \\\"1\\\"\"\n"
+                "run_dir = \"/r\"\n"
+                "\n[api]\nlisten = \"/l\\u0009\"\n"
+                "\n[network]\nconfig_dir = \"/n\"\nplugin_dirs = [\"/a\", \"/b\"]\n"
+                "timeout = 11\n"
+                "\n[images]\nregistries_conf = \"/c\"\nmax_parallel_pulls = 12\n"
+                "max_parallel_layers = 13\npull_stall_timeout = 14\n"
+                "\n[runtime]\ndefault_handler = \"zz\"\n"
+                "cgroup_driver = \"systemd\"\ncreate_timeout = 15\n"
+                "monitor_cgroup = \"/m\"\n"
+                "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\n"
+                "root = \"/r1\"\n"
+                "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\n"
+                "root = \"/r2\"\n"
+                "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\n"
+                "root = \"/r3\"\n"
+                "\n[streaming]\naddress = \"::\"\nport = 16\n"
+                "\n[nri]\nlisten = \"\"\n"
+                "\n[metrics]\nlisten = \"\"\n"
+                "\n[log]\nlevel = \"warning\"\n"
+                "\n[limits]\nmax_workers = 17\nmax_message_bytes = 1800000\n"
+                "max_tasks = 19\n";
+        static const char *const texts[] = {"", all};
+
+        for (size_t i = 0; i < 2; i++) {
+                AUTO_CONFIG struct config *config = load(texts[i]), *again = NULL;
+                AUTO_FREE char *printed = print(config), *printed_again = NULL;
+
+                again = load(printed);
+                printed_again = print(again);
+                assert_string_equal(printed, printed_again);
+                if (i == 1)
+                        assert_string_equal(printed, all);
+        }
+}
+
+/* The configuration of the machine that the tests run on. */
+static void test_this_machine(void **state)
+{
+        AUTO_CONFIG struct config *config = NULL;
+        AUTO_FREE char *path = xprintf("%s/c.toml", folder);
+
+        write_file("c.toml", "");
+        assert_int_equal(config_load(path, &config, NULL), 0);
+        assert_non_null(config_handler_find(config, ""));
+}
+
+/* Every key stands in the pages that users read. The tests run in the source's root folder. */
+static void test_documented(void **state)
+{
+        static const char *const pages[] = {"docs/crisp.toml.5", "docs/configuration.md"};
+
+        for (size_t page = 0; page < sizeof(pages) / sizeof(pages[0]); page++) {
+                AUTO_BUFFER struct buffer text = BUFFER_INIT;
+
+                assert_int_equal(file_read(pages[page], 1 << 20, &text, NULL), 0);
+                for (size_t i = 0; i < config_setting_count; i++) {
+                        const char *dot = strchr(config_settings[i].name, '.');
+                        AUTO_FREE char *man =
+                                xprintf("\n.BR %s \" = ", dot ? dot + 1 : config_settings[i].name);
+                        AUTO_FREE char *markdown = xprintf("| `%s` |", config_settings[i].name);
+
+                        if (!strstr(text.data, page == 0 ? man : markdown))
+                                fail_msg("%s says nothing of %s", pages[page],
+                                         config_settings[i].name);
+                }
+        }
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, begin, end)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                TEST(test_defaults),    TEST(test_find_handler), TEST(test_follows_run_dir),
+                TEST(test_machine),     TEST(test_values),       TEST(test_unknown_keys),
+                TEST(test_wrong_types), TEST(test_wrong_values), TEST(test_not_supported_yet),
+                TEST(test_handlers),    TEST(test_whole),        TEST(test_drop_ins),
+                TEST(test_missing),     TEST(test_print),        TEST(test_this_machine),
+                TEST(test_documented),
+        };
+
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
