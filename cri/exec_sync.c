@@ -38,6 +38,7 @@ int container_exec_sync_handler(struct rpc *rpc, const void *request_, void *res
         if (result < 0)
                 return error_context(err, "exec");
         AUTO_FREE char *directory = container_run_path(container, "");
+        AUTO_FREE char *bundle = container_state_path(container, "bundle");
         char **command = arena_array(rpc->arena, request->n_cmd + 1, sizeof *command);
         for (size_t i = 0; i < request->n_cmd; i++)
                 command[i] = request->cmd[i];
@@ -47,7 +48,9 @@ int container_exec_sync_handler(struct rpc *rpc, const void *request_, void *res
                 .id = container->id,
                 .cgroup_path = container->cgroup_path,
                 .run_dir = directory,
+                .bundle = bundle,
                 .command = command,
+                .helper = node.exec_program,
                 .deadline = request->timeout && request->timeout < INT64_MAX / NSEC_PER_SEC
                                     ? clock_after(request->timeout * NSEC_PER_SEC)
                                     : CLOCK_NEVER,

@@ -115,6 +115,7 @@ int node_open(const struct config *config, struct error *err)
                                      : CGROUP_DRIVER_CGROUPFS;
         node.monitor_program = program_path("crisp-monitor");
         node.pause_program = program_path("crisp-pause");
+        node.exec_program = program_path("crisp-exec");
         int result = read_boot_id(err);
         if (result == 0)
                 result = cgroup_probe(&node.cgroups, err);
@@ -130,8 +131,17 @@ int node_open(const struct config *config, struct error *err)
         return 0;
 }
 
+/* The monitors' cgroup is nobody's when there is no container left; the next start makes it anew. */
+static void remove_monitor_cgroup(void)
+{
+        if (node.containers && table_size(node.containers) == 0 && table_size(node.pods) == 0)
+                cgroup_remove(&node.cgroups, node.config->runtime.monitor_cgroup,
+                              clock_monotonic(), NULL);
+}
+
 void node_close(void)
 {
+        remove_monitor_cgroup();
         network_free(node.network);
         puller_free(node.puller);
         store_free(node.images);
@@ -149,6 +159,7 @@ void node_close(void)
         free(node.run_containers_dir);
         free(node.monitor_program);
         free(node.pause_program);
+        free(node.exec_program);
         node = (struct node){0};
 }
 

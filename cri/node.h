@@ -34,6 +34,7 @@ struct node {
         char *run_containers_dir; /* RUN/containers */
         char *monitor_program;
         char *pause_program;
+        char *exec_program;
         char boot_id[40]; /* of this boot, as the kernel names it */
 
         struct table *pods;            /* struct pod by id */

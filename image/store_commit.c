@@ -37,6 +37,13 @@ static int wrong(struct error *err, const char *what)
         return error_set(err, ERROR_INTERNAL, "crisp-image's result: %s", what);
 }
 
+/* What it promised to write cannot be opened. */
+static int wrong_file(struct error *err, const char *name)
+{
+        return error_set(err, ERROR_INTERNAL, "crisp-image's result: %.200s: %s", name,
+                         strerror(errno));
+}
+
 /* One part of a path that leads nowhere else. */
 static bool name_is_plain(const char *name)
 {
@@ -71,7 +78,7 @@ static int read_staged(int staging_fd, const char *name, size_t max, struct buff
         struct stat st;
         AUTO_FD int fd = openat(staging_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
-                return error_errno(err, errno, "open staged %s", name);
+                return wrong_file(err, name);
         if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "staged %s is not a file of up to %zu bytes", name, max);
@@ -139,7 +146,7 @@ static int place_layer(struct commit *commit, int staging_fd, const struct fetch
         AUTO_FD int fd =
                 openat(staging_fd, staged, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
-                return error_errno(commit->err, errno, "open staged %s", staged);
+                return wrong_file(commit->err, staged);
         int result = layer_mark_opaque(fd, source->opaque, source->opaque_count, commit->err);
         if (result == 0)
                 result = place_notes(commit, staging_fd, source, layer);

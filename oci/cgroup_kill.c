@@ -63,13 +63,17 @@ static int collect(const char *folder, unsigned depth, struct pids *pids, struct
 {
         AUTO_FREE char *path = xprintf("%s/cgroup.procs", folder);
         AUTO_BUFFER struct buffer contents = BUFFER_INIT;
-        int result = file_read(path, PROCS_MAX, &contents, err);
+        struct error why;
+        int result = file_read(path, PROCS_MAX, &contents, &why);
         /* A threaded cgroup below a container's says EOPNOTSUPP: its processes are listed by its
          * domain, above. */
         if (result == -ENOENT || result == -ENODEV)
                 return 0;
-        if (result < 0 && result != -EOPNOTSUPP)
+        if (result < 0 && result != -EOPNOTSUPP) {
+                if (err)
+                        *err = why;
                 return result;
+        }
         char *state = NULL;
         for (char *line = contents.data ? strtok_r(contents.data, "\n", &state) : NULL; line;
              line = strtok_r(NULL, "\n", &state)) {

@@ -12,46 +12,84 @@
 #include "base/clock.h"
 #include "base/file.h"
 #include "base/id.h"
+#include "base/json.h"
 #include "base/memory.h"
 #include "base/process.h"
 #include "base/task.h"
 #include "oci/cgroup_private.h"
 #include "oci/runtime_private.h"
+#include "oci/spec.h"
 
-#define NAME_DIGITS  16
-#define NAME_PREFIX  "crisp-exec-"
-#define MARK         "CRISP_EXEC" /* an environment variable: see kill_marked */
-#define MARK_ROUNDS  10
-#define ENVIRON_MAX  (2 * 1024 * 1024) /* bytes of /proc/PID/environ */
-#define PID_FILE_MAX 64
+#define NAME_DIGITS 16
+#define NAME_PREFIX "crisp-exec-"
+#define MARK        "CRISP_EXEC" /* an environment variable: see kill_marked */
+#define MARK_ROUNDS 10
+#define ENVIRON_MAX (2 * 1024 * 1024) /* bytes of /proc/PID/environ */
 
-char **exec_argv(const struct runtime_handler *handler, const char *id, char *const *command,
-                 const char *log, const char *pid_file, const char *console_socket,
-                 const char *sub_cgroup, const char *environment)
+char **exec_argv(const struct runtime_handler *handler, const char *id,
+                 const struct exec_words *words)
 {
-        char **argv = runtime_base_argv(handler, log);
+        char **argv = runtime_base_argv(handler, words->log);
         strv_push(&argv, "exec");
-        if (pid_file) {
+        if (words->detach)
+                strv_push(&argv, "--detach");
+        if (words->pid_file) {
                 strv_push(&argv, "--pid-file");
-                strv_push(&argv, pid_file);
+                strv_push(&argv, words->pid_file);
         }
-        if (console_socket) {
+        if (words->console_socket) {
                 strv_push(&argv, "--tty");
                 strv_push(&argv, "--console-socket");
-                strv_push(&argv, console_socket);
+                strv_push(&argv, words->console_socket);
         }
-        if (sub_cgroup) {
+        if (words->sub_cgroup) {
                 strv_push(&argv, "--cgroup");
-                strv_push(&argv, sub_cgroup);
+                strv_push(&argv, words->sub_cgroup);
         }
-        if (environment) {
-                strv_push(&argv, "--env");
-                strv_push(&argv, environment);
-        }
+        strv_push(&argv, "--process");
+        strv_push(&argv, words->process_file);
         strv_push(&argv, id);
-        for (; *command; command++)
-                strv_push(&argv, *command);
         return argv;
+}
+
+/* The container's own process with another command; new reference, or null for a config.json that
+ * is not ours. */
+static json_t *process_of(const json_t *spec, char *const *command, bool terminal,
+                          const char *variable)
+{
+        json_t *process = json_object_get(spec, "process");
+        json_t *args = json_array();
+        for (; *command; command++)
+                json_array_append_new(args, json_string(*command));
+        json_object_set_new(process, "args", args);
+        json_object_set_new(process, "terminal", json_boolean(terminal));
+        if (variable)
+                json_array_append_new(json_object_get(process, "env"), json_string(variable));
+        return json_incref(process);
+}
+
+int exec_process_write(const char *bundle, char *const *command, bool terminal,
+                       const char *variable, const char *path, struct error *err)
+{
+        AUTO_FREE char *config = xprintf("%s/config.json", bundle);
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        AUTO_JSON json_t *spec = NULL;
+        for (char *const *word = command; *word; word++) {
+                json_t *valid = json_string(*word);
+                json_decref(valid);
+                if (!valid)
+                        return error_set(err, ERROR_INVALID_ARGUMENT, "command: not UTF-8");
+        }
+        int result = file_read(config, SPEC_FILE_MAX, &text, err);
+        if (result == 0)
+                result = json_parse(text.data ? text.data : "", text.length, config, &spec, err);
+        if (result < 0)
+                return result;
+        AUTO_JSON json_t *process = process_of(spec, command, terminal, variable);
+        if (!process)
+                return error_set(err, ERROR_INTERNAL, "%s: it has no process", config);
+        AUTO_FREE char *written = json_text(process);
+        return file_replace_volatile(path, written, strlen(written), 0600, err);
 }
 
 /* One command under way. */
@@ -63,9 +101,11 @@ struct run {
         char *sub_cgroup; /* as --cgroup wants it */
         char *log;
         char *pid_file;
-        bool kill;     /* all that it started is to die */
-        bool started;  /* the pid file is there: the command itself ran */
-        char *message; /* why it did not */
+        char *process_file;
+        bool kill;                   /* all that it started is to die */
+        bool started;                /* the pid file is there: the command itself ran */
+        char *message;               /* why it did not */
+        const struct buffer *errors; /* what came on stderr */
         struct error *err;
 };
 
@@ -76,6 +116,7 @@ static void run_fini(struct run *run)
         free(run->sub_cgroup);
         free(run->log);
         free(run->pid_file);
+        free(run->process_file);
         free(run->message);
 }
 
@@ -87,6 +128,7 @@ static void run_init(struct run *run, const struct exec_options *options, struct
         snprintf(run->name, sizeof run->name, NAME_PREFIX "%s", digits);
         run->log = xprintf("%s/%s.log", options->run_dir, run->name);
         run->pid_file = xprintf("%s/%s.pid", options->run_dir, run->name);
+        run->process_file = xprintf("%s/%s.json", options->run_dir, run->name);
         if (options->handler->exec_cgroup != RUNTIME_EXEC_CGROUP_NONE)
                 run->cgroup = xprintf("%s/%s", options->cgroup_path, run->name);
 }
@@ -97,7 +139,19 @@ static int prepare(void *argument)
         struct run *run = argument;
         const struct exec_options *options = run->options;
         bool all = options->handler->exec_cgroup == RUNTIME_EXEC_CGROUP_ALL;
-        return cgroup_child_make(options->cgroups, run->cgroup, all, &run->child, run->err);
+        AUTO_FREE char *mark = run->cgroup ? NULL : xprintf(MARK "=%s", run->name);
+        int result = exec_process_write(options->bundle, options->command, false, mark,
+                                        run->process_file, run->err);
+        if (result == 0 && run->cgroup) {
+                result = cgroup_child_make(options->cgroups, run->cgroup, all, &run->child,
+                                           run->err);
+                if (result == -ENOENT)
+                        result = error_set(run->err, ERROR_FAILED_PRECONDITION,
+                                           "the container's cgroup is gone: it has ended");
+        }
+        if (result < 0)
+                unlink(run->process_file);
+        return result;
 }
 
 /* The NAME=value that a runtime without --cgroup is given, to know the command's processes again.
@@ -152,8 +206,9 @@ static int finish(void *argument)
         run->started = access(run->pid_file, F_OK) == 0;
         if (!run->started) {
                 run->kill = true;
-                run->message = runtime_failure(run->log, NULL, 0);
+                run->message = runtime_failure(run->log, run->errors->data, run->errors->length);
         }
+        unlink(run->process_file);
         unlink(run->pid_file);
         unlink(run->log);
         if (!run->cgroup) {
@@ -190,19 +245,38 @@ static void bound_output(struct exec_result *result)
         result->cut = true;
 }
 
-static int start_and_wait(struct run *run, struct process_run *process, struct error *err)
+/* crisp-exec PID-FILE and the runtime's own words. */
+static char **helper_argv(const char *helper, const char *pid_file, char *const *runtime)
+{
+        char **argv = NULL;
+        strv_push(&argv, helper);
+        strv_push(&argv, pid_file);
+        for (; *runtime; runtime++)
+                strv_push(&argv, *runtime);
+        return argv;
+}
+
+static int start_and_wait(struct run *run, struct process_run *process, bool interruptible,
+                          struct error *err)
 {
         const struct exec_options *options = run->options;
-        AUTO_FREE char *mark = run->cgroup ? NULL : xprintf(MARK "=%s", run->name);
         const char *tasks[] = {run->child.cpuset_tasks, NULL};
         if (run->child.controller)
                 run->sub_cgroup = xprintf("%s:%s", run->child.controller, run->name);
         else if (run->cgroup)
                 run->sub_cgroup = xstrdup(run->name);
-        char **argv = exec_argv(options->handler, options->id, options->command, run->log,
-                                run->pid_file, NULL, run->sub_cgroup, mark);
+        const struct exec_words words = {
+                .log = run->log,
+                .pid_file = run->pid_file,
+                .sub_cgroup = run->sub_cgroup,
+                .process_file = run->process_file,
+                .detach = options->helper != NULL,
+        };
+        char **runtime = exec_argv(options->handler, options->id, &words);
+        char **argv = options->helper ? helper_argv(options->helper, run->pid_file, runtime)
+                                      : strv_dup(runtime);
         struct process_options start = PROCESS_OPTIONS_INIT;
-        start.path = options->handler->path;
+        start.path = argv[0];
         start.argv = argv;
         start.environment = runtime_environment();
         if (run->child.cpuset_tasks)
@@ -210,8 +284,9 @@ static int start_and_wait(struct run *run, struct process_run *process, struct e
         process->output_max = EXEC_OUTPUT_MAX;
         process->errors_max = EXEC_OUTPUT_MAX;
         process->deadline = options->deadline;
-        process->interruptible = options->interruptible;
+        process->interruptible = interruptible;
         int result = process_run(&start, process, err);
+        strv_free(runtime);
         strv_free(argv);
         return result;
 }
@@ -229,30 +304,38 @@ static int judge(const struct run *run, const struct process_run *process,
         return 0;
 }
 
+/* The run itself, from its cgroup to the last of its processes. */
+static int run_whole(struct run *run, struct process_run *process, bool interruptible,
+                     struct error *err)
+{
+        struct error after = {0};
+        int status = task_offload(prepare, run);
+        if (status < 0)
+                return error_context(err, "exec");
+        status = start_and_wait(run, process, interruptible, err);
+        run->err = &after;
+        run->errors = &process->errors;
+        run->kill = status < 0 || WIFSIGNALED(process->status);
+        int left = task_offload(finish, run);
+        if (status == -ETIMEDOUT || status == -ECANCELED)
+                error_set(err, status == -ETIMEDOUT ? ERROR_DEADLINE_EXCEEDED : ERROR_CANCELLED,
+                          "command \"%.100s\": %s, and killed%s%s", run->options->command[0],
+                          status == -ETIMEDOUT ? "not done in time" : "cancelled",
+                          left < 0 ? "; but " : "", left < 0 ? after.message : "");
+        return status;
+}
+
 int exec_sync(const struct exec_options *options, struct exec_result *result, struct error *err)
 {
         int status = runtime_check(options->handler, err);
         if (status < 0)
                 return status;
         struct run run;
-        struct error after = {0};
-        run_init(&run, options, err);
-        if (run.cgroup)
-                status = task_offload(prepare, &run);
-        if (status < 0) {
-                run_fini(&run);
-                return error_context(err, "exec");
-        }
         struct process_run process = {0};
-        status = start_and_wait(&run, &process, err);
-        run.err = &after;
-        run.kill = status < 0 || WIFSIGNALED(process.status);
-        task_offload(finish, &run);
-        if (status == -ETIMEDOUT)
-                status = error_set(err, ERROR_DEADLINE_EXCEEDED,
-                                   "command \"%.100s\": not done in time; killed%s%s",
-                                   options->command[0], after.number ? ", but: " : "",
-                                   after.number ? after.message : "");
+        run_init(&run, options, err);
+        bool interruptible = task_set_interruptible(false);
+        status = run_whole(&run, &process, interruptible, err);
+        task_set_interruptible(interruptible);
         struct exec_result found = {.output = process.output,
                                     .errors = process.errors,
                                     .cut = process.output_cut || process.errors_cut};

@@ -24,11 +24,12 @@ struct exec_options {
         const struct cgroup_system *cgroups;
         const char *id;          /* of the container, which runs */
         const char *cgroup_path; /* of the container: struct cgroup_place's path */
-        const char
-                *run_dir; /* a folder on tmpfs for this command's log and pid file, there already */
-        char *const *command; /* null-terminated, at least one */
-        int64_t deadline;     /* monotonic ns, or CLOCK_NEVER */
-        bool interruptible;   /* an interrupt of the task kills it like the deadline: CANCELLED */
+        const char *run_dir;     /* a folder on tmpfs, there already: for a log and a pid file */
+        const char *bundle;      /* of the container: its config.json says as whom and where */
+        char *const *command;    /* null-terminated, at least one */
+        int64_t deadline;        /* monotonic ns, or CLOCK_NEVER */
+        /* crisp-exec's path. Without it a command under runc ends only when its pipes do. */
+        const char *helper;
 };
 
 struct exec_result {
@@ -39,21 +40,36 @@ struct exec_result {
 };
 
 /*
- * Task only. User, environment, folder and capabilities are those of the container's process.
- * DEADLINE_EXCEEDED at the deadline, when all that it started is dead; UNKNOWN with the runtime's
- * words when the command could not be started ("nosuch": executable file not found in $PATH), as
- * other CRI runtimes do. The caller calls exec_result_fini after a success.
+ * Task only; interruptible if the task is, and an interrupt kills like the deadline does. User,
+ * environment, folder and capabilities are those of the container's process. DEADLINE_EXCEEDED at
+ * the deadline, when all that it started is dead; UNKNOWN with the runtime's words when the command
+ * could not be started ("nosuch": executable file not found in $PATH), as other CRI runtimes do.
+ * The caller calls exec_result_fini after a success.
  */
 int exec_sync(const struct exec_options *options, struct exec_result *result, struct error *err);
 void exec_result_fini(struct exec_result *result);
 
 /*
- * The command for a streaming exec, for the caller's own process_start: argv on the heap
- * (strv_free). All but handler, id and command may be null: the log (JSON lines), the pid file, the
- * socket that gets the terminal (which asks for one), --cgroup's value, and one more "NAME=value".
+ * Writes to path what `exec --process` wants: the process of bundle's config.json with this
+ * command, this terminal and, unless null, one more "NAME=value". Every runtime then does the same;
+ * from arguments alone crun leaves out the additional groups. INVALID_ARGUMENT for a command that
+ * is not UTF-8. Blocks on the disk.
  */
-char **exec_argv(const struct runtime_handler *handler, const char *id, char *const *command,
-                 const char *log, const char *pid_file, const char *console_socket,
-                 const char *sub_cgroup, const char *environment);
+int exec_process_write(const char *bundle, char *const *command, bool terminal,
+                       const char *variable, const char *path, struct error *err);
+
+/*
+ * The runtime's command for an exec, on the heap (strv_free). A word that is null is left out.
+ */
+struct exec_words {
+        const char *process_file; /* of exec_process_write; never null */
+        const char *log;          /* JSON lines */
+        const char *pid_file;
+        const char *console_socket; /* gets the terminal */
+        const char *sub_cgroup;     /* as the runtime's --cgroup wants it */
+        bool detach;
+};
+char **exec_argv(const struct runtime_handler *handler, const char *id,
+                 const struct exec_words *words);
 
 #endif

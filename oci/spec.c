@@ -65,13 +65,12 @@ static void put_number(json_t *object, const char *key, int64_t value)
 }
 
 /*
- * A limit that the kernel counts in 64 bits. jansson's numbers are signed: the upper half becomes
- * UNLIMITED, which spread_unlimited writes as the kernel's own RLIM_INFINITY.
+ * A limit that the kernel counts in 64 bits. jansson reads and writes signed numbers alone;
+ * "unlimited" becomes the largest of them, which no resource reaches.
  */
-#define UNLIMITED INT64_MAX
 static json_t *unsigned_number(uint64_t value)
 {
-        return json_integer(value > UNLIMITED ? UNLIMITED : (json_int_t)value);
+        return json_integer(value > INT64_MAX ? INT64_MAX : (json_int_t)value);
 }
 
 static json_t *texts(struct build *build, const char *const *values, const char *place)
@@ -481,31 +480,6 @@ static void put_annotations(struct build *build, json_t *object, const struct sp
 
 /* ---- the whole ---- */
 
-/* Rewrites UNLIMITED where it is an rlimit's. Within a string the quotes would have a backslash, so
- * that nobody's text is touched. */
-static char *spread_unlimited(char *contents)
-{
-        static const char *const marks[] = {"\"hard\":9223372036854775807",
-                                            "\"soft\":9223372036854775807"};
-        static const char *const written[] = {"\"hard\":18446744073709551615",
-                                              "\"soft\":18446744073709551615"};
-        for (size_t i = 0; i < 2; i++) {
-                if (!strstr(contents, marks[i]))
-                        continue;
-                struct buffer out = BUFFER_INIT;
-                const char *rest = contents;
-                for (const char *hit; (hit = strstr(rest, marks[i]));
-                     rest = hit + strlen(marks[i])) {
-                        buffer_add(&out, rest, (size_t)(hit - rest));
-                        buffer_add_text(&out, written[i]);
-                }
-                buffer_add_text(&out, rest);
-                free(contents);
-                contents = buffer_take(&out);
-        }
-        return contents;
-}
-
 int spec_build(const struct spec_options *options, char **result, struct error *err)
 {
         struct build build = {.err = err};
@@ -522,7 +496,7 @@ int spec_build(const struct spec_options *options, char **result, struct error *
         put(spec, "linux", linux_part(&build, options));
         if (build.result < 0)
                 return build.result;
-        *result = spread_unlimited(json_text(spec));
+        *result = json_text(spec);
         return 0;
 }
 

@@ -214,6 +214,12 @@ def test_list_and_filter(node, registry):
         assert image.size and (image.repo_tags or image.repo_digests)
 
 
+def test_the_stream_gives_what_the_list_gives(node, registry):
+    node.pull(registry.push("test/streamed", "1", small()))
+    streamed = [image for answer in node.client.StreamImages() for image in answer.images]
+    assert sorted(image.id for image in streamed) == sorted(image.id for image in listed(node))
+
+
 def test_verbose_status_has_the_config(node):
     answer = node.client.ImageStatus(image={"image": node.image}, verbose=True)
     assert answer.info
