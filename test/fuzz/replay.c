@@ -30,9 +30,7 @@ static void run_file(const char *path)
         }
         fprintf(stderr, "%s\n", path);
         /* a copy of just this size, so that a sanitizer sees a read beyond its end */
-        copy = malloc(contents.length > 0 ? contents.length : 1);
-        if (!copy)
-                abort();
+        copy = xrealloc(NULL, contents.length > 0 ? contents.length : 1);
         if (contents.length > 0)
                 memcpy(copy, contents.data, contents.length);
         LLVMFuzzerTestOneInput(copy, contents.length);
