@@ -142,9 +142,13 @@ static int prepare(void *argument)
         AUTO_FREE char *mark = run->cgroup ? NULL : xprintf(MARK "=%s", run->name);
         int result = exec_process_write(options->bundle, options->command, false, mark,
                                         run->process_file, run->err);
-        if (result == 0 && run->cgroup)
+        if (result == 0 && run->cgroup) {
                 result = cgroup_child_make(options->cgroups, run->cgroup, all, &run->child,
                                            run->err);
+                if (result == -ENOENT)
+                        result = error_set(run->err, ERROR_FAILED_PRECONDITION,
+                                           "the container's cgroup is gone: it has ended");
+        }
         if (result < 0)
                 unlink(run->process_file);
         return result;

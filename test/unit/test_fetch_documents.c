@@ -199,15 +199,15 @@ static void test_index_without_platforms(void **state)
 
 /* ---- configurations ---- */
 
-static int parse_config(struct arena *arena, const char *text, struct image_config *config,
+static int parse_config(struct arena *arena, const char *text, struct manifest_config *config,
                         struct error *err)
 {
-        return image_config_parse(text, strlen(text), arena, config, err);
+        return manifest_config_parse(text, strlen(text), arena, config, err);
 }
 
 static void test_image_config(void **state)
 {
-        struct image_config config;
+        struct manifest_config config;
         struct error err = {0};
 
         assert_int_equal(parse_config(*state,
