@@ -22,7 +22,7 @@ here={folder}
 exec 9>$here/lock; flock 9
 n=$(cat $here/count 2>/dev/null || echo 0); n=$((n + 1)); echo $n > $here/count
 cat > $here/$n.stdin
-env | grep ^CNI_ > $here/$n.env
+env | grep ^CNI_ > $here/$n.new && mv $here/$n.new $here/$n.env
 exec 9>&-
 case "$CNI_COMMAND" in
 VERSION) echo '{{"cniVersion":"1.1.0","supportedVersions":["0.4.0","1.0.0","1.1.0"]}}'; exit 0;;
