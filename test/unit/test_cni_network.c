@@ -641,6 +641,59 @@ static void collects(void)
         assert_int_equal(cached(), 2);
 }
 
+/* A pod that is connected after the list of pods was made, while the collection is under way. */
+static bool collected;
+
+static void collecting_task(void *argument)
+{
+        char *none[] = {NULL};
+        assert_int_equal(network_gc(network, none, argument), 0);
+        collected = true;
+}
+
+static void collects_beside(void)
+{
+        struct error err = {0}, gc_err = {0};
+        struct network_result result = {0};
+        struct network_pod gone = pod;
+        gone.id = "gone";
+        assert_int_equal(network_attach(network, &gone, &result, &err), 0);
+        network_result_fini(&result);
+        put(plugin_dir, "second.do",
+            "[ \"$CNI_COMMAND $CNI_CONTAINERID\" != 'DEL gone' ] || { >$here/going_on; while [ ! "
+            "-f "
+            "$here/go ]; do sleep 0.02; done; }\n");
+        /* Its entry is listed before the first DEL, its ADD ends during that. */
+        put(plugin_dir, "first.do",
+            SPEAKS_NEW "[ \"$CNI_COMMAND $CNI_CONTAINERID\" != 'ADD pod1' ] || while [ ! -f "
+                       "$here/going_on ]; do sleep 0.02; done\n");
+        collected = false;
+        task_start("collecting", collecting_task, &gc_err);
+        assert_int_equal(network_attach(network, &pod, &result, &err), 0);
+        network_result_fini(&result);
+        assert_false(collected);
+        put(plugin_dir, "go", "");
+        while (!collected)
+                task_sleep_until(clock_after(10 * NSEC_PER_MSEC));
+        AUTO_FREE char *calls = get(plugin_dir, "calls");
+        assert_non_null(strstr(calls, "DEL second gone\nADD second pod1\n"));
+        assert_null(strstr(calls, "DEL second pod1"));
+        AUTO_FREE char *input = get(plugin_dir, "first.GC.in");
+        AUTO_JSON json_t *told = json_loads(input, 0, NULL);
+        assert_member(told, "[{\"containerID\":\"pod1\",\"ifname\":\"eth0\"}]",
+                      "cni.dev/valid-attachments");
+        assert_int_equal(cached(), 1);
+}
+
+static void test_collection_spares_new_pods(void **state)
+{
+        (void)state;
+        put(config_dir, "10-net.conflist", NEW_CHAIN);
+        put(plugin_dir, "first.do", SPEAKS_NEW);
+        start_network(0);
+        in_task(collects_beside);
+}
+
 static void test_collection(void **state)
 {
         (void)state;
@@ -709,12 +762,19 @@ static void test_ranges(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_attach_and_detach), TEST(test_cached_configuration),
-                TEST(test_failing_plugins),   TEST(test_deletion_is_tried_again),
-                TEST(test_missing_plugin),    TEST(test_hanging_plugin_is_alone),
-                TEST(test_refusals),          TEST(test_follows_a_folder_that_comes_and_goes),
-                TEST(test_status_of_plugins), TEST(test_collection),
-                TEST(test_versions),          TEST(test_ranges),
+                TEST(test_attach_and_detach),
+                TEST(test_cached_configuration),
+                TEST(test_failing_plugins),
+                TEST(test_deletion_is_tried_again),
+                TEST(test_missing_plugin),
+                TEST(test_hanging_plugin_is_alone),
+                TEST(test_refusals),
+                TEST(test_follows_a_folder_that_comes_and_goes),
+                TEST(test_status_of_plugins),
+                TEST(test_collection),
+                TEST(test_collection_spares_new_pods),
+                TEST(test_versions),
+                TEST(test_ranges),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
