@@ -334,12 +334,10 @@ static int attach(struct network *network, const struct network_pod *pod,
         AUTO_CNI_NETWORK struct cni_network *config = cni_network_ref(network->config.network);
         AUTO_FREE char *args = NULL;
         AUTO_JSON json_t *capability_args = make_capability_args(network, pod);
-        AUTO_JSON json_t *cni_result = NULL;
         int status = check_ports(pod, config, err);
         if (status == 0)
                 status = make_args(pod, &args, err);
-        /* Before anything was begun: what cannot be called for ADD cannot be called for DEL either.
-         */
+        /* Before anything is begun: what cannot be called for ADD cannot be for DEL either. */
         if (status == 0)
                 status = cni_check_plugins(network->plugin_dirs, config, err);
         if (status < 0)
@@ -363,7 +361,7 @@ static int attach(struct network *network, const struct network_pod *pod,
         if (status < 0)
                 return status;
         status = attach_to(network, config, pod, &entry, result, err);
-        cni_result = entry.result;
+        json_decref(entry.result);
         if (status < 0) {
                 struct error failure = {0};
                 if (detach(network, pod, &failure) < 0)

@@ -198,8 +198,6 @@ static void asks_for_status(void)
             SPEAKS_NEW "[ $CNI_COMMAND != STATUS ] || { echo '{\"code\":50,\"msg\":\"no route\"}'; "
                        "exit 1; }\n");
         /* Another configuration is asked about at once. */
-        put(config_dir, "05-net.conflist", NEW_CHAIN);
-        AUTO_FREE char *extra = in(config_dir, "05-net.conflist");
         put(config_dir, "05-net.conflist",
             "{\"cniVersion\":\"1.1.0\",\"name\":\"other\",\"plugins\":[{\"type\":\"first\"}]}");
         await(false, "network other: plugin first: STATUS: no route (CNI error code 50)");
