@@ -94,6 +94,28 @@ static void test_deletion_is_tried_again(void **state)
         in_task(deletion_fails);
 }
 
+static void deletion_hangs(void)
+{
+        struct error err = {0};
+        struct network_result result = {0};
+        assert_int_equal(network_attach(network, &pod, &result, &err), 0);
+        network_result_fini(&result);
+        put(plugin_dir, "second.do", "[ $CNI_COMMAND != DEL ] || sleep 1000\n");
+        assert_true(network_detach(network, &pod, &err) < 0);
+        assert_int_equal(err.code, ERROR_DEADLINE_EXCEEDED);
+        assert_told(&err, "network net: plugin second: DEL: no answer after");
+        assert_calls("ADD first pod1\nADD second pod1\nDEL second pod1\nDEL first pod1\n");
+        assert_int_equal(cached(), 1);
+}
+
+static void test_hanging_deletion_leaves_time(void **state)
+{
+        (void)state;
+        put(config_dir, "10-net.conflist", CHAIN);
+        start_network(4 * NSEC_PER_SEC);
+        in_task(deletion_hangs);
+}
+
 static void plugin_is_missing(void)
 {
         struct error err = {0};
@@ -339,10 +361,15 @@ static void test_versions(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_failing_plugins),   TEST(test_deletion_is_tried_again),
-                TEST(test_missing_plugin),    TEST(test_hanging_plugin_is_alone),
-                TEST(test_status_of_plugins), TEST(test_collection_spares_new_pods),
-                TEST(test_collection),        TEST(test_versions),
+                TEST(test_failing_plugins),
+                TEST(test_deletion_is_tried_again),
+                TEST(test_hanging_deletion_leaves_time),
+                TEST(test_missing_plugin),
+                TEST(test_hanging_plugin_is_alone),
+                TEST(test_status_of_plugins),
+                TEST(test_collection_spares_new_pods),
+                TEST(test_collection),
+                TEST(test_versions),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }
