@@ -9,7 +9,9 @@ DESTDIR    ?=
 SANITIZE   ?=
 WERROR     ?=
 
-CC        ?= gcc
+ifeq ($(origin CC),default)
+CC        := gcc
+endif
 PROTOC_C  ?= protoc-c
 PKGCONFIG ?= pkg-config
 
@@ -19,8 +21,9 @@ B := build$(if $(SANITIZE),-$(subst $(comma),-,$(SANITIZE)))
 VERSION := $(shell cat VERSION)
 
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla \
-            -Wformat=2 -Wundef -Wwrite-strings -Wno-missing-field-initializers -Wno-unused-parameter
-override CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -DCRISP_VERSION='"$(VERSION)"' -DCRISP_LIBEXECDIR='"$(PREFIX)/libexec/crisp"'
+            -Wformat=2 -Wundef -Wwrite-strings -Wno-missing-field-initializers -Wno-unused-parameter \
+            -Wno-deprecated-declarations
+override CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -DCRISP_VERSION='"$(VERSION)"'
 CFLAGS   ?= -O2 -g
 override CFLAGS   += -std=c17 -fno-strict-aliasing -ffunction-sections -fdata-sections -fstack-protector-strong
 override CFLAGS   += $(WARNINGS) $(if $(WERROR),-Werror)
@@ -45,6 +48,7 @@ library = $B/$(subst /,-,$1).a
 
 libs = $(foreach l,$1,$(call library,$l))
 
+## all            the programs, in build/ (what a plain `make` does)
 .PHONY: all
 all: $(PROGRAMS:%=$B/%)
 
@@ -54,6 +58,10 @@ all: $(PROGRAMS:%=$B/%)
 ABSL_LIBS  := $(patsubst -l%,-l:lib%.a,$(sort $(filter -labsl%,$(shell $(PKGCONFIG) --libs --static grpc_unsecure 2>/dev/null))))
 GRPC_LIBS  := -Wl,--start-group $(addsuffix .a,$(addprefix -l:lib,grpc_unsecure gpr address_sorting upb re2 cares z)) \
               $(ABSL_LIBS) -Wl,--end-group -l:libstdc++.a
+# Except with ThreadSanitizer: it tells what is not built with it by the library that it is in.
+ifneq ($(filter thread,$(subst $(comma), ,$(SANITIZE))),)
+GRPC_LIBS := -lgrpc_unsecure -lgpr
+endif
 DAEMON_PKG := libprotobuf-c jansson libseccomp libsystemd
 IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto jansson
 DAEMON_LIBS := $(GRPC_LIBS) $(shell $(PKGCONFIG) --libs $(DAEMON_PKG) 2>/dev/null) -lm -lpthread
@@ -83,7 +91,7 @@ $B/static/%.o: %.c
 
 $B/%.o: %.c
 	@mkdir -p $(@D)
-	$(CC) $(CPPFLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
+	$(CC) $(CPPFLAGS) $(OWN_FLAGS) $(CFLAGS) -MMD -MP -c -o $@ $<
 
 # Generated code is compiled as it comes: its warnings are not ours.
 $B/gen/%.o: $B/gen/%.c
@@ -107,7 +115,22 @@ $(call library,api): $(api_GEN_C:.c=.o) $(call objects,api)
 # Whoever includes generated headers needs them first.
 $(call objects,cri) $(call objects,oci): | $(api_GEN_H)
 
+# Where things are when installed. What is compiled with such a path is compiled again when it changes.
+LIBEXECDIR := $(PREFIX)/libexec/crisp
+PATH_FLAGS := -DCRISP_LIBEXECDIR='"$(LIBEXECDIR)"' -DCRISP_SYSCONFDIR='"$(SYSCONFDIR)"'
+
+$B/base/program.o $B/cri/config_load.o: private OWN_FLAGS := $(PATH_FLAGS)
+$B/base/program.o $B/cri/config_load.o: $B/paths
+
+.PHONY: always
+$B/paths: always
+	@mkdir -p $(@D)
+	@echo "$(PATH_FLAGS)" | cmp -s - $@ || echo "$(PATH_FLAGS)" > $@
+
 # ---- tests ----
+
+# Tests hand literals to what takes any string.
+$B/test/unit/%.o: override CFLAGS += -Wno-write-strings
 
 UNIT_TESTS := $(patsubst test/unit/%.c,$B/test/%,$(wildcard test/unit/test_*.c))
 .SECONDARY:
@@ -118,16 +141,103 @@ $B/test/%: $B/test/unit/%.o $(call libs,cri oci image/fetch image network conmon
 
 $(patsubst test/unit/%.c,$B/test/unit/%.o,$(wildcard test/unit/test_*.c)): | $(api_GEN_H)
 
+# The corpus of each fuzz target runs again in the ordinary tests.
+FUZZERS      := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
+FUZZ_REPLAYS := $(FUZZERS:%=$B/test/%)
+
+$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cri oci image/fetch image network conmon api base)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS)
+
 .PHONY: check unit integration includes
+## check          all tests: includes, unit, integration
 check: includes unit integration
 
-unit: $(UNIT_TESTS)
+## unit           the unit tests and the fuzz targets' corpora; with SANITIZE=address,undefined or thread under that
+unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
 	@test/run-unit $^
 
+## integration    the real daemon over its socket, with a registry, CNI plugins and runtimes; as root
 integration: all
 	test/integration/run --build $B
 
+## includes       which way the sources' #include lines look
 includes:
 	@test/check-includes
+
+# ---- fuzzing ----
+
+FUZZ_SECONDS  ?= 30
+FUZZ_SANITIZE := fuzzer-no-link,address,undefined
+FUZZ_B        := build-$(subst $(comma),-,$(FUZZ_SANITIZE))
+
+$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cri oci image/fetch image network conmon api base)
+	@mkdir -p $(@D)
+	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS)
+
+## fuzz           each fuzz target for FUZZ_SECONDS (30), with clang; what is found stays in build-fuzzer-*/fuzz
+.PHONY: fuzz
+fuzz:
+	$(MAKE) CC=clang SANITIZE=$(FUZZ_SANITIZE) $(FUZZERS:%=$(FUZZ_B)/fuzz/%)
+	set -e; for f in $(FUZZERS); do mkdir -p $(FUZZ_B)/fuzz/$$f.corpus; \
+	$(FUZZ_B)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_B)/fuzz/$$f. \
+	$(FUZZ_B)/fuzz/$$f.corpus test/fuzz/corpus/$${f#fuzz_}; done
+
+# ---- how the source looks ----
+
+OUR_C  := $(foreach d,$(LIBRARIES) cmd test/unit test/fuzz,$(wildcard $d/*.c))
+OUR_H  := $(foreach d,$(LIBRARIES),$(wildcard $d/*.h))
+
+## fmt            formats all sources
+## fmt-check      fails where `make fmt` would change something
+.PHONY: fmt fmt-check
+fmt:
+	clang-format -i $(OUR_C) $(OUR_H)
+fmt-check:
+	@clang-format --dry-run --Werror $(OUR_C) $(OUR_H)
+
+# A source is looked at again when its object is older than what it is made from; what clang-tidy looks for is in .clang-tidy.
+LINT := $(OUR_C:%.c=$B/lint/%.c.ok) $(OUR_H:%=$B/lint/%.ok)
+
+$B/lint/%.c.ok: $B/%.o .clang-tidy
+	@mkdir -p $(@D)
+	@clang-tidy --quiet --warnings-as-errors='*' $*.c -- $(CPPFLAGS) $(PATH_FLAGS) -std=c17 $(WARNINGS) \
+	$(if $(filter base/error,$*),,-include test/lint.h) 2>$@.said || \
+	{ cat $@.said; exit 1; }
+	@touch $@
+
+# A header compiles alone.
+$B/lint/%.h.ok: %.h $(OUR_H) | $(api_GEN_H)
+	@mkdir -p $(@D)
+	@$(CC) $(CPPFLAGS) -std=c17 $(WARNINGS) -Werror -fsyntax-only -x c $<
+	@touch $@
+
+## lint           fmt-check, includes, clang-tidy on every source, and each header compiled alone
+.PHONY: lint
+lint: fmt-check includes $(LINT)
+
+# ---- installing ----
+
+# What names /usr in a text is written for PREFIX.
+install_text = sed 's|/usr/|$(PREFIX)/|g' $1 > $B/$(notdir $1) && install -D -m 0644 $B/$(notdir $1) $2
+
+## install        into DESTDIR, with PREFIX (/usr) and SYSCONFDIR (/etc)
+.PHONY: install
+install: all
+	install -D -m 0755 $B/crisp $(DESTDIR)$(PREFIX)/bin/crisp
+	for p in $(filter-out crisp,$(PROGRAMS)); do install -D -m 0755 $B/$$p $(DESTDIR)$(LIBEXECDIR)/$$p || exit; done
+	$(call install_text,contrib/crisp.service,$(DESTDIR)$(PREFIX)/lib/systemd/system/crisp.service)
+	install -D -m 0644 docs/crisp.8 $(DESTDIR)$(PREFIX)/share/man/man8/crisp.8
+	install -D -m 0644 docs/crisp.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/crisp.toml.5
+	install -D -m 0644 contrib/completions/crisp.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/crisp
+	install -D -m 0644 contrib/10-crisp-bridge.conflist $(DESTDIR)$(PREFIX)/share/doc/crisp/examples/10-crisp-bridge.conflist
+
+# ---- help ----
+
+## help           this
+.PHONY: help
+help:
+	@echo "Targets:"
+	@sed -n 's/^## /  /p' $(firstword $(MAKEFILE_LIST))
+	@echo "Variables: CC, CFLAGS, PREFIX, DESTDIR, SYSCONFDIR, WERROR=1, SANITIZE=address,undefined or thread"
 
 -include $(shell find $B -name '*.d' 2>/dev/null)

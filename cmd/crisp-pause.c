@@ -18,6 +18,8 @@ int main(int argc, char **argv)
 
         if (argc == 2 && strcmp(argv[1], "--version") == 0)
                 return write(STDOUT_FILENO, CRISP_VERSION "\n", sizeof(CRISP_VERSION)) < 0;
+        if (argc == 2 && strcmp(argv[1], HOLDER_HOLD) == 0)
+                holder_hold();
         for (int i = 1; i < argc; i += 2) {
                 const char **path = strcmp(argv[i], "--net") == 0   ? &options.net
                                     : strcmp(argv[i], "--ipc") == 0 ? &options.ipc

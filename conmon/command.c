@@ -135,31 +135,43 @@ static bool is_error(const char *level)
                          strncmp(level, "panic\"", 6) == 0);
 }
 
-/* A string's contents up to its closing quote. What \u names is left as it is: nothing is lost, and
- * it is rare here. */
+/* The byte that \u00XX names at its first digit, or -1. Go writes <, > and & so; other characters
+ * stay as they are. */
+static int ascii_escape(const char *at)
+{
+        static const char digits[] = "00112233445566778899aAbBcCdDeEfF";
+        int value = 0;
+
+        for (int i = 0; i < 4; i++) {
+                const char *digit = at[i] ? strchr(digits, at[i]) : NULL;
+
+                if (!digit)
+                        return -1;
+                value = value * 16 + (int)(digit - digits) / 2;
+        }
+        return value >= ' ' && value < 0x7f ? value : -1;
+}
+
+/* A string's contents up to its closing quote. */
 static void add_unescaped(struct text *text, const char *at)
 {
+        static const char escapes[] = "\"\"//\\\\n\nt\t";
+
         for (; *at && *at != '"'; at++) {
                 char byte = *at;
 
-                if (byte == '\\') {
-                        switch (*++at) {
-                        case 0:
-                                return;
-                        case 'n':
-                                byte = '\n';
-                                break;
-                        case 't':
-                                byte = '\t';
-                                break;
-                        case '"':
-                        case '/':
-                        case '\\':
-                                byte = *at;
-                                break;
-                        default:
-                                text_add_bytes(text, "\\", 1);
-                                byte = *at;
+                if (byte == '\\' && at[1]) {
+                        const char *pair = escapes;
+                        int ascii = at[1] == 'u' ? ascii_escape(at + 2) : -1;
+
+                        for (; *pair && *pair != at[1]; pair += 2)
+                                ;
+                        if (*pair) {
+                                byte = pair[1];
+                                at++;
+                        } else if (ascii >= 0) {
+                                byte = (char)ascii;
+                                at += 5;
                         }
                 }
                 text_add_bytes(text, &byte, 1);

@@ -2,20 +2,19 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <sched.h>
 #include <signal.h>
-#include <string.h>
 #include <sys/mount.h>
-#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
-#include "conmon/protocol.h"
 #include "conmon/command.h"
+#include "conmon/protocol.h"
 #include "conmon/report.h"
 
-#define HOLDER_NAME "crisp-pause"
-#define EMPTY_PLACE "/proc" /* a folder that is everywhere; the empty root is put over it */
+#define PROGRAM     "crisp-pause" /* its name in the empty root */
+#define EMPTY_PLACE "/dev"        /* a folder that is everywhere; the empty root is put over it */
 
 static int fail(const char *step, const char *path)
 {
@@ -37,41 +36,76 @@ static int enter(const char *path, int type)
         return result;
 }
 
+/* In the folder where we are: the program that we run, which cannot be written through this mount.
+ */
+static int mount_program(void)
+{
+        char path[PATH_MAX];
+        /* By its path: the running program's own mount is that of the namespace that was left. */
+        ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
+        int fd;
+
+        if (length < 0)
+                return -1;
+        path[length] = 0;
+        fd = open(PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0500);
+        if (fd < 0)
+                return -1;
+        close(fd);
+        if (mount(path, PROGRAM, NULL, MS_BIND, NULL) < 0)
+                return -1;
+        return mount(NULL, PROGRAM, NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | MS_NOSUID | MS_NODEV,
+                     NULL);
+}
+
 /*
- * A container of the pod that may trace sees this process's root in /proc/1/root: it must not be
- * the host's. The host's mounts are let go, so that they can be unmounted as if we were not here.
+ * A container of the pod that may trace sees this process's root and program in /proc/1. So the
+ * root is an empty one with nothing but the program, and what is opened through /proc/1/exe cannot
+ * be written, lest the program on the host be replaced. The host's mounts are let go, so that they
+ * can be unmounted as if we were not here.
  */
 static int enter_empty_root(void)
 {
+        const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+
         if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return -1;
-        if (mount(HOLDER_NAME, EMPTY_PLACE, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                  "size=0,nr_inodes=1,mode=0555") < 0 ||
-            chdir(EMPTY_PLACE) < 0)
+        if (mount(PROGRAM, EMPTY_PLACE, "tmpfs", flags, "size=4k,nr_inodes=2,mode=0555") < 0 ||
+            chdir(EMPTY_PLACE) < 0 || mount_program() < 0)
                 return -1;
         /* With the same folder twice the old root comes to lie over the new one; then it is taken
          * off. */
-        if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0)
+        if (syscall(SYS_pivot_root, ".", ".") < 0 || umount2(".", MNT_DETACH) < 0 || chdir("/") < 0)
                 return -1;
-        return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY, NULL) < 0 ? -1 : chdir("/");
+        return mount(NULL, "/", NULL, MS_REMOUNT | MS_BIND | MS_RDONLY | flags, NULL);
 }
 
-static _Noreturn void hold(int failure)
+/* Goes on as holder_hold() of the program in the empty root; the pipe's closing by the exec tells
+ * that it did. */
+static _Noreturn void become_holder(int failure)
 {
-        if (enter_empty_root() < 0) {
-                if (write(failure, &errno, sizeof(errno)) < 0)
-                        _exit(2);
-                _exit(1);
-        }
+        static char name[] = PROGRAM, hold[] = HOLDER_HOLD;
+        static char *const arguments[] = {name, hold, NULL};
+        static char *const environment[] = {NULL};
+
+        setsid();
+        close_range(0, (unsigned)failure - 1, 0);
+        close_range((unsigned)failure + 1, ~0U, 0);
+        if (enter_empty_root() == 0)
+                execve("/" PROGRAM, arguments, environment);
+        if (write(failure, &errno, sizeof(errno)) < 0)
+                _exit(2);
+        _exit(1);
+}
+
+void holder_hold(void)
+{
         /*
          * The kernel reaps the children of a process that ignores SIGCHLD. All other signals, but
          * SIGKILL and SIGSTOP from outside, do not reach the first process of a PID namespace as
          * long as it has no handlers.
          */
         signal(SIGCHLD, SIG_IGN);
-        prctl(PR_SET_NAME, HOLDER_NAME);
-        setsid();
-        close_range(0, ~0U, 0); /* the pipe as well: that it stands is told so */
         for (;;)
                 pause();
 }
@@ -114,11 +148,11 @@ int holder_run(const struct holder_options *options)
                 return fail("start the namespace's first process", NULL);
         if (pid == 0) {
                 close(failure[0]);
-                hold(failure[1]);
+                become_holder(failure[1]);
         }
         close(failure[1]);
         if (wait_for_holder(failure[0]) < 0)
-                return fail("leave the host's mounts", NULL);
+                return fail("leave the host's mounts for an empty root", NULL);
         report_ok(pid, command_start_time(pid));
         return 0;
 }

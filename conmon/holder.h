@@ -14,11 +14,18 @@ struct holder_options {
         const char *uts;
 };
 
+#define HOLDER_HOLD                                                                                \
+        "--hold" /* the program's argument with which it is the first process, and calls           \
+                    holder_hold() */
+
 /*
  * Makes the PID namespace and its first process, and tells of it in a struct monitor_report (pid as
- * seen from here) on MONITOR_REPORT_FD. Returns the program's exit status in the caller; the first
- * process never returns and ends only by SIGKILL from outside.
+ * seen from here) on MONITOR_REPORT_FD. The first process runs this very program anew, in a root
+ * that has nothing else: so the program has to be static. Returns the program's exit status.
  */
 int holder_run(const struct holder_options *options);
+
+/* Reaps until SIGKILL from outside comes. */
+_Noreturn void holder_hold(void);
 
 #endif

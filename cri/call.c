@@ -132,9 +132,10 @@ static void start_batch(struct rpc_call *call, const grpc_op *ops, size_t count,
                         struct call_operation *operation)
 {
         atomic_fetch_add_explicit(&call->references, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&call->set->handed_over, 1, memory_order_release);
         grpc_call_error result = grpc_call_start_batch(call->grpc, ops, count, operation, NULL);
-        /* Only a wrong use of the interface fails here; whatever happens to the client is told
-         * through done. */
+        /* Only a wrong use of the interface fails here; what happens to the client is told through
+         * done. */
         assert(result == GRPC_CALL_OK);
         (void)result;
 }
@@ -333,6 +334,12 @@ static void interrupt(void *argument)
 
 /* ---- the server's thread ---- */
 
+void call_operation_end(struct call_set *set, struct call_operation *operation, bool ok)
+{
+        (void)atomic_load_explicit(&set->handed_over, memory_order_acquire);
+        operation->done(operation->owner, ok);
+}
+
 static void answered(void *owner, bool ok)
 {
         (void)ok; /* a client that has gone away needs no answer */
@@ -469,7 +476,8 @@ void call_request(struct call_set *set)
         call->answered = (struct call_operation){answered, call};
         grpc_call_details_init(&call->details);
         grpc_metadata_array_init(&call->metadata);
-        atomic_store(&call->references, 2); /* the request's, and ours until it is made */
+        atomic_store_explicit(&call->references, 2,
+                              memory_order_release); /* the request's, and ours until it is made */
 
         pthread_mutex_lock(&set->lock);
         call->next = set->first;
@@ -479,6 +487,7 @@ void call_request(struct call_set *set)
         set->count++;
         pthread_mutex_unlock(&set->lock);
 
+        atomic_fetch_add_explicit(&set->handed_over, 1, memory_order_release);
         grpc_call_error result =
                 grpc_server_request_call(set->server, &call->grpc, &call->details, &call->metadata,
                                          set->queue, set->queue, &call->requested);

@@ -197,6 +197,7 @@ const struct config_handler *config_handler_find(const struct config *config, co
 {
         if (!*name)
                 name = config->runtime.default_handler;
+        assert(name);
         for (size_t i = 0; i < config->runtime.handler_count; i++)
                 if (strcmp(config->runtime.handlers[i].name, name) == 0)
                         return &config->runtime.handlers[i];

@@ -32,11 +32,11 @@ struct loader {
 
 /* ---- errors ---- */
 
-static int fail(const struct loader *loader, const struct toml_node *node, const char *format, ...)
+static void tell(const struct loader *loader, const struct toml_node *node, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
 /* "FILE:LINE: network.timeout: message" */
-static int fail(const struct loader *loader, const struct toml_node *node, const char *format, ...)
+static void tell(const struct loader *loader, const struct toml_node *node, const char *format, ...)
 {
         AUTO_BUFFER struct buffer path = BUFFER_INIT;
         va_list arguments;
@@ -46,8 +46,11 @@ static int fail(const struct loader *loader, const struct toml_node *node, const
         error_vset(loader->err, ERROR_INVALID_ARGUMENT, format, arguments);
         va_end(arguments);
         error_context(loader->err, "%s:%u: %s", loader->file, node->line, path.data);
-        return -EINVAL;
 }
+
+/* A macro, since clang's analyzer does not look into variadic functions and would not know that
+ * this is negative. */
+#define fail(...) (tell(__VA_ARGS__), -EINVAL)
 
 static int unknown_key(const struct loader *loader, const struct toml_node *node, const char *path)
 {

@@ -53,6 +53,8 @@ struct container {
         uint64_t start_time;
         int pidfd;               /* or -1 */
         struct monitor *monitor; /* or null */
+        bool exit_told;          /* by its monitor, which keeps a record of it */
+        bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
         bool claimed;            /* a client knows its id */
@@ -120,12 +122,16 @@ void container_start_failed(struct container *container, const struct error *rea
 
 /* Sends a signal to its first process (SIGKILL: to all where it has no PID namespace of its own). */
 void container_signal(struct container *container, int signal);
-/* Kills it and waits until it has ended. Takes the lock. */
+/* Kills it, waits until it has ended, and cleans up. Takes the lock. */
 int container_end(struct container *container, struct error *err);
 /* Ends and removes it. Takes the lock. */
 int container_remove(struct container *container, struct error *err);
-/* Unmounts and deletes what it no longer needs. With the lock held; idempotent. */
-int container_clean_up(struct container *container, struct error *err);
+/*
+ * Unmounts and deletes what it no longer needs. With the lock held; idempotent. While the monitor has not been able to
+ * write the exit record (a full disk) it stays within reach: it alone would know the exit after a restart; unless
+ * removing, with which the exit is forgotten anyway.
+ */
+int container_clean_up(struct container *container, bool removing, struct error *err);
 
 /* Writes its bundle's config.json (container_spec.c); reads files: on a worker only. */
 struct container_bundle {

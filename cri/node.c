@@ -131,8 +131,17 @@ int node_open(const struct config *config, struct error *err)
         return 0;
 }
 
+/* The monitors' cgroup is nobody's when there is no container left; the next start makes it anew. */
+static void remove_monitor_cgroup(void)
+{
+        if (node.containers && table_size(node.containers) == 0 && table_size(node.pods) == 0)
+                cgroup_remove(&node.cgroups, node.config->runtime.monitor_cgroup,
+                              clock_monotonic(), NULL);
+}
+
 void node_close(void)
 {
+        remove_monitor_cgroup();
         network_free(node.network);
         puller_free(node.puller);
         store_free(node.images);
@@ -163,8 +172,8 @@ int node_handler(const char *name, const struct runtime_handler **handler, struc
                         return 0;
                 }
         }
-        return error_set(err, ERROR_FAILED_PRECONDITION,
-                         "runtime handler \"%s\" is not configured: add "
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "runtime_handler: \"%s\" is not configured: add "
                          "[runtime.handlers.%s] to crisp.toml, or correct the RuntimeClass",
                          wanted, wanted);
 }

@@ -290,11 +290,14 @@ static int hear_lines(struct fetcher *fetcher, size_t from, struct error *err)
         return 0;
 }
 
-/* Until it closes its end. */
+/* Until it closes its end, or has said its last word and somebody else holds that open. */
 static int hear(struct fetcher *fetcher, struct error *err)
 {
         for (;;) {
-                int result = task_wait_fd(fetcher->reply_fd, EPOLLIN, sooner(fetcher), NULL);
+                int64_t deadline = fetcher->last ? clock_after(FETCHER_END_WAIT) : sooner(fetcher);
+                int result = task_wait_fd(fetcher->reply_fd, EPOLLIN, deadline, NULL);
+                if (result == -ETIMEDOUT && fetcher->last)
+                        return 0;
                 if (result < 0)
                         return why_waiting_ended(fetcher, result, err);
                 for (int i = 0; i < READS_AT_A_TIME; i++) {

@@ -279,7 +279,12 @@ static void pull_task(void *argument)
         pull->result = run(pull, &pull->error);
         if (pull->result < 0) {
                 error_context(&pull->error, "pull %s", pull->text);
-                log_failure(&pull->error, "image could not be pulled", "image", pull->text, NULL);
+                if (pull->result == -ECANCELED)
+                        log_info("image is not pulled: nobody waits for it any more", "image",
+                                 pull->text, NULL);
+                else
+                        log_failure(&pull->error, "image could not be pulled", "image", pull->text,
+                                    NULL);
         } else {
                 log_info("image is pulled", "image", pull->text, "id", pull->id, NULL);
         }

@@ -37,6 +37,13 @@ static int wrong(struct error *err, const char *what)
         return error_set(err, ERROR_INTERNAL, "crisp-image's result: %s", what);
 }
 
+/* What it promised to write cannot be opened. */
+static int wrong_file(struct error *err, const char *name)
+{
+        return error_set(err, ERROR_INTERNAL, "crisp-image's result: %.200s: %s", name,
+                         strerror(errno));
+}
+
 /* One part of a path that leads nowhere else. */
 static bool name_is_plain(const char *name)
 {
@@ -71,7 +78,7 @@ static int read_staged(int staging_fd, const char *name, size_t max, struct buff
         struct stat st;
         AUTO_FD int fd = openat(staging_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         if (fd < 0 || fstat(fd, &st) < 0)
-                return error_errno(err, errno, "open staged %s", name);
+                return wrong_file(err, name);
         if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "staged %s is not a file of up to %zu bytes", name, max);
@@ -124,8 +131,9 @@ static int place_notes(struct commit *commit, int staging_fd, const struct fetch
         }
         AUTO_BUFFER struct buffer notes = BUFFER_INIT;
         AUTO_FREE char *staged = xprintf("%s/notes", commit->staging);
-        layer_encode_notes(source, &notes);
-        int result = file_replace(staged, notes.data, notes.length, 0600, commit->err);
+        int result = layer_encode_notes(source, &notes, commit->err);
+        if (result == 0)
+                result = file_replace(staged, notes.data, notes.length, 0600, commit->err);
         if (result < 0)
                 return result;
         return layer_place(staging_fd, "notes", commit->store->fd, target, commit->err);
@@ -139,7 +147,7 @@ static int place_layer(struct commit *commit, int staging_fd, const struct fetch
         AUTO_FD int fd =
                 openat(staging_fd, staged, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
-                return error_errno(commit->err, errno, "open staged %s", staged);
+                return wrong_file(commit->err, staged);
         int result = layer_mark_opaque(fd, source->opaque, source->opaque_count, commit->err);
         if (result == 0)
                 result = place_notes(commit, staging_fd, source, layer);
@@ -161,6 +169,10 @@ static int place_fixup(struct commit *commit, int staging_fd)
         bool needed = false;
         int result = fixup_build(commit->store->fd, commit->layers, commit->layer_count, staging_fd,
                                  "fixup", fixup, &needed, commit->err);
+        if (result == 0 && needed && commit->layer_count == STORE_LAYERS_MAX)
+                result = error_set(commit->err, ERROR_FAILED_PRECONDITION,
+                                   "the image's %d layers need one more to fit together: too many",
+                                   STORE_LAYERS_MAX);
         if (result == 0 && needed) {
                 AUTO_FREE char *target = layer_path(fixup);
                 result = layer_place(staging_fd, "fixup", commit->store->fd, target, commit->err);

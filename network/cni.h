@@ -19,12 +19,13 @@
 #define CNI_OUTPUT_MAX (1024 * 1024) /* bytes kept of a plugin's stdout */
 #define CNI_ERRORS_MAX (16 * 1024)   /* and of its stderr */
 
-/* Where plugins are and how long they may take. */
-struct cni_host {
-        char *const *plugin_dirs; /* null-terminated */
-        const char *cache_dir;
-        const char *owner; /* kept in cache entries, or null */
-};
+/* Whether a plugin's program is in one of the folders. Blocks, any thread: no task is needed. */
+bool cni_plugin_is_there(char *const *plugin_dirs, const char *type);
+
+/* Whether all of a network's plugins are there: FAILED_PRECONDITION naming the first that is not.
+ */
+int cni_check_plugins(char *const *plugin_dirs, const struct cni_network *network,
+                      struct error *err);
 
 /* One container's attachment to one network. Borrowed. */
 struct cni_attachment {
@@ -41,7 +42,7 @@ struct cni_attachment {
  * whole chain. After a failure the plugins that ran, and the failed one, may have left things: the
  * caller calls cni_del.
  */
-int cni_add(const struct cni_host *host, const struct cni_network *network,
+int cni_add(char *const *plugin_dirs, const struct cni_network *network,
             const struct cni_attachment *attachment, int64_t deadline, json_t **result,
             struct error *err);
 
@@ -50,26 +51,26 @@ int cni_add(const struct cni_host *host, const struct cni_network *network,
  * it. A failing plugin does not keep the others from being called; the first failure is returned.
  * Does not touch the cache.
  */
-int cni_del(const struct cni_host *host, const struct cni_network *network,
+int cni_del(char *const *plugin_dirs, const struct cni_network *network,
             const struct cni_attachment *attachment, const json_t *previous, int64_t deadline,
             struct error *err);
 
 /* CHECK through the chain. UNIMPLEMENTED before 0.4.0; success where the network disables it. */
-int cni_check(const struct cni_host *host, const struct cni_network *network,
+int cni_check(char *const *plugin_dirs, const struct cni_network *network,
               const struct cni_attachment *attachment, const json_t *previous, int64_t deadline,
               struct error *err);
 
 /* STATUS of each plugin that speaks 1.1.0, where the network's version is 1.1.0; else success. */
-int cni_status(const struct cni_host *host, const struct cni_network *network, int64_t deadline,
+int cni_status(char *const *plugin_dirs, const struct cni_network *network, int64_t deadline,
                struct error *err);
 
 /* GC likewise. valid is an array of {"containerID", "ifname"}. Success where the network disables
  * it. */
-int cni_gc(const struct cni_host *host, const struct cni_network *network, const json_t *valid,
+int cni_gc(char *const *plugin_dirs, const struct cni_network *network, const json_t *valid,
            int64_t deadline, struct error *err);
 
 /* Asks a plugin for the versions it speaks (VERSION): *supported is a new array of strings. */
-int cni_plugin_versions(const struct cni_host *host, const char *type, int64_t deadline,
+int cni_plugin_versions(char *const *plugin_dirs, const char *type, int64_t deadline,
                         json_t **supported, struct error *err);
 
 #endif

@@ -177,8 +177,8 @@ static void *maker_main(void *argument)
 }
 
 /*
- * A thread that ends afterwards, instead of the calling one with a setns back: where the way back failed, a worker
- * would do later work in a pod's namespaces.
+ * A thread that ends afterwards, instead of the calling one with a setns back: where the way back
+ * failed, a worker would do later work in a pod's namespaces.
  */
 static int run_maker(struct maker *maker)
 {
@@ -223,8 +223,8 @@ static int check_options(const struct namespace_options *options, struct error *
                                  options->sysctl_count, NAMESPACE_SYSCTLS_MAX);
         for (size_t i = 0; i < options->sysctl_count; i++) {
                 const struct namespace_sysctl *sysctl = &options->sysctls[i];
-                int result = namespace_check_sysctl(sysctl->name, options->network, options->ipc,
-                                                    err);
+                int result =
+                        namespace_check_sysctl(sysctl->name, options->network, options->ipc, err);
                 if (result < 0)
                         return result;
                 if (!sysctl->value || strlen(sysctl->value) >= NAMESPACE_SYSCTL_VALUE_MAX)

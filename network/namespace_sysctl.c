@@ -15,8 +15,9 @@ static bool starts_with(const char *text, const char *prefix)
 }
 
 /*
- * The path below /proc/sys. The first separator says which one is used; the other one then stands for itself inside a
- * component, as in net.ipv4.conf.eth0/100.forwarding, whose interface is eth0.100.
+ * The path below /proc/sys. The first separator says which one is used; the other one then stands
+ * for itself inside a component, as in net.ipv4.conf.eth0/100.forwarding, whose interface is
+ * eth0.100.
  */
 static int to_path(const char *name, char path[NAMESPACE_SYSCTL_NAME_MAX], struct error *err)
 {
@@ -40,8 +41,8 @@ static int to_path(const char *name, char path[NAMESPACE_SYSCTL_NAME_MAX], struc
                 size_t size = strcspn(component, "/");
                 if (size == 0 || (size == 1 && component[0] == '.') ||
                     (size == 2 && component[0] == '.' && component[1] == '.'))
-                        return error_set(err, ERROR_INVALID_ARGUMENT,
-                                         "sysctl %s: malformed name", name);
+                        return error_set(err, ERROR_INVALID_ARGUMENT, "sysctl %s: malformed name",
+                                         name);
                 component = component[size] ? component + size + 1 : NULL;
         }
         return 0;

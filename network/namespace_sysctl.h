@@ -7,7 +7,8 @@
 #include "base/error.h"
 #include "network/namespace.h"
 
-/* Writes a checked sysctl in the namespaces of the calling thread. Blocks. INVALID_ARGUMENT where the kernel refuses it. */
+/* Writes a checked sysctl in the namespaces of the calling thread. Blocks. INVALID_ARGUMENT where
+ * the kernel refuses it. */
 int namespace_write_sysctl(const struct namespace_sysctl *sysctl, struct error *err);
 
 #endif

@@ -186,6 +186,16 @@ int monitor_connect(const char *socket_path, monitor_exit_function *on_exit, voi
         return 0;
 }
 
+pid_t monitor_pid(const struct monitor *monitor)
+{
+        struct ucred peer;
+        socklen_t size = sizeof(peer);
+
+        if (monitor->fd < 0 || getsockopt(monitor->fd, SOL_SOCKET, SO_PEERCRED, &peer, &size) < 0)
+                return 0;
+        return peer.pid;
+}
+
 void monitor_free(struct monitor *monitor)
 {
         if (!monitor)

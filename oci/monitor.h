@@ -93,6 +93,9 @@ typedef void monitor_exit_function(void *argument, const struct monitor_exit *ex
 int monitor_connect(const char *socket_path, monitor_exit_function *on_exit, void *argument,
                     struct monitor **monitor, struct error *err);
 
+/* The monitor's own pid, or 0 when the connection has ended. */
+pid_t monitor_pid(const struct monitor *monitor);
+
 /* Closes the connection; on_exit does not come any more, requests under way fail with CANCELLED.
  * Null is allowed. */
 void monitor_free(struct monitor *monitor);

@@ -100,7 +100,7 @@ def interfaces(daemon):
 def _listdir(path):
     try:
         return sorted(os.listdir(path))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
 
 
@@ -120,6 +120,9 @@ def find(daemon):
         for name in _listdir(f"{daemon.root}/ipam/{network}"):
             if re.match(r"[0-9a-f]+[.:_]", name):
                 left.append(f"address {name} of {network} still taken")
+    # libcni's cache is one for all runtimes of a machine.
+    for kind in _listdir("/var/lib/cni"):
+        left += [f"file /var/lib/cni/{kind}/{name}" for name in _listdir(f"/var/lib/cni/{kind}") if any(i in name for i in daemon.ids)]
     for folder, folders, names in os.walk(daemon.run):
         left += [f"file {folder}/{name}" for name in [*folders, *names] if any(i in name for i in daemon.ids)]
     return left
@@ -152,6 +155,10 @@ def force(daemon):
     for line in interfaces(daemon):
         subprocess.run([program("ip"), "link", "del", re.split(r"[@ ]", line)[0]], stderr=subprocess.DEVNULL)
     subprocess.run([program("ip"), "link", "del", daemon.bridge], stderr=subprocess.DEVNULL)
+    for kind in _listdir("/var/lib/cni"):
+        for name in _listdir(f"/var/lib/cni/{kind}"):
+            if any(i in name for i in daemon.ids):
+                os.unlink(f"/var/lib/cni/{kind}/{name}")
     for _ in range(100):
         busy = False
         for folder in _cgroups([daemon.cgroup, *daemon.ids]):

@@ -38,7 +38,7 @@ struct fetch {
         void *argument;
 
         struct manifest manifest;
-        struct image_config config;
+        struct manifest_config config;
         struct layer_slot *slots; /* one for each layer of the manifest */
         _Atomic int64_t notes_left;
 
@@ -171,7 +171,8 @@ static int get_config(struct fetch *fetch, struct fetch_result *result, struct e
 
         int r = get_checked(fetch, "blobs", descriptor, &body, content_type, err);
         if (r == 0)
-                r = image_config_parse(body.data, body.length, fetch->arena, &fetch->config, err);
+                r = manifest_config_parse(body.data, body.length, fetch->arena, &fetch->config,
+                                          err);
         if (r < 0)
                 return error_context(err, "image configuration %s", descriptor->digest);
         if (fetch->config.count != fetch->manifest.count)

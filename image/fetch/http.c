@@ -404,7 +404,7 @@ static int transfer_once(struct http_client *client, struct http_call *call, con
         curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &call->status);
         curl_easy_getinfo(client->curl, CURLINFO_REDIRECT_URL, &redirect);
         curl_easy_getinfo(client->curl, CURLINFO_CONNECT_TIME_T, &connected);
-        call->reached = connected > 0;
+        call->reached = connected > 0 && !transfer.stalled;
         int r = code == CURLE_OK ? 0 : curl_failure(&transfer, code);
         if (r == 0 && redirect)
                 *location = xstrdup(redirect);

@@ -40,7 +40,7 @@ struct http_call {
         void *argument; /* for sink */
 
         /* The answer, valid after http_perform or within sink; http_call_fini frees it. */
-        bool reached; /* a connection was made */
+        bool reached; /* a connection was made and did not stall: more tries cost little time */
         long status;
         char content_type[128];   /* without parameters, lower-case */
         int64_t content_length;   /* -1 unknown */

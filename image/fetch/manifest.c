@@ -286,7 +286,7 @@ int manifest_select(const struct manifest *index, const struct platform *platfor
 
 /* ---- configuration ---- */
 
-static int read_diff_ids(const json_t *rootfs, struct arena *arena, struct image_config *config,
+static int read_diff_ids(const json_t *rootfs, struct arena *arena, struct manifest_config *config,
                          struct error *err)
 {
         json_t *array = NULL;
@@ -311,12 +311,12 @@ static int read_diff_ids(const json_t *rootfs, struct arena *arena, struct image
         return 0;
 }
 
-int image_config_parse(const char *bytes, size_t length, struct arena *arena,
-                       struct image_config *config, struct error *err)
+int manifest_config_parse(const char *bytes, size_t length, struct arena *arena,
+                          struct manifest_config *config, struct error *err)
 {
         static const char place[] = "image configuration";
         AUTO_JSON json_t *document = NULL;
-        struct image_config parsed = {0};
+        struct manifest_config parsed = {0};
         json_t *rootfs = NULL;
 
         int r = json_parse(bytes, length, place, &document, err);

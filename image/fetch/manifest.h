@@ -41,7 +41,7 @@ struct manifest {
         size_t count;
 };
 
-struct image_config {
+struct manifest_config {
         struct platform platform;
         const char *const *diff_ids; /* valid; one for each layer */
         size_t count;
@@ -61,8 +61,8 @@ int manifest_select(const struct manifest *index, const struct platform *platfor
 
 /* INVALID_ARGUMENT for what is not the configuration of a container image, such as an artifact's.
  */
-int image_config_parse(const char *bytes, size_t length, struct arena *arena,
-                       struct image_config *config, struct error *err);
+int manifest_config_parse(const char *bytes, size_t length, struct arena *arena,
+                       struct manifest_config *config, struct error *err);
 
 /*
  * Completes a platform: missing members are this machine's, names are as Go and OCI have them

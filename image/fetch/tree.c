@@ -471,13 +471,11 @@ int tree_add(struct tree *tree, const struct tree_entry *entry, int *fd, struct 
 
 int tree_file_done(struct tree *tree, const struct tree_entry *entry, int fd, struct error *err)
 {
-        AUTO_FD int closing = fd;
         int r = attributes_set(fd, entry, err);
         if (r == 0 && futimens(fd, (struct timespec[2]){entry->modified, entry->modified}) < 0)
                 r = error_errno(err, errno, "setting its time");
-        if (r < 0)
-                return error_context(err, "%.*s", SHOWN_MAX, entry->path);
-        return 0;
+        close(fd);
+        return r < 0 ? error_context(err, "%.*s", SHOWN_MAX, entry->path) : 0;
 }
 
 /* ---- the end ---- */

@@ -54,7 +54,7 @@ class Node:
 
     def pod_config(self, name=None, attempt=0, namespace="default", linux=None, **more):
         name = name or f"pod{next(_serial)}"
-        linux = {"cgroup_parent": self.daemon.cgroup, **(linux or {})}
+        linux = {"cgroup_parent": self.daemon.cgroup, **self.namespaces(), **(linux or {})}
         config = {
             "metadata": {"name": name, "uid": f"uid-{name}", "namespace": namespace, "attempt": attempt},
             "hostname": name,
@@ -104,8 +104,14 @@ class Node:
         pod_id, pod_config = pod
         folder = os.path.dirname(f"{pod_config.get('log_directory')}/{self.container_config(**more)['log_path']}")
         os.makedirs(folder, exist_ok=True)  # the kubelet makes it
+        config = self.container_config(command, **more)
+        # The kubelet says the pod's namespaces once more for each container.
+        security = pod_config.get("linux", {}).get("security_context", {})
+        linux = dict(config.get("linux") or {})
+        linux["security_context"] = {"namespace_options": security.get("namespace_options", {}), **linux.get("security_context", {})}
+        config["linux"] = linux
         return self.client.CreateContainer(
-            pod_sandbox_id=pod_id, config=self.container_config(command, **more), sandbox_config=pod_config, deadline=deadline
+            pod_sandbox_id=pod_id, config=config, sandbox_config=pod_config, deadline=deadline
         ).container_id
 
     def start(self, container, **more):

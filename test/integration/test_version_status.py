@@ -15,7 +15,7 @@ DONE = {
     "Version", "Status", "RuntimeConfig", "UpdateRuntimeConfig", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox",
     "PodSandboxStatus", "ListPodSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemoveContainer",
     "ContainerStatus", "ListContainers", "ExecSync", "ReopenContainerLog", "PullImage", "ImageStatus", "ListImages",
-    "RemoveImage", "ImageFsInfo",
+    "RemoveImage", "ImageFsInfo", "StreamImages",
 }
 
 

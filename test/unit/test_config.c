@@ -44,7 +44,8 @@ static void write_file(const char *name, const char *text)
 }
 
 /* Both runtimes, cgroupfs. */
-static const struct config_machine machine = {.runc = "/usr/sbin/runc", .crun = "/usr/bin/crun"};
+static char runc_path[] = "/usr/sbin/runc", crun_path[] = "/usr/bin/crun";
+static const struct config_machine machine = {.runc = runc_path, .crun = crun_path};
 
 static int try_load(struct config **config, struct error *err)
 {

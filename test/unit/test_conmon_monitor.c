@@ -342,6 +342,10 @@ static void runtime_fails(void **state)
                   "{\"level\":\"warning\",\"msg\":\"later\"}\n"
                   "X\necho usage >&2; exit 1",
                   1 << 8, "exec: \"x\": level\":\"info");
+        fail_with("printf '%s\\n' '{\"level\":\"fatal\",\"msg\":\"\\u003cb\\u003E \\\\ \\u00e9 \\q "
+                  "\\u12\"}' "
+                  ">\"$2\"; exit 1",
+                  1 << 8, "<b> \\ \\u00e9 \\q \\u12");
         fail_with("echo garbage >\"$2\"; echo said >&2; exit 1", 1 << 8, "said\n");
 }
 

@@ -241,7 +241,7 @@ static void *write_many(void *argument)
 
 static void test_threads(void **state)
 {
-        static char *messages[] = {"one", "two", "three", "four"};
+        static char messages[][8] = {"one", "two", "three", "four"};
         pthread_t threads[4];
         unsigned count = 0;
         int size = 1024 * 1024;

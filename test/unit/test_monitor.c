@@ -1,6 +1,6 @@
 /*
- * The daemon's side of the monitor and of the pod holder. This program plays both programs itself:
- * called by their names it is them.
+ * The daemon's side of the monitor and of the pod holder. Called crisp-monitor this program is the
+ * monitor itself; the holder has to be static, so it is there only where crisp-pause was built.
  */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -23,7 +23,6 @@
 #include "base/process.h"
 #include "base/task.h"
 #include "conmon/conmon.h"
-#include "conmon/holder.h"
 #include "oci/holder.h"
 #include "oci/monitor.h"
 
@@ -160,6 +159,7 @@ static void whole_life_body(void)
         assert_int_equal(monitor_get_status(monitor, CLOCK_NEVER, &status, &err), 0);
         assert_int_equal(status.state, MONITOR_RUNNING);
         assert_int_equal(status.pid, started.pid);
+        assert_int_equal(monitor_pid(monitor), started.monitor_pid);
         assert_true(monitor_resize(monitor, 1, 1, CLOCK_NEVER, &err) < 0);
         assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
         assert_int_equal(unlink(log_path), 0);
@@ -450,12 +450,15 @@ static int in_namespace(pid_t pid, const char *script)
         return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
+static char holder_program[PATH_MAX];
+
 static void holder_body(void)
 {
         struct holder_start_options options = {
-                .program = "/proc/self/exe", .cgroup_fd = -1, .deadline = CLOCK_NEVER};
+                .program = holder_program, .cgroup_fd = -1, .deadline = CLOCK_NEVER};
         char path[64], target[PATH_MAX];
         uint64_t start_time;
+        int program;
         pid_t pid;
 
         assert_int_equal(holder_start(&options, &pid, &start_time, &err), 0);
@@ -479,7 +482,16 @@ static void holder_body(void)
         assert_int_equal(access(path, F_OK), -1);
         snprintf(path, sizeof(path), "/proc/%d/fd/0", pid);
         assert_int_equal(readlink(path, target, sizeof(target)), -1);
+        /* Nor can the program be written, even when it runs no more. */
+        snprintf(path, sizeof(path), "/proc/%d/exe", pid);
+        program = open(path, O_RDONLY | O_CLOEXEC);
+        assert_true(program >= 0);
         kill(pid, SIGKILL);
+        wait_for_end(pid);
+        snprintf(path, sizeof(path), "/proc/self/fd/%d", program);
+        assert_int_equal(open(path, O_WRONLY | O_CLOEXEC), -1);
+        assert_int_equal(errno, EROFS);
+        close(program);
 
         options.net = "/nonexistent/net";
         assert_true(holder_start(&options, &pid, &start_time, &err) < 0);
@@ -489,7 +501,14 @@ static void holder_body(void)
 
 static void holder(void **state)
 {
-        if (geteuid() != 0)
+        ssize_t length = readlink("/proc/self/exe", holder_program, sizeof(holder_program) - 32);
+        char *slash;
+
+        assert_true(length > 0);
+        holder_program[length] = 0;
+        slash = strrchr(holder_program, '/');
+        strcpy(slash, "/../crisp-pause");
+        if (geteuid() != 0 || access(holder_program, X_OK) < 0)
                 skip();
         in_task(holder_body);
 }
@@ -511,7 +530,5 @@ int main(int argc, char **argv)
                         return 2;
                 return conmon_run(&options);
         }
-        if (strcmp(argv[0], "crisp-pause") == 0)
-                return holder_run(&(struct holder_options){.net = argc > 2 ? argv[2] : NULL});
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,587 @@
+/* What registries send that is not a layer: manifests, configurations, challenges; and the pull
+ * protocol's lines. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "base/memory.h"
+#include "image/fetch/challenge.h"
+#include "image/fetch/http.h"
+#include "image/fetch/manifest.h"
+#include "image/fetch/path.h"
+#include "image/fetch/refusal.h"
+#include "image/request.h"
+
+#define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define SHA   "sha256:" HEX64
+#define SHA2                                                                                       \
+        "sha256:"                                                                                  \
+        "f123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
+#define CONFIG "\"config\":{\"digest\":\"" SHA "\",\"size\":7}"
+#define LAYER  "{\"mediaType\":\"x\",\"digest\":\"" SHA2 "\",\"size\":9}"
+
+static int set_up(void **state)
+{
+        *state = arena_new();
+        return 0;
+}
+
+static int tear_down(void **state)
+{
+        arena_free(*state);
+        return 0;
+}
+
+/* ---- manifests ---- */
+
+static int parse(struct arena *arena, const char *text, const char *type, struct manifest *manifest,
+                 struct error *err)
+{
+        return manifest_parse(text, strlen(text), type, arena, manifest, err);
+}
+
+static void test_image_manifest(void **state)
+{
+        struct manifest manifest;
+        struct error err = {0};
+
+        assert_int_equal(parse(*state, "{\"schemaVersion\":2," CONFIG ",\"layers\":[" LAYER "]}",
+                               "text/plain", &manifest, &err),
+                         0);
+        assert_false(manifest.is_index);
+        assert_string_equal(manifest.media_type, "application/vnd.oci.image.manifest.v1+json");
+        assert_string_equal(manifest.config.digest, SHA);
+        assert_int_equal(manifest.config.size, 7);
+        assert_int_equal(manifest.count, 1);
+        assert_string_equal(manifest.entries[0].digest, SHA2);
+        assert_int_equal(manifest.entries[0].size, 9);
+
+        /* The server's word counts where the document does not say. */
+        assert_int_equal(parse(*state, "{" CONFIG ",\"layers\":[]}",
+                               "application/vnd.docker.distribution.manifest.v2+json", &manifest,
+                               &err),
+                         0);
+        assert_string_equal(manifest.media_type,
+                            "application/vnd.docker.distribution.manifest.v2+json");
+}
+
+static void test_schema_1(void **state)
+{
+        static const char *const texts[] = {
+                "{\"schemaVersion\":1,\"fsLayers\":[]}",
+                "{\"fsLayers\":[]}",
+                "{\"mediaType\":\"application/vnd.docker.distribution.manifest.v1+prettyjws\"}",
+        };
+        struct manifest manifest;
+
+        for (size_t i = 0; i < 3; i++) {
+                struct error err = {0};
+                assert_true(parse(*state, texts[i], "", &manifest, &err) < 0);
+                assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
+                assert_non_null(strstr(err.message, "push the image again"));
+        }
+        assert_true(parse(*state, "{}", "application/vnd.docker.distribution.manifest.v1+prettyjws",
+                          &manifest, NULL) < 0);
+}
+
+static void test_bad_manifests(void **state)
+{
+        static const char *const texts[] = {
+                "",
+                "[]",
+                "{}",
+                "null",
+                "{\"layers\":[]}",
+                "{" CONFIG ",\"layers\":{}}",
+                "{" CONFIG ",\"layers\":[1]}",
+                "{" CONFIG ",\"layers\":[{}]}",
+                "{" CONFIG ",\"layers\":[{\"digest\":\"" SHA "\"}]}",
+                "{" CONFIG ",\"layers\":[{\"digest\":\"" SHA "\",\"size\":-1}]}",
+                "{" CONFIG ",\"layers\":[{\"digest\":\"sha256:../../x\",\"size\":1}]}",
+                "{\"config\":{\"digest\":\"x\",\"size\":1},\"layers\":[]}",
+                "{\"config\":7,\"layers\":[]}",
+                "{" CONFIG ",\"layers\":[],\"manifests\":[]}",
+                "{\"mediaType\":\"application/vnd.oci.image.index.v1+json\"," CONFIG "}",
+                "{\"mediaType\":\"application/vnd.oci.image.manifest.v1+json\",\"manifests\":[]}",
+                "{\"mediaType\":7,\"manifests\":[]}",
+                "{\"manifests\":[{\"digest\":\"" SHA "\",\"size\":1,\"platform\":[]}]}",
+        };
+
+        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++) {
+                struct manifest manifest;
+                struct error err = {0};
+                if (parse(*state, texts[i], "", &manifest, &err) == 0)
+                        fail_msg("accepted: %s", texts[i]);
+                assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
+        }
+}
+
+static void test_too_many_layers(void **state)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        struct manifest manifest;
+
+        buffer_add_text(&text, "{" CONFIG ",\"layers\":[");
+        for (int i = 0; i < 501; i++)
+                buffer_printf(&text, "%s%s", i > 0 ? "," : "", LAYER);
+        buffer_add_text(&text, "]}");
+        assert_true(parse(*state, text.data, "", &manifest, NULL) < 0);
+}
+
+/* ---- platforms ---- */
+
+struct choice {
+        const char *os, *architecture, *variant; /* wanted */
+        int expected;                            /* index of the entry, or -1 */
+};
+
+#define ENTRY(os, architecture, variant)                                                           \
+        "{\"digest\":\"" SHA "\",\"size\":1,\"platform\":{\"os\":\"" os                            \
+        "\",\"architecture\":\"" architecture "\",\"variant\":\"" variant "\"}}"
+
+static void test_platforms(void **state)
+{
+        static const char text[] = "{\"manifests\":[" ENTRY("unknown", "unknown", "") "," /* 0 */
+                ENTRY("linux", "arm", "v5") "," ENTRY("linux", "arm", "v7") ","           /* 1 2 */
+                ENTRY("linux", "arm64", "") "," ENTRY("linux", "amd64", "") ","           /* 3 4 */
+                ENTRY("linux", "amd64", "") "," ENTRY("linux", "amd64", "v3") ","         /* 5 6 */
+                ENTRY("windows", "amd64", "") "," ENTRY("linux", "aarch64", "v9") "]}";   /* 7 8 */
+        static const struct choice choices[] = {
+                {"linux", "amd64", NULL, 4},  {"linux", "x86_64", NULL, 4},
+                {"linux", "amd64", "v2", 4},  {"linux", "amd64", "v3", 6},
+                {"linux", "amd64", "v4", 6},  {"linux", "arm64", NULL, 3},
+                {"linux", "arm64", "v8", 3},  {"linux", "arm64", "v9", 8},
+                {"linux", "arm", NULL, 2},    {"linux", "arm", "v6", 1},
+                {"linux", "arm", "v4", -1},   {"linux", "riscv64", NULL, -1},
+                {"freebsd", "amd64", "", -1}, {"windows", "amd64", "", 7},
+        };
+        struct manifest index;
+        struct error err = {0};
+
+        assert_int_equal(parse(*state, text, "", &index, &err), 0);
+        assert_true(index.is_index);
+        for (size_t i = 0; i < sizeof(choices) / sizeof(choices[0]); i++) {
+                const struct choice *choice = &choices[i];
+                struct platform wanted =
+                        platform_complete(choice->os, choice->architecture, choice->variant);
+                const struct descriptor *entry = NULL;
+                int r = manifest_select(&index, &wanted, &entry, &err);
+                int found = r < 0 ? -1 : (int)(entry - index.entries);
+                if (found != choice->expected)
+                        fail_msg("choice %zu: %d", i, found);
+                if (r < 0) {
+                        assert_int_equal(err.code, ERROR_NOT_FOUND);
+                        assert_non_null(strstr(err.message, "linux/arm/v5, linux/arm/v7"));
+                        assert_null(strstr(err.message, "unknown"));
+                }
+        }
+}
+
+static void test_index_without_platforms(void **state)
+{
+        struct manifest index;
+        const struct descriptor *entry;
+        struct platform wanted = platform_complete(NULL, NULL, NULL);
+
+        assert_string_equal(wanted.os, "linux");
+        assert_true(wanted.architecture[0] != '\0');
+        assert_int_equal(parse(*state, "{\"manifests\":[" LAYER "]}", "", &index, NULL), 0);
+        assert_int_equal(manifest_select(&index, &wanted, &entry, NULL), 0);
+        assert_int_equal(parse(*state, "{\"manifests\":[]}", "", &index, NULL), 0);
+        assert_true(manifest_select(&index, &wanted, &entry, NULL) < 0);
+}
+
+/* ---- configurations ---- */
+
+static int parse_config(struct arena *arena, const char *text, struct manifest_config *config,
+                        struct error *err)
+{
+        return manifest_config_parse(text, strlen(text), arena, config, err);
+}
+
+static void test_image_config(void **state)
+{
+        struct manifest_config config;
+        struct error err = {0};
+
+        assert_int_equal(parse_config(*state,
+                                      "{\"os\":\"linux\",\"architecture\":\"amd64\","
+                                      "\"rootfs\":{\"type\":\"layers\",\"diff_ids\":[\"" SHA
+                                      "\",\"" SHA2 "\"]}}",
+                                      &config, &err),
+                         0);
+        assert_int_equal(config.count, 2);
+        assert_string_equal(config.diff_ids[1], SHA2);
+        assert_string_equal(config.platform.architecture, "amd64");
+
+        assert_true(parse_config(*state, "{}", &config, &err) < 0);
+        assert_non_null(strstr(err.message, "artifact"));
+        assert_true(parse_config(*state, "{\"rootfs\":{\"diff_ids\":[\"sha256:x\"]}}", &config,
+                                 &err) < 0);
+        assert_true(parse_config(*state, "{\"rootfs\":{\"diff_ids\":[7]}}", &config, &err) < 0);
+        assert_true(parse_config(*state, "{\"rootfs\":[]}", &config, &err) < 0);
+        assert_true(parse_config(*state, "7", &config, &err) < 0);
+}
+
+/* ---- challenges ---- */
+
+static void test_challenges(void **state)
+{
+        static const struct {
+                const char *text;
+                enum challenge_scheme scheme;
+                const char *realm, *service, *scope;
+        } cases[] = {
+                {"Bearer realm=\"https://auth.example/token\",service=\"registry.example\","
+                 "scope=\"repository:a/b:pull,push\"\n",
+                 CHALLENGE_BEARER, "https://auth.example/token", "registry.example",
+                 "repository:a/b:pull,push"},
+                {"Basic realm=\"x\"\n", CHALLENGE_BASIC, "x", "", ""},
+                {"basic realm=x\n", CHALLENGE_BASIC, "x", "", ""},
+                {"Basic\n", CHALLENGE_BASIC, "", "", ""},
+                {"Basic realm=\"x\", Bearer realm=\"y\", service=z\n", CHALLENGE_BEARER, "y", "z",
+                 ""},
+                {"Basic realm=\"x\"\nBEARER realm = \"y\"\n", CHALLENGE_BEARER, "y", "", ""},
+                {"Bearer service=\"no realm\"\nBasic realm=\"x\"\n", CHALLENGE_BASIC, "x", "", ""},
+                {"Bearer realm=\"a\\\"b\\\\c\"\n", CHALLENGE_BEARER, "a\"b\\c", "", ""},
+                {"Negotiate abc==, Basic realm=\"x\"\n", CHALLENGE_BASIC, "x", "", ""},
+                {"Bearer realm=\"unterminated", CHALLENGE_BEARER, "unterminated", "", ""},
+                {"Negotiate\n", CHALLENGE_NONE, "", "", ""},
+                {"", CHALLENGE_NONE, "", "", ""},
+                {"= = ,,, \"\\", CHALLENGE_NONE, "", "", ""},
+        };
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                struct challenge challenge;
+                bool found = challenge_parse(cases[i].text, &challenge);
+                if (challenge.scheme != cases[i].scheme)
+                        fail_msg("%s: scheme %d", cases[i].text, challenge.scheme);
+                assert_int_equal(found, cases[i].scheme != CHALLENGE_NONE);
+                assert_string_equal(challenge.realm, cases[i].realm);
+                assert_string_equal(challenge.service, cases[i].service);
+                assert_string_equal(challenge.scope, cases[i].scope);
+        }
+}
+
+static void test_long_challenge(void **state)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        struct challenge challenge;
+
+        buffer_add_text(&text, "Bearer realm=\"");
+        for (int i = 0; i < CHALLENGE_VALUE_MAX; i++)
+                buffer_add_text(&text, "x");
+        buffer_add_text(&text, "\"");
+        assert_false(challenge_parse(text.data, &challenge));
+}
+
+/* ---- refusals and URLs ---- */
+
+static void assert_refusal(long status, const char *body, const char *secret, const char *expected)
+{
+        AUTO_HTTP_CALL struct http_call call = {.status = status};
+        const char *secrets[] = {secret, NULL};
+        char text[REFUSAL_TEXT_MAX];
+
+        buffer_add_text(&call.problem, body);
+        refusal_text(&call, secrets, text);
+        assert_string_equal(text, expected);
+}
+
+static void test_refusals(void **state)
+{
+        assert_refusal(404, "{\"errors\":[{\"code\":\"MANIFEST_UNKNOWN\",\"message\":\"no\"}]}",
+                       NULL, "404 Not Found: MANIFEST_UNKNOWN: no");
+        assert_refusal(401, "{\"details\":\"incorrect username or password\"}", NULL,
+                       "401 Unauthorized: incorrect username or password");
+        assert_refusal(401, "{\"details\":\"your password hunter2 is wrong\"}", "hunter2",
+                       "401 Unauthorized");
+        assert_refusal(503, "<html>", NULL, "503 Service Unavailable");
+        assert_refusal(418, "", NULL, "HTTP status 418");
+        assert_refusal(403, "{\"message\":\"a\\nb\\u001b[31m\"}", NULL, "403 Forbidden: a b [31m");
+        assert_refusal(403, "{\"errors\":{\"message\":7}}", NULL, "403 Forbidden");
+        assert_refusal(403, "[]", NULL, "403 Forbidden");
+
+        assert_int_equal(refusal_code(401), ERROR_UNAUTHENTICATED);
+        assert_int_equal(refusal_code(403), ERROR_PERMISSION_DENIED);
+        assert_int_equal(refusal_code(404), ERROR_NOT_FOUND);
+        assert_int_equal(refusal_code(502), ERROR_UNAVAILABLE);
+        assert_true(refusal_is_passing(429));
+        assert_false(refusal_is_passing(404));
+}
+
+static void test_urls(void **state)
+{
+        assert_true(http_host_is_loopback("localhost"));
+        assert_true(http_host_is_loopback("127.0.0.1"));
+        assert_true(http_host_is_loopback("127.9.8.7"));
+        assert_true(http_host_is_loopback("[::1]"));
+        assert_false(http_host_is_loopback("[::2]"));
+        assert_false(http_host_is_loopback("localhost.example"));
+        assert_false(http_host_is_loopback("127.0.0.1.example"));
+        assert_false(http_host_is_loopback("128.0.0.1"));
+
+        assert_true(http_same_origin("https://a.example/x", "https://A.example:443/y?z"));
+        assert_false(http_same_origin("https://a.example/", "http://a.example/"));
+        assert_false(http_same_origin("https://a.example/", "https://a.example:444/"));
+        assert_false(http_same_origin("https://a.example/", "https://a.example.evil.example/"));
+        assert_false(http_same_origin("https://a.example/", "https://a.example@evil.example/"));
+        assert_true(http_url_is_allowed("https://a.example", false));
+        assert_false(http_url_is_allowed("http://a.example", false));
+        assert_true(http_url_is_allowed("http://a.example", true));
+        assert_false(http_url_is_allowed("file:///etc/passwd", true));
+        assert_false(http_url_is_allowed("ftp://a.example", true));
+        assert_false(http_url_is_allowed("nonsense", true));
+}
+
+/* ---- paths ---- */
+
+static void test_paths(void **state)
+{
+        static const struct {
+                const char *text;
+                enum path_kind kind;
+                const char *parent, *name;
+        } cases[] = {
+                {"", PATH_ROOT, ".", ""},
+                {"/", PATH_ROOT, ".", ""},
+                {".", PATH_ROOT, ".", ""},
+                {"./././/", PATH_ROOT, ".", ""},
+                {"a", PATH_ENTRY, ".", "a"},
+                {"./a/", PATH_ENTRY, ".", "a"},
+                {"/a//b/./c", PATH_ENTRY, "a/b", "c"},
+                {"a/...", PATH_ENTRY, "a", "..."},
+                {"a/..b", PATH_ENTRY, "a", "..b"},
+                {".hidden", PATH_ENTRY, ".", ".hidden"},
+                {"a/.wh.b", PATH_WHITEOUT, "a", "b"},
+                {".wh.b", PATH_WHITEOUT, ".", "b"},
+                {"a/.wh..hidden", PATH_WHITEOUT, "a", ".hidden"},
+                {"a/.wh..wh..opq", PATH_OPAQUE, "a", ""},
+                {".wh..wh..opq", PATH_OPAQUE, ".", ""},
+                {".whatever", PATH_ENTRY, ".", ".whatever"},
+        };
+        static const char *const bad[] = {"..", "a/..", "../a", "a/../b", "/..//", ".wh.a/b"};
+        struct path path;
+
+        for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+                assert_int_equal(path_parse(cases[i].text, &path, NULL), 0);
+                if (path.kind != cases[i].kind)
+                        fail_msg("%s: kind %d", cases[i].text, path.kind);
+                assert_string_equal(path.parent, cases[i].parent);
+                assert_string_equal(path.name, cases[i].name);
+        }
+        assert_int_equal(path_parse(".wh..wh.plnk/x", &path, NULL), 0);
+        assert_int_equal(path.kind, PATH_IGNORED);
+        for (size_t i = 0; i < sizeof(bad) / sizeof(bad[0]); i++)
+                assert_true(path_parse(bad[i], &path, NULL) < 0);
+}
+
+/* ---- the pull protocol ---- */
+
+static void test_request_round_trip(void **state)
+{
+        static const char *const present[] = {SHA, SHA2};
+        static const struct fetch_endpoint endpoints[] = {
+                {"https://mirror.example", NULL, false},
+                {"http://m.example/p", "other/name", true}};
+        struct fetch_request sent = {
+                .reference = "busybox",
+                .endpoints = endpoints,
+                .endpoint_count = 2,
+                .credentials = {.username = "user",
+                                .password = "p\"\\\xc3\xa4",
+                                .auth = "YTpi",
+                                .identity_token = "i",
+                                .registry_token = "r",
+                                .server_address = "registry.example"},
+                .os = "linux",
+                .variant = "v7",
+                .present = present,
+                .present_count = 2,
+                .staging = "/staging",
+                .limits = {.layer_bytes = 1,
+                           .unpacked_bytes = 2,
+                           .entries = 3,
+                           .parallel_layers = 4,
+                           .connect_timeout = 5,
+                           .stall_timeout = 6,
+                           .retries = 7,
+                           .retry_delay_max = 8},
+        };
+        struct fetch_request got;
+        struct error err = {0};
+        AUTO_FREE char *line = request_encode(&sent);
+
+        assert_string_equal(sent.credentials.password, "p\"\\\xc3\xa4");
+        assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
+        assert_int_equal(request_decode(line, strlen(line), *state, &got, &err), 0);
+        assert_string_equal(got.reference, "busybox");
+        assert_string_equal(got.staging, "/staging");
+        assert_string_equal(got.os, "linux");
+        assert_null(got.architecture);
+        assert_string_equal(got.variant, "v7");
+        assert_int_equal(got.endpoint_count, 2);
+        assert_string_equal(got.endpoints[0].url, "https://mirror.example");
+        assert_null(got.endpoints[0].repository);
+        assert_string_equal(got.endpoints[1].repository, "other/name");
+        assert_true(got.endpoints[1].insecure);
+        assert_string_equal(got.credentials.password, "p\"\\\xc3\xa4");
+        assert_string_equal(got.credentials.server_address, "registry.example");
+        assert_int_equal(got.present_count, 2);
+        assert_string_equal(got.present[1], SHA2);
+        assert_memory_equal(&got.limits, &sent.limits, sizeof(got.limits));
+
+        const char *password = got.credentials.password;
+        request_wipe(&got);
+        assert_null(got.credentials.password);
+        assert_string_equal(password, "");
+}
+
+static void test_bad_requests(void **state)
+{
+        static const char *const lines[] = {
+                "",
+                "{}",
+                "[]",
+                "{\"reference\":\"a\"}",
+                "{\"reference\":7,\"staging\":\"/s\"}",
+                "{\"reference\":\"a\",\"staging\":\"/s\",\"present\":[7]}",
+                "{\"reference\":\"a\",\"staging\":\"/s\",\"endpoints\":[{}]}",
+                "{\"reference\":\"a\",\"staging\":\"/s\",\"endpoints\":[7]}",
+                "{\"reference\":\"a\",\"staging\":\"/s\",\"limits\":{\"entries\":-1}}",
+                "{\"reference\":\"a\",\"staging\":\"/s\",\"credentials\":{\"password\":7}}",
+        };
+        for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+                struct fetch_request request;
+                if (request_decode(lines[i], strlen(lines[i]), *state, &request, NULL) == 0)
+                        fail_msg("accepted: %s", lines[i]);
+        }
+        struct fetch_request request;
+        static const char least[] = "{\"reference\":\"a\",\"staging\":\"/s\"}";
+        assert_int_equal(request_decode(least, strlen(least), *state, &request, NULL), 0);
+        assert_null(request.credentials.username);
+        assert_int_equal(request.present_count, 0);
+}
+
+static struct fetch_reply over_the_wire(struct arena *arena, const struct fetch_reply *reply)
+{
+        struct fetch_reply got = {0};
+        struct error err = {0};
+        AUTO_FREE char *line = reply_encode(reply);
+
+        assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
+        if (reply_decode(line, strlen(line), arena, &got, &err) != 0)
+                fail_msg("%s", err.message);
+        assert_int_equal(got.kind, reply->kind);
+        return got;
+}
+
+static void test_replies(void **state)
+{
+        struct fetch_reply sent = {
+                .kind = FETCH_PROGRESS,
+                .progress = {.digest = SHA, .bytes = 5, .total = 9, .done = true}};
+        struct fetch_reply got = over_the_wire(*state, &sent);
+        assert_string_equal(got.progress.digest, SHA);
+        assert_int_equal(got.progress.bytes, 5);
+        assert_int_equal(got.progress.total, 9);
+        assert_true(got.progress.done);
+
+        sent = (struct fetch_reply){.kind = FETCH_ERROR};
+        error_set(&sent.error, ERROR_UNAVAILABLE, "bytes \xff and \x01");
+        error_word(&sent.error, "RegistryUnavailable");
+        got = over_the_wire(*state, &sent);
+        assert_int_equal(got.error.code, ERROR_UNKNOWN);
+        assert_string_equal(got.error.word, "RegistryUnavailable");
+        assert_string_equal(got.error.message, "bytes ? and \x01");
+        error_set(&sent.error, ERROR_NOT_FOUND, "gone");
+        got = over_the_wire(*state, &sent);
+        assert_int_equal(got.error.code, ERROR_NOT_FOUND);
+        assert_string_equal(got.error.word, "");
+}
+
+static void test_result_round_trip(void **state)
+{
+        static const char *const opaque[] = {".", "with %41 and \n", "latin\xe9/\xc3\xa4"};
+        static const char *const implied[] = {"a"};
+        static const struct fetch_link links[] = {{"from\xff", "to\"\\"}};
+        static const struct fetch_layer layers[] = {
+                {.diff_id = SHA,
+                 .digest = SHA2,
+                 .size = 3,
+                 .directory = "name",
+                 .unpacked = 10,
+                 .entries = 4,
+                 .opaque = opaque,
+                 .opaque_count = 3,
+                 .implied = implied,
+                 .implied_count = 1,
+                 .links = links,
+                 .link_count = 1},
+                {.diff_id = SHA2, .digest = SHA, .size = 4},
+        };
+        struct fetch_reply sent = {.kind = FETCH_RESULT,
+                                   .result = {.manifest_digest = SHA,
+                                              .manifest_media_type = "m",
+                                              .repo_digest = SHA2,
+                                              .config_digest = SHA,
+                                              .config_size = 1,
+                                              .total_size = 2,
+                                              .layers = layers,
+                                              .layer_count = 2}};
+        struct fetch_reply got = over_the_wire(*state, &sent);
+
+        assert_string_equal(got.result.repo_digest, SHA2);
+        assert_null(got.result.index_digest);
+        assert_int_equal(got.result.total_size, 2);
+        assert_int_equal(got.result.layer_count, 2);
+        const struct fetch_layer *layer = &got.result.layers[0];
+        assert_string_equal(layer->directory, "name");
+        assert_int_equal(layer->opaque_count, 3);
+        for (int i = 0; i < 3; i++)
+                assert_string_equal(layer->opaque[i], opaque[i]);
+        assert_int_equal(layer->implied_count, 1);
+        assert_int_equal(layer->link_count, 1);
+        assert_string_equal(layer->links[0].path, links[0].path);
+        assert_string_equal(layer->links[0].target, links[0].target);
+        assert_null(got.result.layers[1].directory);
+        assert_int_equal(got.result.layers[1].size, 4);
+
+        struct fetch_reply none;
+        assert_true(reply_decode("{}", 2, *state, &none, NULL) < 0);
+        static const char zero[] = "{\"result\":{\"manifest_digest\":\"a\",\"manifest_media_type\":"
+                                   "\"b\",\"repo_digest\":\"c\",\"config_digest\":\"d\",\"layers\":"
+                                   "[{\"diff_id\":\"a\",\"digest\":\"b\",\"opaque\":[\"%00\"]}]}}";
+        assert_true(reply_decode(zero, strlen(zero), *state, &none, NULL) < 0);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                TEST(test_image_manifest),
+                TEST(test_schema_1),
+                TEST(test_bad_manifests),
+                TEST(test_too_many_layers),
+                TEST(test_platforms),
+                TEST(test_index_without_platforms),
+                TEST(test_image_config),
+                TEST(test_challenges),
+                TEST(test_long_challenge),
+                TEST(test_refusals),
+                TEST(test_urls),
+                TEST(test_paths),
+                TEST(test_request_round_trip),
+                TEST(test_bad_requests),
+                TEST(test_replies),
+                TEST(test_result_round_trip),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

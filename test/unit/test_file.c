@@ -1,0 +1,159 @@
+/* Files: replaced as a whole, removed without following anything, opened without leaving their tree. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mount.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/memory.h"
+
+static char directory[] = "/tmp/crisp-test-file-XXXXXX";
+
+static char *path_of(const char *name)
+{
+        return xprintf("%s/%s", directory, name);
+}
+
+static int setup(void **state)
+{
+        (void)state;
+        strcpy(directory + strlen(directory) - 6, "XXXXXX");
+        return mkdtemp(directory) ? 0 : -1;
+}
+
+static int teardown(void **state)
+{
+        (void)state;
+        return file_remove_tree(directory, NULL);
+}
+
+static void test_replace(void **state)
+{
+        (void)state;
+        struct error err;
+        AUTO_FREE char *path = path_of("f");
+        AUTO_BUFFER struct buffer contents = BUFFER_INIT;
+        assert_int_equal(file_replace(path, "one", 3, 0640, &err), 0);
+        assert_int_equal(file_replace(path, "second", 6, 0600, &err), 0);
+        assert_int_equal(file_read(path, 100, &contents, &err), 0);
+        assert_string_equal(contents.data, "second");
+        struct stat st;
+        assert_int_equal(stat(path, &st), 0);
+        assert_int_equal(st.st_mode & 07777, 0600);
+        assert_int_equal(file_read(path, 5, &contents, &err), -EFBIG);
+        assert_int_equal(contents.length, 6); /* untouched */
+}
+
+static void test_replace_on_a_full_disk_keeps_the_old_one(void **state)
+{
+        (void)state;
+        struct error err;
+        if (mount("test", directory, "tmpfs", 0, "size=64k") < 0)
+                skip();
+        AUTO_FREE char *path = path_of("f");
+        AUTO_FREE char *big = xcalloc(1, 1 << 20);
+        AUTO_BUFFER struct buffer contents = BUFFER_INIT;
+        assert_int_equal(file_replace(path, "old", 3, 0600, &err), 0);
+        assert_int_equal(file_replace(path, big, 1 << 20, 0600, &err), -ENOSPC);
+        assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+        assert_int_equal(file_read(path, 100, &contents, &err), 0);
+        assert_string_equal(contents.data, "old");
+        unsigned long long bytes, inodes;
+        assert_int_equal(file_tree_usage(directory, &bytes, &inodes, &err), 0);
+        assert_int_equal(inodes, 2); /* the folder and the old file: nothing is left beside it */
+        assert_int_equal(umount(directory), 0);
+}
+
+static void test_remove_tree_follows_nothing(void **state)
+{
+        (void)state;
+        struct error err;
+        AUTO_FREE char *tree = path_of("tree");
+        AUTO_FREE char *deep = path_of("tree/a/b/c");
+        AUTO_FREE char *link = path_of("tree/a/link");
+        AUTO_FREE char *outside = path_of("outside");
+        assert_int_equal(file_make_directories(deep, 0755, &err), 0);
+        assert_int_equal(file_make_directories(outside, 0755, &err), 0);
+        assert_int_equal(symlink(outside, link), 0);
+        assert_int_equal(file_remove_tree(tree, &err), 0);
+        assert_int_equal(access(tree, F_OK), -1);
+        assert_int_equal(access(outside, F_OK), 0);
+        assert_int_equal(file_remove_tree(tree, &err), 0); /* not there is fine */
+}
+
+static void test_remove_tree_stops_at_a_mount(void **state)
+{
+        (void)state;
+        struct error err;
+        AUTO_FREE char *tree = path_of("tree");
+        AUTO_FREE char *mounted = path_of("tree/mounted");
+        AUTO_FREE char *kept = path_of("tree/mounted/kept");
+        assert_int_equal(file_make_directories(mounted, 0755, &err), 0);
+        if (mount("test", mounted, "tmpfs", 0, "size=64k") < 0)
+                skip();
+        assert_int_equal(mkdir(kept, 0755), 0);
+        assert_int_equal(file_remove_tree(tree, &err), -EBUSY);
+        assert_int_equal(access(kept, F_OK), 0);
+        assert_int_equal(umount(mounted), 0);
+        assert_int_equal(file_remove_tree(tree, &err), 0);
+}
+
+static void test_open_in_stays_inside(void **state)
+{
+        (void)state;
+        struct error err;
+        AUTO_FREE char *root = path_of("root");
+        AUTO_FREE char *link = path_of("root/passwd");
+        AUTO_FREE char *inside = path_of("root/etc");
+        assert_int_equal(file_make_directories(inside, 0755, &err), 0);
+        assert_int_equal(symlink("/etc/passwd", link), 0);
+        AUTO_FD int fd = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        /* The absolute link leads to the root's own /etc, which has no passwd. */
+        assert_int_equal(file_open_in(fd, "passwd", O_RDONLY, 0, &err), -ENOENT);
+        assert_int_equal(file_open_in(fd, "../../../etc/passwd", O_RDONLY, 0, &err), -ENOENT);
+        AUTO_FREE char *own = path_of("root/etc/passwd");
+        assert_int_equal(file_replace_volatile(own, "mine", 4, 0644, &err), 0);
+        AUTO_FD int passwd = file_open_in(fd, "../../passwd", O_RDONLY, 0, &err);
+        assert_true(passwd >= 0);
+        char text[5] = "";
+        assert_int_equal(read(passwd, text, 4), 4);
+        assert_string_equal(text, "mine");
+}
+
+static void test_make_directories(void **state)
+{
+        (void)state;
+        struct error err;
+        AUTO_FREE char *file = path_of("file");
+        AUTO_FREE char *below = path_of("file/below");
+        assert_int_equal(file_replace_volatile(file, "", 0, 0600, &err), 0);
+        assert_int_equal(file_make_directories(below, 0755, &err), -ENOTDIR);
+        assert_int_equal(file_make_directories(file, 0755, &err), -ENOTDIR);
+        assert_int_equal(file_make_directories(directory, 0755, &err), 0);
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_replace_on_a_full_disk_keeps_the_old_one,
+                                                setup, teardown),
+                cmocka_unit_test_setup_teardown(test_remove_tree_follows_nothing, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_remove_tree_stops_at_a_mount, setup,
+                                                teardown),
+                cmocka_unit_test_setup_teardown(test_open_in_stays_inside, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_make_directories, setup, teardown),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,495 @@
+/* Pulls, with programs in crisp-image's place that fail, hang, lie and die. */
+#include "image_fixture.h"
+
+#include <sys/wait.h>
+
+#include "image/pull.h"
+
+static struct store *store;
+
+/* Writes a shell script that plays crisp-image. The request is in $request, its staging folder in
+ * $staging. */
+static void play(const char *script)
+{
+        AUTO_FREE char *text = xprintf("#!/bin/sh\n"
+                                       "read -r request\n"
+                                       "printf '%%s\\n' \"$request\" >>%s/requests\n"
+                                       "staging=$(printf '%%s' \"$request\" | sed "
+                                       "'s/.*\"staging\":\"\\([^\"]*\\)\".*/\\1/')\n"
+                                       "echo $$ >>%s/pids\n"
+                                       "%s\n",
+                                       fixture_root, fixture_root, script);
+        write_file(at("crisp-image"), text);
+        assert_int_equal(chmod(at("crisp-image"), 0755), 0);
+}
+
+#define DIGEST(c) "sha256:" c c c c c c c c c c c c c c c c
+#define LAYER     DIGEST("a1a1")
+#define CONFIG    DIGEST("c0c0")
+#define MANIFEST  DIGEST("d0d0")
+#define INDEX     DIGEST("e0e0")
+
+/* An image of one layer. */
+#define FILL                                                                                       \
+        "mkdir -p $staging/layers/one\n"                                                           \
+        "echo hello >$staging/layers/one/file\n"                                                   \
+        "echo '{\"os\":\"linux\",\"rootfs\":{\"diff_ids\":[\"" LAYER                               \
+        "\"]}}' >$staging/config.json\n"                                                           \
+        "echo '{}' >$staging/manifest.json\n"
+#define PROGRESS                                                                                   \
+        "echo '{\"progress\":{\"digest\":\"" LAYER "\",\"bytes\":5,\"total\":10,\"done\":false}}'" \
+        "\n"
+#define RESULT                                                                                     \
+        "echo '{\"result\":{\"manifest_digest\":\"" MANIFEST                                       \
+        "\",\"manifest_media_type\":\"x\",\"index_digest\":\"" INDEX "\",\"repo_digest\":\"" INDEX \
+        "\",\"config_digest\":\"" CONFIG                                                           \
+        "\",\"config_size\":5,\"total_size\":100,\"layers\":[{\"diff_id\":\"" LAYER                \
+        "\",\"digest\":\"" LAYER                                                                   \
+        "\",\"size\":10,\"directory\":\"one\",\"unpacked\":6,\"entries\":1}]}}'\n"
+/* The same where the store has the layer. */
+#define RESULT_PRESENT                                                                             \
+        "echo '{\"result\":{\"manifest_digest\":\"" MANIFEST                                       \
+        "\",\"manifest_media_type\":\"x\",\"repo_digest\":\"" MANIFEST                             \
+        "\",\"config_digest\":\"" CONFIG                                                           \
+        "\",\"config_size\":5,\"total_size\":100,\"layers\":[{\"diff_id\":\"" LAYER                \
+        "\",\"digest\":\"" LAYER "\",\"size\":10}]}}'\n"
+
+static struct puller *make_puller(unsigned parallel, int64_t stall)
+{
+        static char *environment[] = {(char *)(uintptr_t) "PATH=/usr/bin:/bin", NULL};
+        struct pull_options options = {
+                .store = store,
+                .program = at("crisp-image"),
+                .environment = environment,
+                .parallel = parallel,
+                .stall = stall,
+        };
+        return puller_new(&options);
+}
+
+static int pull(struct puller *puller, const char *reference, char **id, struct error *err)
+{
+        struct pull_request request = {.reference = reference};
+        return pull_image(puller, &request, id, err);
+}
+
+static unsigned lines_in(const char *path)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        unsigned lines = 0;
+        if (file_read(path, 1 << 20, &text, NULL) < 0)
+                return 0;
+        for (size_t i = 0; i < text.length; i++)
+                lines += text.data[i] == '\n';
+        return lines;
+}
+
+/* No process and no staging folder is left. */
+static void assert_nothing_left(void)
+{
+        while (task_count() > 1)
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+        AUTO_FREE char *listing = xprintf("test -z \"$(ls -A %s/images/staging)\"", fixture_root);
+        assert_int_equal(system(listing), 0);
+        /* What did not even start is reaped in the background. */
+        siginfo_t info;
+        while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+        assert_int_equal(errno, ECHILD);
+}
+
+static void pulls(void)
+{
+        store = open_store();
+        play(PROGRESS FILL RESULT);
+        struct puller *puller = make_puller(0, 0);
+        AUTO_FREE char *id = NULL;
+        struct error err;
+        if (pull(puller, "registry.example/app", &id, &err) < 0)
+                fail_msg("%s", err.message);
+        assert_string_equal(id, CONFIG);
+        const struct image *image = store_find(store, "registry.example/app:latest");
+        assert_non_null(image);
+        assert_string_equal(image->id, CONFIG);
+        assert_string_equal(image->digests[0], "registry.example/app@" INDEX);
+        assert_true(exists(at("images/layers/%s/file", LAYER + 7)));
+
+        /* The second time the layer is named as present. */
+        play(FILL RESULT_PRESENT);
+        AUTO_FREE char *again = NULL;
+        if (pull(puller, "registry.example/other:1", &again, &err) < 0)
+                fail_msg("%s", err.message);
+        AUTO_BUFFER struct buffer requests = BUFFER_INIT;
+        assert_int_equal(file_read(at("requests"), 1 << 20, &requests, NULL), 0);
+        const char *second = strchr(requests.data, '\n') + 1;
+        assert_null(memmem(requests.data, (size_t)(second - requests.data), LAYER, strlen(LAYER)));
+        assert_non_null(strstr(second, LAYER));
+        assert_int_equal(strv_length(store_find(store, CONFIG)->tags), 2);
+        assert_nothing_left();
+        puller_free(puller);
+        store_free(store);
+}
+
+static void fails(const char *script, enum error_code code, const char *word, const char *text)
+{
+        store = open_store();
+        play(script);
+        struct puller *puller = make_puller(0, NSEC_PER_SEC);
+        char *id = NULL;
+        struct error err;
+        int result = pull(puller, "registry.example/app:1", &id, &err);
+        assert_true(result < 0);
+        assert_null(id);
+        assert_int_equal(err.code, code);
+        assert_string_equal(err.word, word);
+        if (!strstr(err.message, text))
+                fail_msg("\"%s\" does not say \"%s\"", err.message, text);
+        if (!strstr(err.message, "registry.example/app:1"))
+                fail_msg("\"%s\" does not name the image", err.message);
+        assert_null(store_find(store, "registry.example/app:1"));
+        assert_nothing_left();
+        struct pull_counts counts;
+        pull_counts(puller, &counts);
+        assert_int_equal(counts.failed, 1);
+        puller_free(puller);
+        store_free(store);
+}
+
+static void an_error_is_told(void)
+{
+        fails("echo "
+              "'{\"error\":{\"code\":2,\"word\":\"RegistryUnavailable\",\"message\":\"registry."
+              "example: "
+              "503\"}}'\nexit 1",
+              ERROR_UNKNOWN, "RegistryUnavailable", "registry.example: 503");
+}
+
+static void a_missing_image_is_told(void)
+{
+        fails("mkdir -p $staging/layers/half\necho x >$staging/layers/half/file\n"
+              "echo '{\"error\":{\"code\":5,\"message\":\"manifest unknown\"}}'\nexit 1",
+              ERROR_NOT_FOUND, "", "manifest unknown");
+}
+
+static void rubbish(void)
+{
+        fails("echo rubbish; sleep 100", ERROR_INTERNAL, "", "rubbish");
+}
+
+static void rubbish_without_end(void)
+{
+        fails("exec cat /dev/zero", ERROR_INTERNAL, "", "line without end");
+}
+
+static void death(void)
+{
+        fails("echo 'out of everything' >&2\nkill -9 $$", ERROR_INTERNAL, "",
+              "signal 9: out of everything");
+}
+
+static void bad_status(void)
+{
+        fails(FILL RESULT "printf 'no newline' >&2\nexit 3", ERROR_INTERNAL, "",
+              "status 3: no newline");
+}
+
+static void silence(void)
+{
+        fails("exit 0", ERROR_INTERNAL, "", "without a result: it said nothing");
+}
+
+static void half_a_line(void)
+{
+        fails("printf '{\"result\"'", ERROR_INTERNAL, "", "within a line");
+}
+
+static void two_results(void)
+{
+        fails(FILL RESULT RESULT, ERROR_INTERNAL, "", "after its last word");
+}
+
+static void a_lie(void)
+{
+        fails(RESULT, ERROR_INTERNAL, "", "config.json");
+}
+
+static void a_hang(void)
+{
+        fails(PROGRESS "sleep 100 & sleep 100", ERROR_DEADLINE_EXCEEDED, "",
+              "nothing came for 1 s");
+}
+
+static void a_flood_of_log(void)
+{
+        fails("yes flood | head -n 100000 >&2\nexit 1", ERROR_INTERNAL, "", "status 1: flood");
+}
+
+static void a_missing_program(void)
+{
+        store = open_store();
+        struct puller *puller = make_puller(0, 0);
+        char *id;
+        struct error err;
+        assert_int_equal(pull(puller, "app", &id, &err), -ENOENT);
+        assert_non_null(strstr(err.message, "crisp-image"));
+        assert_int_equal(pull(puller, "Not A Name", &id, &err), -EINVAL);
+        assert_nothing_left();
+        puller_free(puller);
+        store_free(store);
+}
+
+/* ---- together ---- */
+
+struct caller {
+        struct puller *puller;
+        const char *reference, *password;
+        struct task *task;
+        char *id;
+        int result;
+        bool finished;
+        struct error err;
+};
+
+static void caller_task(void *argument)
+{
+        struct caller *caller = argument;
+        struct fetch_credentials credentials = {.username = "me", .password = caller->password};
+        struct pull_request request = {
+                .reference = caller->reference,
+                .credentials = caller->password ? &credentials : NULL,
+        };
+        caller->result = pull_image(caller->puller, &request, &caller->id, &caller->err);
+        caller->finished = true;
+}
+
+static void call(struct caller *caller)
+{
+        caller->task = task_start("caller", caller_task, caller);
+}
+
+static void await_finish(struct caller *caller)
+{
+        while (!caller->finished)
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+}
+
+static void await_file(const char *path)
+{
+        while (!exists(path))
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+}
+
+#define WAIT_FOR_GO "while [ ! -e ${staging%/images/*}/go ]; do sleep 0.01; done\n"
+
+static void callers_join(void)
+{
+        store = open_store();
+        play(WAIT_FOR_GO FILL RESULT);
+        struct puller *puller = make_puller(0, 0);
+        struct caller callers[] = {
+                {.puller = puller, .reference = "app"},
+                {.puller = puller, .reference = "docker.io/library/app:latest"},
+                {.puller = puller, .reference = "app", .password = "secret"},
+                {.puller = puller, .reference = "app", .password = "secret"},
+                {.puller = puller, .reference = "app", .password = "other"},
+        };
+        for (int i = 0; i < 5; i++)
+                call(&callers[i]);
+        while (lines_in(at("pids")) < 3)
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+        struct pull_progress progress;
+        size_t cursor = 0, waiters = 0;
+        unsigned seen = 0;
+        while (pull_next(puller, &cursor, &progress)) {
+                assert_string_equal(progress.reference, "docker.io/library/app:latest");
+                assert_string_equal(progress.step, "downloading");
+                waiters += progress.waiters;
+                seen++;
+        }
+        assert_int_equal(seen, 3);
+        assert_int_equal(waiters, 5);
+        write_file(at("go"), "");
+        for (int i = 0; i < 5; i++) {
+                await_finish(&callers[i]);
+                assert_int_equal(callers[i].result, 0);
+                assert_string_equal(callers[i].id, CONFIG);
+                free(callers[i].id);
+        }
+        assert_int_equal(lines_in(at("requests")), 3);
+        struct pull_counts counts;
+        pull_counts(puller, &counts);
+        assert_int_equal(counts.started, 3);
+        assert_int_equal(counts.joined, 2);
+        assert_int_equal(counts.succeeded, 3);
+        assert_nothing_left();
+        puller_free(puller);
+        store_free(store);
+}
+
+/* A zombie of somebody else's has ended. */
+static bool is_running(int pid)
+{
+        AUTO_BUFFER struct buffer stat = BUFFER_INIT;
+        AUTO_FREE char *path = xprintf("/proc/%d/stat", pid);
+        return file_read(path, 4096, &stat, NULL) == 0 && !strstr(stat.data, ") Z");
+}
+
+/* One who gives up does not end the pull that another waits for; the last one does. */
+static void the_last_to_give_up_ends_it(void)
+{
+        store = open_store();
+        play("sleep 1000 >/dev/null &\necho $! >>${staging%/images/*}/children\n" WAIT_FOR_GO FILL
+                     RESULT);
+        struct puller *puller = make_puller(0, 0);
+        struct caller callers[] = {
+                {.puller = puller, .reference = "app"},
+                {.puller = puller, .reference = "app"},
+        };
+        call(&callers[0]);
+        call(&callers[1]);
+        await_file(at("children"));
+        task_interrupt(callers[0].task);
+        await_finish(&callers[0]);
+        assert_int_equal(callers[0].result, -ECANCELED);
+        assert_int_equal(callers[0].err.code, ERROR_CANCELLED);
+        assert_false(callers[1].finished);
+        task_interrupt(callers[1].task);
+        await_finish(&callers[1]);
+        assert_int_equal(callers[1].result, -ECANCELED);
+        size_t cursor = 0;
+        struct pull_progress progress;
+        assert_false(pull_next(puller, &cursor, &progress));
+        assert_nothing_left();
+        struct pull_counts counts;
+        pull_counts(puller, &counts);
+        assert_int_equal(counts.cancelled, 1);
+
+        /* What it started is gone with it. */
+        AUTO_BUFFER struct buffer child = BUFFER_INIT;
+        assert_int_equal(file_read(at("children"), 4096, &child, NULL), 0);
+        while (is_running(atoi(child.data)))
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+
+        /* And the next one starts anew. */
+        write_file(at("go"), "");
+        struct caller next = {.puller = puller, .reference = "app"};
+        call(&next);
+        await_finish(&next);
+        assert_int_equal(next.result, 0);
+        free(next.id);
+        assert_nothing_left();
+        puller_free(puller);
+        store_free(store);
+}
+
+static void pulls_take_turns(void)
+{
+        store = open_store();
+        play("[ ! -e ${staging%/images/*}/busy ] || touch ${staging%/images/*}/overlap\n"
+             "touch ${staging%/images/*}/busy\n" WAIT_FOR_GO
+             "rm ${staging%/images/*}/busy\n" FILL RESULT);
+        struct puller *puller = make_puller(1, 0);
+        struct caller callers[] = {
+                {.puller = puller, .reference = "app:1"},
+                {.puller = puller, .reference = "app:2"},
+                {.puller = puller, .reference = "app:3"},
+        };
+        for (int i = 0; i < 3; i++)
+                call(&callers[i]);
+        await_file(at("busy"));
+        task_interrupt(callers[2].task); /* while it waits for its turn */
+        await_finish(&callers[2]);
+        assert_int_equal(callers[2].result, -ECANCELED);
+        write_file(at("go"), "");
+        for (int i = 0; i < 2; i++) {
+                await_finish(&callers[i]);
+                assert_int_equal(callers[i].result, 0);
+                free(callers[i].id);
+        }
+        assert_false(exists(at("overlap")));
+        struct pull_counts counts;
+        pull_counts(puller, &counts);
+        assert_int_equal(counts.queued, 2);
+        assert_nothing_left();
+        puller_free(puller);
+        store_free(store);
+}
+
+/* Many want different things and all give up: nothing is left behind. */
+static void many_are_cancelled(void)
+{
+        enum { MANY = 30 };
+        store = open_store();
+        play("sleep 1000");
+        struct puller *puller = make_puller(4, 0);
+        struct caller *callers = xcalloc(MANY, sizeof(*callers));
+        char names[MANY][16];
+        for (int i = 0; i < MANY; i++) {
+                snprintf(names[i], sizeof(names[i]), "app:%d", i);
+                callers[i].puller = puller;
+                callers[i].reference = names[i];
+                call(&callers[i]);
+        }
+        await_file(at("pids"));
+        for (int i = 0; i < MANY; i++)
+                task_interrupt(callers[i].task);
+        for (int i = 0; i < MANY; i++) {
+                await_finish(&callers[i]);
+                assert_int_equal(callers[i].result, -ECANCELED);
+        }
+        assert_nothing_left();
+        free(callers);
+        puller_free(puller);
+        store_free(store);
+}
+
+#define TASK_TEST(name)                                                                            \
+        static void test_##name(void **state)                                                      \
+        {                                                                                          \
+                (void)state;                                                                       \
+                in_task(name);                                                                     \
+        }
+
+TASK_TEST(pulls)
+TASK_TEST(an_error_is_told)
+TASK_TEST(a_missing_image_is_told)
+TASK_TEST(rubbish)
+TASK_TEST(rubbish_without_end)
+TASK_TEST(death)
+TASK_TEST(bad_status)
+TASK_TEST(silence)
+TASK_TEST(half_a_line)
+TASK_TEST(two_results)
+TASK_TEST(a_lie)
+TASK_TEST(a_hang)
+TASK_TEST(a_flood_of_log)
+TASK_TEST(a_missing_program)
+TASK_TEST(callers_join)
+TASK_TEST(the_last_to_give_up_ends_it)
+TASK_TEST(pulls_take_turns)
+TASK_TEST(many_are_cancelled)
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test(test_pulls),
+                cmocka_unit_test(test_an_error_is_told),
+                cmocka_unit_test(test_a_missing_image_is_told),
+                cmocka_unit_test(test_rubbish),
+                cmocka_unit_test(test_rubbish_without_end),
+                cmocka_unit_test(test_death),
+                cmocka_unit_test(test_bad_status),
+                cmocka_unit_test(test_silence),
+                cmocka_unit_test(test_half_a_line),
+                cmocka_unit_test(test_two_results),
+                cmocka_unit_test(test_a_lie),
+                cmocka_unit_test(test_a_hang),
+                cmocka_unit_test(test_a_flood_of_log),
+                cmocka_unit_test(test_a_missing_program),
+                cmocka_unit_test(test_callers_join),
+                cmocka_unit_test(test_the_last_to_give_up_ends_it),
+                cmocka_unit_test(test_pulls_take_turns),
+                cmocka_unit_test(test_many_are_cancelled),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}

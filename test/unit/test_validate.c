@@ -1,0 +1,276 @@
+/* Requests that make no sense, or ask for what crisp cannot do: each refused with the field's name. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <errno.h>
+#include <signal.h>
+#include <string.h>
+
+#include "cri/lookup.h"
+#include "cri/signals.h"
+#include "cri/validate.h"
+
+static Runtime__V1__PodSandboxMetadata pod_metadata;
+static Runtime__V1__NamespaceOption namespaces;
+static Runtime__V1__SELinuxOption selinux;
+static Runtime__V1__LinuxSandboxSecurityContext pod_security;
+static Runtime__V1__LinuxPodSandboxConfig pod_linux;
+static Runtime__V1__DNSConfig dns;
+static Runtime__V1__PodSandboxConfig pod_config;
+static Runtime__V1__RunPodSandboxRequest pod_request;
+
+static Runtime__V1__ContainerMetadata metadata;
+static Runtime__V1__ImageSpec image;
+static Runtime__V1__SecurityProfile profile;
+static Runtime__V1__Capability capability;
+static Runtime__V1__LinuxContainerSecurityContext security;
+static Runtime__V1__LinuxContainerConfig container_linux;
+static Runtime__V1__Mount mount;
+static Runtime__V1__Mount *mounts[1] = {&mount};
+static Runtime__V1__KeyValue variable;
+static Runtime__V1__KeyValue *variables[1] = {&variable};
+static Runtime__V1__Device *devices[1];
+static Runtime__V1__ContainerConfig config;
+static Runtime__V1__CreateContainerRequest request;
+
+static int setup(void **state)
+{
+        (void)state;
+        runtime__v1__pod_sandbox_metadata__init(&pod_metadata);
+        pod_metadata.name = pod_metadata.uid = pod_metadata.namespace_ = (char *)"x";
+        runtime__v1__namespace_option__init(&namespaces);
+        runtime__v1__selinux_option__init(&selinux);
+        runtime__v1__linux_sandbox_security_context__init(&pod_security);
+        pod_security.namespace_options = &namespaces;
+        pod_security.selinux_options = &selinux;
+        runtime__v1__linux_pod_sandbox_config__init(&pod_linux);
+        pod_linux.security_context = &pod_security;
+        runtime__v1__dnsconfig__init(&dns);
+        runtime__v1__pod_sandbox_config__init(&pod_config);
+        pod_config.metadata = &pod_metadata;
+        pod_config.linux = &pod_linux;
+        pod_config.dns_config = &dns;
+        runtime__v1__run_pod_sandbox_request__init(&pod_request);
+        pod_request.config = &pod_config;
+
+        runtime__v1__container_metadata__init(&metadata);
+        metadata.name = (char *)"c";
+        runtime__v1__image_spec__init(&image);
+        image.image = (char *)"busybox";
+        runtime__v1__security_profile__init(&profile);
+        runtime__v1__capability__init(&capability);
+        runtime__v1__linux_container_security_context__init(&security);
+        runtime__v1__linux_container_config__init(&container_linux);
+        container_linux.security_context = &security;
+        runtime__v1__mount__init(&mount);
+        mount.container_path = mount.host_path = (char *)"/x";
+        runtime__v1__key_value__init(&variable);
+        variable.key = (char *)"K";
+        runtime__v1__container_config__init(&config);
+        config.metadata = &metadata;
+        config.image = &image;
+        config.linux = &container_linux;
+        config.mounts = mounts;
+        config.n_mounts = 1;
+        config.envs = variables;
+        config.n_envs = 1;
+        runtime__v1__create_container_request__init(&request);
+        request.config = &config;
+        request.pod_sandbox_id = (char *)"p";
+        return 0;
+}
+
+static void expect_pod(enum error_code code, const char *field)
+{
+        struct error err = {0};
+        int result = validate_pod(&pod_request, &err);
+        assert_int_equal(err.code, code);
+        assert_true((result < 0) == (code != ERROR_OK));
+        if (field)
+                assert_memory_equal(err.message, field, strlen(field));
+        setup(NULL);
+}
+
+static void test_pods(void **state)
+{
+        (void)state;
+        expect_pod(ERROR_OK, NULL);
+        pod_request.config = NULL;
+        expect_pod(ERROR_INVALID_ARGUMENT, "config:");
+        pod_config.metadata = NULL;
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.metadata:");
+        pod_metadata.uid = (char *)"";
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.metadata.uid:");
+        pod_metadata.name = (char *)"a/b"; /* would be another pod's key */
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.metadata.name:");
+        pod_config.log_directory = (char *)"relative";
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.log_directory:");
+        pod_config.hostname = (char *)"a\nb";
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.hostname:");
+        char *servers[] = {(char *)"1.1.1.1\noptions evil"};
+        dns.servers = servers;
+        dns.n_servers = 1;
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.dns_config:");
+        namespaces.pid = RUNTIME__V1__NAMESPACE_MODE__TARGET;
+        expect_pod(ERROR_UNIMPLEMENTED, "config.linux.security_context.namespace_options.pid:");
+        namespaces.network = RUNTIME__V1__NAMESPACE_MODE__CONTAINER;
+        expect_pod(ERROR_INVALID_ARGUMENT,
+                   "config.linux.security_context.namespace_options.network:");
+        Runtime__V1__UserNamespace user = RUNTIME__V1__USER_NAMESPACE__INIT;
+        namespaces.userns_options = &user; /* mode POD */
+        expect_pod(ERROR_UNIMPLEMENTED,
+                   "config.linux.security_context.namespace_options.userns_options:");
+        selinux.type = (char *)"spc_t";
+        expect_pod(ERROR_UNIMPLEMENTED, "config.linux.security_context.selinux_options:");
+        Runtime__V1__PortMapping port = RUNTIME__V1__PORT_MAPPING__INIT;
+        Runtime__V1__PortMapping *ports[] = {&port};
+        port.host_port = 65536;
+        pod_config.port_mappings = ports;
+        pod_config.n_port_mappings = 1;
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.port_mappings:");
+}
+
+static void expect(enum error_code code, const char *field)
+{
+        struct error err = {0};
+        int result = validate_container(&request, &err);
+        assert_int_equal(err.code, code);
+        assert_true((result < 0) == (code != ERROR_OK));
+        if (field)
+                assert_memory_equal(err.message, field, strlen(field));
+        setup(NULL);
+}
+
+static void test_containers(void **state)
+{
+        (void)state;
+        expect(ERROR_OK, NULL);
+        request.pod_sandbox_id = (char *)"";
+        expect(ERROR_INVALID_ARGUMENT, "pod_sandbox_id:");
+        metadata.name = (char *)"";
+        expect(ERROR_INVALID_ARGUMENT, "config.metadata.name:");
+        image.image = (char *)"";
+        expect(ERROR_INVALID_ARGUMENT, "config.image.image:");
+        config.log_path = (char *)"../../etc/cron.d/x";
+        expect(ERROR_INVALID_ARGUMENT, "config.log_path:");
+        config.log_path = (char *)"..name/0.log";
+        expect(ERROR_OK, NULL);
+        mount.container_path = (char *)"x";
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.container_path:");
+        mount.container_path = (char *)"/a/../b";
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.container_path:");
+        mount.host_path = (char *)"";
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.host_path:");
+        mount.recursive_read_only = 1;
+        expect(ERROR_UNIMPLEMENTED, "config.mounts:");
+        mount.image = &image;
+        expect(ERROR_UNIMPLEMENTED, "config.mounts:");
+        variable.key = (char *)"A=B";
+        expect(ERROR_INVALID_ARGUMENT, "config.envs:");
+        variable.value.data = (uint8_t *)"a\0b";
+        variable.value.len = 3;
+        expect(ERROR_INVALID_ARGUMENT, "config.envs:");
+        config.devices = devices;
+        config.n_devices = 1;
+        expect(ERROR_UNIMPLEMENTED, "config.devices:");
+        config.working_dir = (char *)"relative";
+        expect(ERROR_INVALID_ARGUMENT, "config.working_dir:");
+}
+
+static void test_profiles(void **state)
+{
+        (void)state;
+        security.seccomp = &profile; /* RuntimeDefault */
+        expect(ERROR_UNIMPLEMENTED, "config.linux.security_context.seccomp:");
+        profile.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Unconfined;
+        security.seccomp = &profile;
+        expect(ERROR_OK, NULL);
+        security.seccomp_profile_path = (char *)"localhost/x";
+        expect(ERROR_UNIMPLEMENTED, "config.linux.security_context.seccomp:");
+        profile.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost;
+        security.apparmor = &profile;
+        expect(ERROR_UNIMPLEMENTED, "config.linux.security_context.apparmor:");
+        capability.n_add_ambient_capabilities = 1;
+        security.capabilities = &capability;
+        expect(ERROR_UNIMPLEMENTED, "config.linux.security_context.capabilities:");
+        Runtime__V1__Int64Value group = RUNTIME__V1__INT64_VALUE__INIT;
+        security.run_as_group = &group;
+        expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.run_as_group:");
+}
+
+static void test_stop_signals(void **state)
+{
+        (void)state;
+        struct error err;
+        int number;
+        assert_int_equal(signals_effective(&config, NULL, &number, &err), 0);
+        assert_int_equal(number, SIGTERM);
+        assert_int_equal(signals_effective(&config, "SIGQUIT", &number, &err), 0);
+        assert_int_equal(number, SIGQUIT);
+        assert_int_equal(signals_to_cri(number), RUNTIME__V1__SIGNAL__SIGNAL_SIGQUIT);
+        config.stop_signal = RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMINPLUS3;
+        assert_int_equal(signals_effective(&config, "SIGQUIT", &number, &err), 0);
+        assert_int_equal(number, 37);
+        assert_int_equal(signals_to_cri(number), RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMINPLUS3);
+        config.stop_signal = RUNTIME__V1__SIGNAL__SIGNAL_SIGRTMAXMINUS2;
+        assert_int_equal(signals_effective(&config, NULL, &number, &err), 0);
+        assert_int_equal(number, 62);
+        config.stop_signal = RUNTIME__V1__SIGNAL__SIGNAL_RUNTIME_DEFAULT;
+        assert_true(signals_effective(&config, "SIGNONSENSE", &number, &err) < 0);
+        assert_memory_equal(err.message, "the image's stop signal:", 24);
+        /* Each of the protocol's signals has a number. */
+        for (unsigned i = 0; i < runtime__v1__signal__descriptor.n_values; i++) {
+                config.stop_signal =
+                        (Runtime__V1__Signal)runtime__v1__signal__descriptor.values[i].value;
+                assert_int_equal(signals_effective(&config, NULL, &number, &err), 0);
+        }
+}
+
+static bool takes_all(const void *object)
+{
+        (void)object;
+        return true;
+}
+
+static void test_lookup(void **state)
+{
+        (void)state;
+        struct error err;
+        void *found;
+        int one, two;
+        struct table *table = table_new();
+        table_put(table, "abc1", &one);
+        table_put(table, "abd2", &two);
+        assert_int_equal(lookup_id(table, "pod", "pod_id", "abc", takes_all, &found, &err), 0);
+        assert_ptr_equal(found, &one);
+        assert_int_equal(lookup_id(table, "pod", "pod_id", "ab", takes_all, &found, &err), -EINVAL);
+        assert_int_equal(lookup_id(table, "pod", "pod_id", "x", takes_all, &found, &err), -ENOENT);
+        assert_int_equal(lookup_id(table, "pod", "pod_id", "", takes_all, &found, &err), -EINVAL);
+        table_free(table);
+
+        struct lookup_entry entries[2] = {{.key = (char *)"app", .value = (char *)"web"},
+                                          {.key = (char *)"tier", .value = (char *)"1"}};
+        struct lookup_entry *labels[2] = {&entries[0], &entries[1]};
+        struct lookup_entry wanted = {.key = (char *)"tier", .value = (char *)"1"};
+        struct lookup_entry *selector[1] = {&wanted};
+        assert_true(lookup_labels_match(labels, 2, selector, 1));
+        wanted.value = (char *)"2";
+        assert_false(lookup_labels_match(labels, 2, selector, 1));
+        assert_true(lookup_labels_match(labels, 2, NULL, 0));
+        assert_false(lookup_labels_match(NULL, 0, selector, 1));
+}
+
+int main(void)
+{
+        const struct CMUnitTest tests[] = {
+                cmocka_unit_test_setup(test_pods, setup),
+                cmocka_unit_test_setup(test_containers, setup),
+                cmocka_unit_test_setup(test_profiles, setup),
+                cmocka_unit_test_setup(test_stop_signals, setup),
+                cmocka_unit_test_setup(test_lookup, setup),
+        };
+        return cmocka_run_group_tests(tests, NULL, NULL);
+}
