@@ -488,7 +488,8 @@ static void exec_helper(void **state)
                 "sh -c 'sleep 0.05; exit 7' & echo $! >%s; sleep 1 >/dev/null 2>&1 & exit 0",
                 pid_file);
         assert_int_equal(exec_waits(exits, pid_file), 7);
-        AUTO_FREE char *early = xprintf("sh -c 'exit 8' & echo $! >%s; exec sleep 0.05", pid_file);
+        AUTO_FREE char *early =
+                xprintf("sh -c 'sleep 0.02; exit 8' & echo $! >%s; exec sleep 0.1", pid_file);
         assert_int_equal(exec_waits(early, pid_file), 8);
         AUTO_FREE char *killed = xprintf("sh -c 'kill -TERM $$' & echo $! >%s; exit 0", pid_file);
         assert_int_equal(exec_waits(killed, pid_file), 128 + 15);
