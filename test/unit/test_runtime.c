@@ -491,7 +491,8 @@ static void exec_helper(void **state)
         AUTO_FREE char *early =
                 xprintf("sh -c 'sleep 0.02; exit 8' & echo $! >%s; exec sleep 0.1", pid_file);
         assert_int_equal(exec_waits(early, pid_file), 8);
-        AUTO_FREE char *killed = xprintf("sh -c 'kill -TERM $$' & echo $! >%s; exit 0", pid_file);
+        AUTO_FREE char *killed =
+                xprintf("sh -c 'sleep 0.1; kill -TERM $$' & echo $! >%s; exit 0", pid_file);
         assert_int_equal(exec_waits(killed, pid_file), 128 + 15);
         unlink(pid_file);
         assert_int_equal(exec_waits("exit 9", pid_file), 9);
