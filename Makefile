@@ -58,6 +58,10 @@ all: $(PROGRAMS:%=$B/%)
 ABSL_LIBS  := $(patsubst -l%,-l:lib%.a,$(sort $(filter -labsl%,$(shell $(PKGCONFIG) --libs --static grpc_unsecure 2>/dev/null))))
 GRPC_LIBS  := -Wl,--start-group $(addsuffix .a,$(addprefix -l:lib,grpc_unsecure gpr address_sorting upb re2 cares z)) \
               $(ABSL_LIBS) -Wl,--end-group -l:libstdc++.a
+# Except with ThreadSanitizer: it tells what is not built with it by the library that it is in.
+ifneq ($(filter thread,$(subst $(comma), ,$(SANITIZE))),)
+GRPC_LIBS := -lgrpc_unsecure -lgpr
+endif
 DAEMON_PKG := libprotobuf-c jansson libseccomp libsystemd
 IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto jansson
 DAEMON_LIBS := $(GRPC_LIBS) $(shell $(PKGCONFIG) --libs $(DAEMON_PKG) 2>/dev/null) -lm -lpthread

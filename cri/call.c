@@ -127,29 +127,17 @@ static void loop_unref(struct rpc_call *call)
         call_unref(call, 1);
 }
 
-/*
- * Starts operations that end with operation->done, and hold a reference until then. What this
- * thread wrote is seen there: gRPC takes care of it, but the tools that look for races cannot see
- * into gRPC, so done pairs finished with this release.
- */
+/* Starts operations that end with operation->done, and hold a reference until then. */
 static void start_batch(struct rpc_call *call, const grpc_op *ops, size_t count,
                         struct call_operation *operation)
 {
-        atomic_fetch_add_explicit(&call->references, 1, memory_order_release);
+        atomic_fetch_add_explicit(&call->references, 1, memory_order_relaxed);
+        atomic_fetch_add_explicit(&call->set->handed_over, 1, memory_order_release);
         grpc_call_error result = grpc_call_start_batch(call->grpc, ops, count, operation, NULL);
-        /* Only a wrong use of the interface fails here; whatever happens to the client is told
-         * through done. */
+        /* Only a wrong use of the interface fails here; what happens to the client is told through
+         * done. */
         assert(result == GRPC_CALL_OK);
         (void)result;
-}
-
-/* The call of an operation that is done. */
-static struct rpc_call *finished(void *owner)
-{
-        struct rpc_call *call = owner;
-
-        (void)atomic_load_explicit(&call->references, memory_order_acquire);
-        return call;
 }
 
 /* ---- the reply ---- */
@@ -260,7 +248,7 @@ static void write_ended(void *argument)
 
 static void written(void *owner, bool ok)
 {
-        struct rpc_call *call = finished(owner);
+        struct rpc_call *call = owner;
 
         call->write_ok = ok; /* the task looks at it after write_ended only */
         post(call, write_ended);
@@ -346,15 +334,21 @@ static void interrupt(void *argument)
 
 /* ---- the server's thread ---- */
 
+void call_operation_end(struct call_set *set, struct call_operation *operation, bool ok)
+{
+        (void)atomic_load_explicit(&set->handed_over, memory_order_acquire);
+        operation->done(operation->owner, ok);
+}
+
 static void answered(void *owner, bool ok)
 {
         (void)ok; /* a client that has gone away needs no answer */
-        call_unref(finished(owner), 1);
+        call_unref(owner, 1);
 }
 
 static void closed(void *owner, bool ok)
 {
-        struct rpc_call *call = finished(owner);
+        struct rpc_call *call = owner;
 
         if (!ok || call->closed_early) {
                 atomic_store(&call->cancelled, true);
@@ -388,7 +382,7 @@ static int decode(struct rpc_call *call, struct error *err)
 
 static void received_message(void *owner, bool ok)
 {
-        struct rpc_call *call = finished(owner);
+        struct rpc_call *call = owner;
         struct error err;
 
         if (!ok) {
@@ -437,7 +431,7 @@ static int read_head(struct rpc_call *call, unsigned count, struct error *err)
 
 static void requested(void *owner, bool ok)
 {
-        struct rpc_call *call = finished(owner);
+        struct rpc_call *call = owner;
         struct call_set *set = call->set;
 
         if (!ok) { /* the server is shutting down */
@@ -493,6 +487,7 @@ void call_request(struct call_set *set)
         set->count++;
         pthread_mutex_unlock(&set->lock);
 
+        atomic_fetch_add_explicit(&set->handed_over, 1, memory_order_release);
         grpc_call_error result =
                 grpc_server_request_call(set->server, &call->grpc, &call->details, &call->metadata,
                                          set->queue, set->queue, &call->requested);

@@ -13,6 +13,7 @@
 #define CRISP_CRI_CALL_H
 
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -37,6 +38,12 @@ struct call_set {
         size_t message_max; /* bytes */
         unsigned calls_max;
 
+        /*
+         * Goes up before each operation, and is read after each: what was written before is seen
+         * after. gRPC takes care of that, but the tools that look for races cannot see into it.
+         */
+        atomic_uint handed_over;
+
         pthread_mutex_t lock; /* protects what follows */
         struct rpc_call *first;
         unsigned count;
@@ -57,6 +64,9 @@ void call_set_fini(struct call_set *set);
 /* Asks gRPC for the next call, and after that one for the next. Before the server's thread runs, or
  * on it. */
 void call_request(struct call_set *set);
+
+/* Ends an operation that the completion queue gave back. The server's thread. */
+void call_operation_end(struct call_set *set, struct call_operation *operation, bool ok);
 
 /* From a task: waits until no call is left, or the deadline: -ETIMEDOUT. For a server that was shut
  * down. */

@@ -253,6 +253,7 @@ int container_restore(struct container *container, const json_t *record, struct 
         for (size_t i = 0; reason && i < sizeof reasons / sizeof *reasons; i++)
                 if (strcmp(reason, reasons[i]) == 0)
                         container->reason = reasons[i];
+        container->in_runtime = container->phase >= CONTAINER_STARTING;
         bool same_boot = strcmp(boot_id, node.boot_id) == 0;
         container->exit_code = (int)exit_code;
         container->message = xstrdup(message);
@@ -450,12 +451,13 @@ int container_clean_up(struct container *container, struct error *err)
                 container_step(container, "ending its processes");
                 result = kill_cgroup(container, err);
         }
-        if (result == 0 && container->pod->handler) {
+        if (result == 0 && container->in_runtime && container->pod->handler) {
                 container_step(container, "deleting it from the runtime");
                 result = runtime_delete(container->pod->handler, container->id, true,
                                         clock_after(node.config->runtime.create_timeout *
                                                     NSEC_PER_SEC),
                                         err);
+                container->in_runtime = result < 0;
         }
         if (result == 0) {
                 container_step(container, "unmounting its root");

@@ -53,6 +53,7 @@ struct container {
         uint64_t start_time;
         int pidfd;               /* or -1 */
         struct monitor *monitor; /* or null */
+        bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
         bool claimed;            /* a client knows its id */
@@ -120,7 +121,7 @@ void container_start_failed(struct container *container, const struct error *rea
 
 /* Sends a signal to its first process (SIGKILL: to all where it has no PID namespace of its own). */
 void container_signal(struct container *container, int signal);
-/* Kills it and waits until it has ended. Takes the lock. */
+/* Kills it, waits until it has ended, and cleans up. Takes the lock. */
 int container_end(struct container *container, struct error *err);
 /* Ends and removes it. Takes the lock. */
 int container_remove(struct container *container, struct error *err);

@@ -104,6 +104,7 @@ static int start(struct container *container, struct error *err)
         }
         container_step(container, "creating it with the runtime");
         container->clean = false;
+        container->in_runtime = true;
         result = start_monitor(container, deadline, err);
         if (result == 0)
                 result = watch_it(container, err);

@@ -83,6 +83,13 @@ int container_end(struct container *container, struct error *err)
 {
         task_lock(&container->lock, CLOCK_NEVER);
         int result = container_may_run(container) ? kill_and_wait(container, err) : 0;
+        struct error unclean;
+        /* What cannot be cleaned up now keeps nobody from stopping the pod: removing the container tries again. */
+        if (result == 0 && container->phase == CONTAINER_EXITED &&
+            container_clean_up(container, &unclean) < 0)
+                log_failure(&unclean, "cleaning up after a container", "container", container->id,
+                            NULL);
+        container_step(container, NULL);
         task_unlock(&container->lock);
         return result;
 }

@@ -130,13 +130,15 @@ int node_runtime_config_handler(struct rpc *rpc, const void *request, void *resp
         return 0;
 }
 
-int node_update_runtime_config_handler(struct rpc *rpc, const void *request, void *response,
+int node_update_runtime_config_handler(struct rpc *rpc, const void *request_, void *response,
                                        struct error *err)
 {
-        /* The pod's addresses are the CNI configuration's business; the kubelet calls this whenever it learns a range. */
+        const Runtime__V1__UpdateRuntimeConfigRequest *request = request_;
         (void)rpc;
-        (void)request;
         (void)response;
-        (void)err;
-        return 0;
+        if (!request->runtime_config || !request->runtime_config->network_config)
+                return 0;
+        int result = network_set_pod_cidr(node.network,
+                                          request->runtime_config->network_config->pod_cidr, err);
+        return result < 0 ? error_context(err, "runtime_config.network_config.pod_cidr") : 0;
 }

@@ -114,6 +114,8 @@ void pod_check(struct pod *pod);
 int pod_set_up(struct pod *pod, struct error *err);
 /* Takes away everything but the records (pod_teardown.c). Idempotent: goes on where an earlier try stopped. */
 int pod_tear_down(struct pod *pod, struct error *err);
+/* Removes its cgroup parent where it made it and is the last in it. Its containers must be gone. */
+int pod_leave_cgroup(struct pod *pod, struct error *err);
 /* Ends its containers, tears it down, and notes that. Takes the lock. */
 int pod_stop(struct pod *pod, struct error *err);
 /* Stops it and removes it with its containers and records. Takes the lock. */

@@ -55,6 +55,8 @@ static void settle(struct pod *pod, const struct error *failure)
 static int create(struct pod *pod, struct error *err)
 {
         pod_step(pod, "writing the intent");
+        /* From here on a crash may leave addresses behind: who finds the record shall free them. */
+        pod->attached = pod_has_network(pod);
         AUTO_JSON json_t *record = pod_record(pod);
         int result = record_create(node.pods_dir, pod->id, &pod->request->base, record, err);
         if (result < 0)
@@ -69,7 +71,7 @@ static int create(struct pod *pod, struct error *err)
                 return 0;
         pod->phase = POD_CREATING;
         struct error cleanup;
-        if (pod_tear_down(pod, &cleanup) < 0 ||
+        if (pod_tear_down(pod, &cleanup) < 0 || pod_leave_cgroup(pod, &cleanup) < 0 ||
             record_remove(node.pods_dir, pod->id, &cleanup) < 0) {
                 /* What is left is in its record: the next start, or the removal that follows, tries again. */
                 log_failure(&cleanup, "cleaning up after a failed pod", "pod", pod->id, NULL);

@@ -213,7 +213,6 @@ int pod_set_up(struct pod *pod, struct error *err)
         }
         if (pod_has_network(pod)) {
                 pod_step(pod, "calling CNI plugins");
-                pod->attached = true;
                 result = pod_network_attach(pod, err);
                 if (result < 0)
                         return error_context(err, "network");

@@ -40,7 +40,6 @@ static int kill_holder(struct pod *pod, struct error *err)
 
 struct teardown {
         const struct pod *pod;
-        bool remove_parent;
         struct error *err;
 };
 
@@ -52,23 +51,20 @@ static int unmount_shm(const struct pod *pod, struct error *err)
         return 0;
 }
 
-static int remove_cgroups(const struct teardown *teardown)
+/* Also ends a holder that a crashed daemon started and did not come to write down. */
+static int remove_holder_cgroup(const struct pod *pod, struct error *err)
 {
-        const struct pod *pod = teardown->pod;
         AUTO_FREE char *name = xprintf("%s-pause", pod->id);
-        AUTO_CGROUP_PLACE struct cgroup_place holder = {0};
         AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        if (!pod_shares_pids(pod))
+                return 0;
         int result = cgroup_place(CGROUP_DRIVER_CGROUPFS, node.config->runtime.monitor_cgroup,
-                                  name, &holder, teardown->err);
-        if (result == 0 && pod_shares_pids(pod))
-                result = cgroup_remove(&node.cgroups, holder.path, clock_after(CGROUP_DEADLINE),
-                                       teardown->err);
-        if (result < 0 || !teardown->remove_parent)
-                return result;
-        result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place,
-                              teardown->err);
+                                  name, &place, err);
         if (result == 0)
-                cgroup_parent_remove(&node.cgroups, place.parent, pod->parent_made);
+                result = cgroup_kill(&node.cgroups, place.path, clock_after(CGROUP_DEADLINE), err);
+        if (result == 0)
+                result = cgroup_remove(&node.cgroups, place.path, clock_after(CGROUP_DEADLINE),
+                                       err);
         return result;
 }
 
@@ -78,34 +74,12 @@ static int tear_down_on_worker(void *argument)
         const struct pod *pod = teardown->pod;
         AUTO_FREE char *namespaces = pod_path(pod, "ns");
         AUTO_FREE char *directory = pod_path(pod, "");
-        int result = namespace_unpin(namespaces, teardown->err);
+        int result = remove_holder_cgroup(pod, teardown->err);
+        if (result == 0)
+                result = namespace_unpin(namespaces, teardown->err);
         if (result == 0)
                 result = unmount_shm(pod, teardown->err);
-        if (result == 0)
-                result = file_remove_tree(directory, teardown->err);
-        return result == 0 ? remove_cgroups(teardown) : result;
-}
-
-/* A cgroup parent that we made goes with the last pod in it. */
-static bool is_last_in_parent(const struct pod *pod)
-{
-        size_t cursor = 0;
-        for (struct pod *other; (other = table_next(node.pods, &cursor, NULL));)
-                if (other != pod && !other->torn_down &&
-                    strcmp(pod_cgroup_parent(other), pod_cgroup_parent(pod)) == 0)
-                        return false;
-        return true;
-}
-
-/* Whoever of the pods in this parent came first made it; all who are in it share that. */
-static void pass_on_parent(const struct pod *pod)
-{
-        size_t cursor = 0;
-        for (struct pod *other; (other = table_next(node.pods, &cursor, NULL));)
-                if (other != pod && !other->torn_down &&
-                    strcmp(pod_cgroup_parent(other), pod_cgroup_parent(pod)) == 0 &&
-                    !other->parent_made)
-                        other->parent_made = xstrdup(pod->parent_made);
+        return result == 0 ? file_remove_tree(directory, teardown->err) : result;
 }
 
 int pod_tear_down(struct pod *pod, struct error *err)
@@ -125,17 +99,45 @@ int pod_tear_down(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
         pod_step(pod, "removing namespaces");
-        bool last = is_last_in_parent(pod);
-        struct teardown teardown = {
-                .pod = pod, .remove_parent = pod->parent_made && last, .err = err};
+        struct teardown teardown = {.pod = pod, .err = err};
         result = task_offload(tear_down_on_worker, &teardown);
-        if (result < 0)
-                return result;
-        if (pod->parent_made && !last)
-                pass_on_parent(pod);
-        pod->torn_down = true;
-        return 0;
+        pod->torn_down = result == 0;
+        return result;
 }
+
+/* ---- the cgroup parent ---- */
+
+static int remove_parent_on_worker(void *argument)
+{
+        const struct teardown *teardown = argument;
+        const struct pod *pod = teardown->pod;
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place,
+                                  teardown->err);
+        if (result == 0)
+                cgroup_parent_remove(&node.cgroups, place.parent, pod->parent_made);
+        return result;
+}
+
+/* A parent that we made goes with the last pod in it; whoever stays takes that over. */
+int pod_leave_cgroup(struct pod *pod, struct error *err)
+{
+        if (!pod->parent_made)
+                return 0;
+        bool last = true;
+        size_t cursor = 0;
+        for (struct pod *other; (other = table_next(node.pods, &cursor, NULL));) {
+                if (other == pod || strcmp(pod_cgroup_parent(other), pod_cgroup_parent(pod)) != 0)
+                        continue;
+                last = false;
+                if (!other->parent_made)
+                        other->parent_made = xstrdup(pod->parent_made);
+        }
+        struct teardown teardown = {.pod = pod, .err = err};
+        return last ? task_offload(remove_parent_on_worker, &teardown) : 0;
+}
+
+/* ---- stopping and removing ---- */
 
 static int stop_containers(struct pod *pod, struct error *err)
 {
@@ -143,17 +145,22 @@ static int stop_containers(struct pod *pod, struct error *err)
         /* All are told first, so that they end side by side. */
         for (struct container *each = pod->containers; each; each = each->next)
                 container_signal(each, SIGKILL);
-        for (;;) {
-                struct container *running = pod->containers;
-                while (running && !container_may_run(running))
-                        running = running->next;
-                if (!running)
-                        return 0;
-                AUTO_CONTAINER struct container *container = container_ref(running);
-                int result = container_end(container, err);
-                if (result < 0)
-                        return error_context(err, "container %s", container->id);
+        /* Those that are there now, held: anybody may remove one meanwhile. */
+        size_t count = 0;
+        for (struct container *each = pod->containers; each; each = each->next)
+                count++;
+        struct container **held = xcalloc(count, sizeof(struct container *));
+        count = 0;
+        for (struct container *each = pod->containers; each; each = each->next)
+                held[count++] = container_ref(each);
+        int result = 0;
+        for (size_t i = 0; i < count; i++) {
+                if (result == 0 && (result = container_end(held[i], err)) < 0)
+                        error_context(err, "container %s", held[i]->id);
+                container_unref(held[i]);
         }
+        free(held);
+        return result;
 }
 
 static int stop_locked(struct pod *pod, struct error *err)
@@ -196,7 +203,9 @@ static int remove_locked(struct pod *pod, struct error *err)
                         return result;
         }
         pod_step(pod, "removing the record");
-        result = record_remove(node.pods_dir, pod->id, err);
+        result = pod_leave_cgroup(pod, err);
+        if (result == 0)
+                result = record_remove(node.pods_dir, pod->id, err);
         if (result == 0)
                 pod_withdraw(pod);
         return result;

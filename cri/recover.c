@@ -14,6 +14,7 @@
 #include "cri/record.h"
 
 #define ADOPT_DEADLINE (30 * NSEC_PER_SEC)
+#define CREATE_POLL    (50 * NSEC_PER_MSEC)
 
 /* ---- what a crash left half made: removed while the daemon answers already ---- */
 
@@ -106,6 +107,16 @@ static int open_first_process(const struct container *container)
         return fd < 0 ? -1 : fd;
 }
 
+/* Waits while the monitor still runs the runtime's create: before its end nobody can say what there is. */
+static void wait_for_create(struct container *container, int64_t deadline)
+{
+        struct monitor_status status = {0};
+        while (container->monitor &&
+               monitor_get_status(container->monitor, deadline, &status, NULL) == 0 &&
+               status.state == MONITOR_CREATING && clock_monotonic() < deadline)
+                task_sleep_until(clock_after(CREATE_POLL));
+}
+
 /* StartContainer was under way. Its runtime knows whether the container runs. */
 static void adopt_started(void *argument)
 {
@@ -113,6 +124,8 @@ static void adopt_started(void *argument)
         struct error err;
         struct runtime_state state = {0};
         task_lock(&container->lock, CLOCK_NEVER);
+        wait_for_create(container,
+                        clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC));
         int result = container->pod->handler
                              ? runtime_state(container->pod->handler, container->id,
                                              clock_after(ADOPT_DEADLINE), &state, &err)
@@ -258,6 +271,21 @@ static int load_all(const char *folder, int (*load)(const char *id, struct error
         return 0;
 }
 
+/* Addresses of pods that went while nobody was there to free them. */
+static void free_lost_addresses(void *argument)
+{
+        char **valid = NULL;
+        struct error err;
+        size_t cursor = 0;
+        (void)argument;
+        for (struct pod *pod; (pod = table_next(node.pods, &cursor, NULL));)
+                strv_push(&valid, pod->id);
+        static char *const none[] = {NULL};
+        if (network_gc(node.network, valid ? valid : none, &err) < 0)
+                log_failure(&err, "freeing the addresses of pods that are gone", NULL);
+        strv_free(valid);
+}
+
 static void clean_images(void *argument)
 {
         (void)argument;
@@ -272,5 +300,6 @@ int node_recover(struct error *err)
         if (result < 0)
                 return result;
         task_start("clean image store", clean_images, NULL);
+        task_start("free lost addresses", free_lost_addresses, NULL);
         return 0;
 }

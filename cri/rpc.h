@@ -44,8 +44,8 @@ typedef int rpc_handler(struct rpc *rpc, const void *request, void *response, st
 struct rpc_method {
         const char *name;     /* as in the .proto: "Version" */
         rpc_handler *handler; /* on the loop's thread, in a task */
-        bool interruptible;   /* the client going away, or its deadline, interrupts the task
-                                 * (task_interrupt); the handler says during which waits */
+        bool interruptible;   /* the client going away, or its deadline, interrupts the task; the
+                                 handler says during which waits (task_set_interruptible) */
         bool streaming;       /* the reply is a stream: rpc_send */
 };
 

@@ -74,8 +74,7 @@ static void *server_main(void *argument)
                         return NULL;
                 if (event.type != GRPC_OP_COMPLETE)
                         continue;
-                struct call_operation *operation = event.tag;
-                operation->done(operation->owner, event.success);
+                call_operation_end(&server->calls, event.tag, event.success);
         }
 }
 

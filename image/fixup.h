@@ -21,10 +21,10 @@
 /*
  * Makes the fix-up of these layers (the lowest first, all in place in store_fd) as the folder name
  * in directory_fd. *needed is whether there is anything in it; where not, nothing is left there.
- * Fills fixup's bytes, inodes and bare_root. FAILED_PRECONDITION where a hard link leads nowhere.
+ * Fills layer's inodes. FAILED_PRECONDITION where a hard link leads nowhere.
  * Blocks; any thread.
  */
 int fixup_build(int store_fd, struct layer *const *layers, size_t count, int directory_fd,
-                const char *name, struct layer *fixup, bool *needed, struct error *err);
+                const char *name, struct layer *layer, bool *needed, struct error *err);
 
 #endif

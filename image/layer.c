@@ -1,6 +1,7 @@
 #include "image/layer.h"
 
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <string.h>
@@ -91,15 +92,44 @@ int layer_place(int source_fd, const char *source, int store_fd, const char *tar
         return error_errno(err, errno, "move %s into place", target);
 }
 
-void layer_encode_notes(const struct fetch_layer *layer, struct buffer *notes)
+/* Whether each part of the path is a name, so that walking it part by part leads down only. */
+static bool path_is_plain(const char *path)
+{
+        if (strlen(path) >= PATH_MAX)
+                return false;
+        for (const char *part = path;; part++) {
+                size_t length = strcspn(part, "/");
+                if (length == 0 || length > NAME_MAX || (length == 1 && part[0] == '.') ||
+                    (length == 2 && part[0] == '.' && part[1] == '.'))
+                        return false;
+                part += length;
+                if (!*part)
+                        return true;
+        }
+}
+
+static int refuse_path(const char *path, struct error *err)
+{
+        return error_set(err, ERROR_FAILED_PRECONDITION, "path \"%.200s\" is not inside the layer",
+                         path);
+}
+
+int layer_encode_notes(const struct fetch_layer *layer, struct buffer *notes, struct error *err)
 {
         for (size_t i = 0; i < layer->implied_count; i++) {
+                const char *path = layer->implied[i];
+                if (strcmp(path, ".") != 0 && !path_is_plain(path))
+                        return refuse_path(path, err);
                 buffer_add(notes, "i", 1);
-                buffer_add(notes, layer->implied[i], strlen(layer->implied[i]) + 1);
+                buffer_add(notes, path, strlen(path) + 1);
         }
         for (size_t i = 0; i < layer->link_count; i++) {
+                const struct fetch_link *link = &layer->links[i];
+                if (!path_is_plain(link->path))
+                        return refuse_path(link->path, err);
                 buffer_add(notes, "l", 1);
-                buffer_add(notes, layer->links[i].path, strlen(layer->links[i].path) + 1);
-                buffer_add(notes, layer->links[i].target, strlen(layer->links[i].target) + 1);
+                buffer_add(notes, link->path, strlen(link->path) + 1);
+                buffer_add(notes, link->target, strlen(link->target) + 1);
         }
+        return 0;
 }

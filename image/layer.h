@@ -63,8 +63,9 @@ int layer_place(int source_fd, const char *source, int store_fd, const char *tar
 /*
  * What a layer says for the fix-up (see fixup.h): kept as strings, each ended by a zero byte, "i"
  * before the path of a folder that it implies, "l" before the path of a link, followed by its
- * target.
+ * target. Paths that are not plain (with empty parts, "." or "..") are refused; targets are looked
+ * up with care, and may be anything.
  */
-void layer_encode_notes(const struct fetch_layer *layer, struct buffer *notes);
+int layer_encode_notes(const struct fetch_layer *layer, struct buffer *notes, struct error *err);
 
 #endif

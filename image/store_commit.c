@@ -131,8 +131,9 @@ static int place_notes(struct commit *commit, int staging_fd, const struct fetch
         }
         AUTO_BUFFER struct buffer notes = BUFFER_INIT;
         AUTO_FREE char *staged = xprintf("%s/notes", commit->staging);
-        layer_encode_notes(source, &notes);
-        int result = file_replace(staged, notes.data, notes.length, 0600, commit->err);
+        int result = layer_encode_notes(source, &notes, commit->err);
+        if (result == 0)
+                result = file_replace(staged, notes.data, notes.length, 0600, commit->err);
         if (result < 0)
                 return result;
         return layer_place(staging_fd, "notes", commit->store->fd, target, commit->err);
@@ -168,6 +169,10 @@ static int place_fixup(struct commit *commit, int staging_fd)
         bool needed = false;
         int result = fixup_build(commit->store->fd, commit->layers, commit->layer_count, staging_fd,
                                  "fixup", fixup, &needed, commit->err);
+        if (result == 0 && needed && commit->layer_count == STORE_LAYERS_MAX)
+                result = error_set(commit->err, ERROR_FAILED_PRECONDITION,
+                                   "the image's %d layers need one more to fit together: too many",
+                                   STORE_LAYERS_MAX);
         if (result == 0 && needed) {
                 AUTO_FREE char *target = layer_path(fixup);
                 result = layer_place(staging_fd, "fixup", commit->store->fd, target, commit->err);

@@ -18,8 +18,8 @@
 #define RECORD_SUFFIX ".json"
 
 static const char *const FOLDERS[] = {
-        "records", "configs", "manifests", "layers", "fixups", "notes",
-        "l",       "staging", "aside", "empty",
+        "records", "configs", "manifests", "layers", "fixups",
+        "notes",   "l",       "staging",   "aside",  "empty",
 };
 #define FOLDER_COUNT (sizeof(FOLDERS) / sizeof(FOLDERS[0]))
 

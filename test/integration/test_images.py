@@ -37,6 +37,7 @@ def tidy(node):
     """Each test starts with busybox alone, and nothing partial may stay of what failed."""
     yield
     if node.daemon.alive():
+        node.daemon.remove_everything()
         for image in listed(node):
             node.client.RemoveImage(image={"image": image.id})
         assert not listed(node)
@@ -165,7 +166,7 @@ def test_tag_and_digest_together(node, registry):
 
 
 @pytest.mark.parametrize("name", [
-    "", " ", "UPPER/case", "127.0.0.1:1/a b", "127.0.0.1:1/a:", "127.0.0.1:1/a@sha256:short", "a//b", "/a", "../../etc/passwd",
+    "", " ", "a/UPPER", "127.0.0.1:1/a b", "127.0.0.1:1/a:", "127.0.0.1:1/a@sha256:short", "a//b", "/a", "../../etc/passwd",
     "127.0.0.1:1/a:tag:tag", "127.0.0.1:1/" + "x" * 5000, "127.0.0.1:1/a:" + "t" * 200, "http://127.0.0.1:1/a", "a\nb", "-x",
 ])
 def test_names_that_are_none(node, name):
@@ -210,7 +211,10 @@ def test_list_and_filter(node, registry):
     for given in (name_a, a.id, f"{registry.host}/test/a@{a.digest}"):
         assert [image.id for image in listed(node, given)] == [a.id]
     for image in listed(node):
-        assert image == node.image_status(image.id)
+        status = node.image_status(image.id)
+        status.ClearField("spec")
+        image.ClearField("spec")
+        assert image == status
         assert image.size and (image.repo_tags or image.repo_digests)
 
 
@@ -331,7 +335,7 @@ def test_passwords(node, bad, kind, auth):
     name = bad.put("private/image", "1", built)
     bad.rule = hostile.basic_auth("joe", "se:cret") if kind == "basic" else hostile.token_auth(bad, "joe", "se:cret")
     message = error_of(lambda: node.pull(name), *FAILS)
-    assert "401" in message or "nauthor" in message
+    assert "password" in message and bad.host in message
     error_of(lambda: node.pull(name, auth={"username": "joe", "password": "wrong"}), *FAILS)
     assert node.image_status(name) is None
     node.pull(name, auth=auth)
@@ -453,8 +457,7 @@ def test_a_lie_about_a_manifest_pulled_by_digest(node, bad):
 def test_a_lie_about_a_diff_id(node, bad):
     built = small(diff_ids=[digest(b"something else")])
     name = bad.put("a/b", "1", built)
-    message = error_of(lambda: node.pull(name), *FAILS)
-    assert "diff" in message.lower()
+    assert built.diff_ids[0] in error_of(lambda: node.pull(name), *FAILS)
 
 
 def test_a_lie_about_a_size(node, bad):

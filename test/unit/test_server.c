@@ -66,6 +66,7 @@ static int handle_wait(struct rpc *rpc, const void *request, void *response, str
         struct event never = {0};
 
         atomic_fetch_add(&waiting, 1);
+        task_set_interruptible(true);
         int result = task_wait(&never, CLOCK_NEVER);
         atomic_fetch_sub(&waiting, 1);
         if (result == -ECANCELED && rpc_cancelled(rpc))
