@@ -291,7 +291,7 @@ static void load_file(const char *path, struct cni_config *config)
                 result = cni_network_parse(contents.data, contents.length,
                                            !ends_with(path, ".conflist"), "CNI configuration",
                                            &network, &err);
-        if (result < 0) {
+        if (result != 0) {
                 add_problem(config, path, err.message);
                 return;
         }
