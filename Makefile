@@ -231,6 +231,11 @@ install: all
 	install -D -m 0644 contrib/completions/crisp.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/crisp
 	install -D -m 0644 contrib/10-crisp-bridge.conflist $(DESTDIR)$(PREFIX)/share/doc/crisp/examples/10-crisp-bridge.conflist
 
+## clean          removes everything that was built
+.PHONY: clean
+clean:
+	rm -rf build build-*
+
 # ---- help ----
 
 ## help           this

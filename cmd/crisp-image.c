@@ -151,7 +151,7 @@ static int pull(struct error *err)
         pthread_t watcher;
 
         int r = read_request(arena, &request, err);
-        if (r < 0)
+        if (r != 0)
                 return r;
         if (request.staging[0] != '/' || chdir(request.staging) < 0)
                 return error_set(err, ERROR_INVALID_ARGUMENT, "request: staging: no such folder");

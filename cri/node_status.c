@@ -1,11 +1,12 @@
 /* Status, RuntimeConfig and UpdateRuntimeConfig: what the node says of itself. */
+#include "cri/node_status.h"
+
 #include <string.h>
 
 #include "api/cri/runtime_v1.pb-c.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "cri/node.h"
-#include "cri/node_status.h"
 #include "cri/status_text.h"
 
 static Runtime__V1__RuntimeCondition *condition(struct arena *arena, const char *type, bool status,

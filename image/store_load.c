@@ -1,4 +1,5 @@
 /* The store as a start finds it, and what a crash left in it. */
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -167,6 +168,8 @@ static void claim_names(struct store *store, struct image *image, char *const *n
 static void take_layer(struct store *store, struct layer **slot)
 {
         struct layer *own = *slot;
+
+        assert(own);
         struct layer *known = own->is_fixup ? NULL : table_get(store->layers, own->name);
         if (known) {
                 layer_free(own);
@@ -204,7 +207,7 @@ static void load_record(struct store *store, const char *name)
         result = file_read(path, RECORD_BYTES_MAX, &text, &err);
         if (result == 0)
                 result = record_decode(text.data ? text.data : "", text.length, id, &image, &err);
-        if (result < 0) {
+        if (result != 0) {
                 set_aside(store, name, &err);
                 return;
         }
