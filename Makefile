@@ -193,7 +193,9 @@ OUR_H  := $(foreach d,$(LIBRARIES),$(wildcard $d/*.h))
 fmt:
 	clang-format -i $(OUR_C) $(OUR_H)
 fmt-check:
-	@clang-format --dry-run --Werror $(OUR_C) $(OUR_H)
+	@clang-format --version >/dev/null
+	@clang-format --dry-run --Werror $(OUR_C) $(OUR_H) 2>&1 | sed -n 's/^\([^ :]*\):[0-9].*/\1: not formatted: make fmt/p' | \
+	sort -u | { ! grep . >&2; }
 
 # A source is looked at again when its object is older than what it is made from; what clang-tidy looks for is in .clang-tidy.
 LINT := $(OUR_C:%.c=$B/lint/%.c.ok) $(OUR_H:%=$B/lint/%.ok)

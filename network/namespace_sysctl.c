@@ -36,8 +36,6 @@ static int to_path(const char *name, char path[NAMESPACE_SYSCTL_NAME_MAX], struc
                 if (dots && (*byte == '.' || *byte == '/'))
                         *byte = *byte == '.' ? '/' : '.';
         }
-        /* NOLINTBEGIN(clang-analyzer-core.*): the analyzer loses count of what the loop above has
-         * filled */
         for (const char *component = path; component;) {
                 size_t size = strcspn(component, "/");
                 if (size == 0 || (size == 1 && component[0] == '.') ||
@@ -46,7 +44,6 @@ static int to_path(const char *name, char path[NAMESPACE_SYSCTL_NAME_MAX], struc
                                          name);
                 component = component[size] ? component + size + 1 : NULL;
         }
-        /* NOLINTEND(clang-analyzer-core.*) */
         return 0;
 }
 
