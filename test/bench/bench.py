@@ -8,8 +8,9 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [f"{HERE}/../../contrib", f"{HERE}/../integration"]
 
-import direct  # noqa: E402
 import report  # noqa: E402
+import scale  # noqa: E402
+from direct import Direct  # noqa: E402
 from kit.cri import pb  # noqa: E402
 from kit.image import Image, busybox_layer  # noqa: E402
 from kit.registry import Registry  # noqa: E402
@@ -19,7 +20,7 @@ from support import Node  # noqa: E402
 WARM_UP = 3  # pods; a machine that was idle is slow at first
 CHECKPOINT = 20  # pods, at which memory is looked at for the first time
 QUESTIONS = 100  # of each kind, with all pods there
-DIRECT = 20  # rounds of plugins and runtime alone
+ROUNDS = 20  # of plugins and runtime alone, between the pods: so that they meet the same machine
 SETTLE = 2  # seconds until memory is looked at
 
 
@@ -102,16 +103,16 @@ class Run:
         self.times["PullImage"] = [(time.perf_counter() - began) * 1000]
         for _ in range(WARM_UP):
             self.end_pod(*self.begin_pod(keep=False), keep=False)
-        self.times.setdefault("PullImage", [])
-        pods = []
+        alone, pods = Direct(subject), []
         while len(pods) < count:
             pods.append(self.begin_pod())
+            if isinstance(subject, Crisp) and len(pods) % max(1, count // ROUNDS) == 0:
+                alone.plugins()
+                alone.runtime(pods[-1][1])
             if len(pods) in (CHECKPOINT, count):
                 self.weigh(len(pods))
         self.ask(pods)
-        self.direct = {}
-        if isinstance(subject, Crisp):
-            self.direct = {**direct.cni(subject, DIRECT), **direct.oci(subject, pods[0][1], DIRECT)}
+        self.direct = alone.times
         self.restart(pods)
         self.weigh("restarted")
         for pod in pods:
@@ -138,15 +139,22 @@ def main():
     parser.add_argument("--build", default="build", help="folder with the programs to measure")
     parser.add_argument("--pods", type=int, default=100)
     parser.add_argument("--handler", help="runc or crun, for both")
+    parser.add_argument("--folder", default="/tmp", help="where both keep their state; on a tmpfs nothing waits for the disk")
     parser.add_argument("--alone", action="store_true", help="crisp alone, even where containerd is installed")
     options = parser.parse_args()
+    kinds = [Crisp]
+    if not options.alone and Containerd.installed():
+        kinds.append(Containerd)
+    elif not options.alone:
+        print("containerd is not installed: nothing to compare with")
     runs = []
-    with tempfile.TemporaryDirectory(prefix="crisp-bench-", dir="/tmp") as folder, Registry(f"{folder}/registry") as registry:
+    with tempfile.TemporaryDirectory(prefix="crisp-bench-", dir=options.folder) as folder, Registry(f"{folder}/registry") as registry:
         image = registry.push("library/busybox", "1", Image([busybox_layer()]))
-        runs.append(measure(Crisp(options.build, options.handler), registry, image, options.pods))
-        if not options.alone and Containerd.installed():
-            runs.append(measure(Containerd(options.build, options.handler), registry, image, options.pods))
-    report.show(runs, options.pods)
+        for kind in kinds:
+            subject = kind(options.build, options.handler, f"{folder}/{kind.name}")
+            runs.append(measure(subject, registry, image, options.pods))
+        many = scale.measure(options.build, options.handler, folder, image)
+    report.show(runs, options.pods, many)
 
 
 if __name__ == "__main__":

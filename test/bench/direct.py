@@ -1,5 +1,4 @@
 """The programs that a runtime must wait for, timed by themselves: the CNI plugins and the OCI runtime, with the same work to do."""
-import glob
 import json
 import os
 import secrets
@@ -20,63 +19,60 @@ def _timed(argv, **more):
     return took, done.stdout
 
 
-def cni(daemon, rounds):
-    """Times of ADD and DEL of all plugins of the daemon's network, one round after the other, each for a namespace of its own."""
-    network = daemon.network_config()
-    times = {"ADD": [], "DEL": []}
-    for _ in range(rounds):
-        name = f"bench{secrets.token_hex(4)}"
+class Direct:
+    """Collects times of ADD and DEL of the daemon's plugins, and of the runtime's create, start, exec and delete."""
+
+    def __init__(self, daemon):
+        self.daemon, self.times = daemon, {}
+
+    def note(self, name, took):
+        self.times.setdefault(name, []).append(took)
+
+    def plugins(self):
+        """One round of all plugins of the daemon's network, for a namespace of its own."""
+        network, folders = self.daemon.network_config(), self.daemon.plugin_dirs
+        name, result = f"bench{secrets.token_hex(4)}", None
         subprocess.run([program("ip"), "netns", "add", name], check=True)
         try:
-            result = None
             for command in ("ADD", "DEL"):
                 total = 0
                 for plugin in network["plugins"] if command == "ADD" else reversed(network["plugins"]):
                     config = {**plugin, "cniVersion": network["cniVersion"], "name": network["name"]}
                     if result:
                         config["prevResult"] = result
-                    path = next(f"{d}/{plugin['type']}" for d in daemon.plugin_dirs if os.path.exists(f"{d}/{plugin['type']}"))
+                    path = next(f"{d}/{plugin['type']}" for d in folders if os.path.exists(f"{d}/{plugin['type']}"))
                     environment = {
                         "CNI_COMMAND": command, "CNI_CONTAINERID": name, "CNI_NETNS": f"/run/netns/{name}", "CNI_IFNAME": "eth0",
-                        "CNI_PATH": ":".join(daemon.plugin_dirs), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
+                        "CNI_PATH": ":".join(folders), "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
                     }
                     took, out = _timed([path], input=json.dumps(config).encode(), env=environment)
                     total += took
                     if command == "ADD":
                         result = json.loads(out)
-                times[command].append(total)
+                self.note(command, total)
         finally:
             subprocess.run([program("ip"), "netns", "del", name], check=True)
-    return times
 
-
-def oci(daemon, container, rounds):
-    """Times of the OCI runtime's create, start, exec, kill and delete with the bundle of a container that runs."""
-    with open(f"{daemon.state}/containers/{container}/bundle/config.json") as file:
-        spec = json.load(file)
-    spec["process"]["terminal"] = False
-    times = {"create": [], "start": [], "exec": [], "delete": []}
-    runtime = program(daemon.handler)
-    with tempfile.TemporaryDirectory(dir=daemon.root) as folder:
-        for _ in range(rounds):
-            name = f"bench{secrets.token_hex(8)}"
-            spec["linux"]["cgroupsPath"] = f"{daemon.cgroup}/{name}"
+    def runtime(self, container):
+        """One round of the OCI runtime with the bundle of a container that runs."""
+        daemon = self.daemon
+        with open(f"{daemon.state}/containers/{container}/bundle/config.json") as file:
+            spec = json.load(file)
+        name = f"bench{secrets.token_hex(8)}"
+        spec["linux"]["cgroupsPath"] = f"{daemon.cgroup}/{name}"
+        base = [program(daemon.handler), "--root", f"{daemon.root}/bench-runtime"]
+        with tempfile.TemporaryDirectory(dir=daemon.root) as folder:
             with open(f"{folder}/config.json", "w") as file:
                 json.dump(spec, file)
-            base = [runtime, "--root", f"{daemon.root}/bench-runtime"]
             # A container keeps its stdio: pipes would hold up whoever reads them to their end.
-            took = _timed_quiet([*base, "create", "--bundle", folder, name])
-            times["create"].append(took)
-            times["start"].append(_timed(base + ["start", name])[0])
-            times["exec"].append(_timed(base + ["exec", name, "true"])[0])
-            pid = json.loads(_timed(base + ["state", name])[1])["pid"]
-            _timed(base + ["kill", name, "KILL"])
+            self.note("create", _timed_quiet([*base, "create", "--bundle", folder, name]))
+            self.note("start", _timed([*base, "start", name])[0])
+            self.note("exec", _timed([*base, "exec", name, "true"])[0])
+            pid = json.loads(_timed([*base, "state", name])[1])["pid"]
+            _timed([*base, "kill", name, "KILL"])
             while _lives(pid):
                 time.sleep(0.001)
-            times["delete"].append(_timed(base + ["delete", name])[0])
-    for path in glob.glob(f"{daemon.root}/bench-runtime/*"):
-        raise RuntimeError(f"{path} is left")
-    return times
+            self.note("delete", _timed([*base, "delete", name])[0])
 
 
 def _timed_quiet(argv):

@@ -16,6 +16,7 @@ EXEC = 2
 # In MB of proportional set size; and descriptors beyond stdio.
 DAEMON_IDLE, DAEMON_FULL, MONITOR = 9, 12, 0.10
 RESTART = 1000
+LIST_COUNT, LIST = 10000, 50  # containers, ms at the 99th percentile
 
 
 def median(values):
@@ -82,7 +83,7 @@ def _memory(runs, count):
         print(line)
 
 
-def show(runs, count):
+def show(runs, count, many):
     first = runs[0]
     handler = first.subject.handler
     print(f"{count} pods of one container, one after the other; {handler}; Linux {platform.release()}. Median and 99th percentile")
@@ -96,7 +97,13 @@ def show(runs, count):
     for name, values in first.direct.items():
         what = "plugins" if name in ("ADD", "DEL") else handler
         print(f"{what + ' ' + name:34}{median(values):12.2f}{percentile(values):9.2f}")
+    print(f"\n{'ended containers':>18}{'ms, start':>12}{'ms, list':>12}{'99th':>9}{'MB':>9}  limit")
+    for containers, started, times, size in many:
+        line = f"{containers:18}{started:12.0f}{median(times):12.2f}{percentile(times):9.2f}{size:9.2f}"
+        if containers == LIST_COUNT:
+            line += f"  list {LIST}: {_verdict(percentile(times), LIST)}"
+        else:
+            line += f"  start {RESTART}: {_verdict(started, RESTART)}"
+        print(line)
     if len(runs) > 1:
         print("\nBeside each container: crisp's monitor; containerd's shim and pause process.")
-    else:
-        print("\ncontainerd is not installed: nothing to compare with.")

@@ -33,8 +33,8 @@ class Crisp(Daemon):
     name = "crisp"
     helper = "monitor"
 
-    def __init__(self, build, handler):
-        super().__init__(build, handler)
+    def __init__(self, build, handler, base=None):
+        super().__init__(build, handler, base)
         # A debug line for every call is not what a node writes.
         path = f"{self.root}/crisp.toml"
         with open(path) as file:
