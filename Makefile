@@ -182,6 +182,13 @@ fuzz:
 	$(FUZZ_B)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_B)/fuzz/$$f. \
 	$(FUZZ_B)/fuzz/$$f.corpus test/fuzz/corpus/$${f#fuzz_}; done
 
+# ---- measuring ----
+
+## bench          times of each call and memory, beside the limits, and beside containerd where it is installed
+.PHONY: bench
+bench: all
+	test/bench/run --build $B $(BENCH)
+
 # ---- how the source looks ----
 
 OUR_C  := $(foreach d,$(LIBRARIES) cmd test/unit test/fuzz,$(wildcard $d/*.c))

@@ -18,6 +18,7 @@
 #include "oci/cgroup.h"
 
 #define GIDS_MAX           65536 /* what the kernel takes */
+#define CLEAN_UPS_AT_ONCE  8
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
 
 struct container *container_new(const char *id, struct pod *pod,
@@ -325,9 +326,22 @@ void container_signal(struct container *container, int signal)
 
 /* ---- exits ---- */
 
-static void clean_up_task(void *argument)
+/*
+ * Cleaning up that nobody waits for: after a reboot every container has ended at once, and as many runtimes started together
+ * would leave the daemon no time to answer. A request for one that waits here cleans it up itself.
+ */
+struct clean_up {
+        struct container *container; /* a reference */
+        struct clean_up *next;
+};
+
+static struct {
+        struct clean_up *first, **last;
+        unsigned tasks;
+} clean_ups = {.last = &clean_ups.first};
+
+static void clean_up(struct container *container)
 {
-        AUTO_CONTAINER struct container *container = argument;
         struct error err;
         task_lock(&container->lock, CLOCK_NEVER);
         if (container->phase == CONTAINER_EXITED && container_clean_up(container, false, &err) < 0)
@@ -335,6 +349,32 @@ static void clean_up_task(void *argument)
                             NULL);
         container_step(container, NULL);
         task_unlock(&container->lock);
+}
+
+static void clean_up_task(void *argument)
+{
+        (void)argument;
+        for (struct clean_up *next; (next = clean_ups.first);) {
+                AUTO_CONTAINER struct container *container = next->container;
+                clean_ups.first = next->next;
+                if (!clean_ups.first)
+                        clean_ups.last = &clean_ups.first;
+                free(next);
+                clean_up(container);
+        }
+        clean_ups.tasks--;
+}
+
+void container_clean_up_later(struct container *container)
+{
+        struct clean_up *last = xcalloc(1, sizeof *last);
+        last->container = container_ref(container);
+        *clean_ups.last = last;
+        clean_ups.last = &last->next;
+        if (clean_ups.tasks < CLEAN_UPS_AT_ONCE) {
+                clean_ups.tasks++;
+                task_start("clean up containers", clean_up_task, NULL);
+        }
 }
 
 static void finish(struct container *container, int exit_code, const char *reason,
@@ -349,7 +389,7 @@ static void finish(struct container *container, int exit_code, const char *reaso
                 close(take_fd(&container->pidfd));
         monitor_free(take_ptr(container->monitor));
         event_signal(&container->ended);
-        task_start("clean up container", clean_up_task, container_ref(container));
+        container_clean_up_later(container);
 }
 
 void container_exited(struct container *container, const struct monitor_exit *exit)

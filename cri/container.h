@@ -132,6 +132,8 @@ int container_remove(struct container *container, struct error *err);
  * removing, with which the exit is forgotten anyway.
  */
 int container_clean_up(struct container *container, bool removing, struct error *err);
+/* Has it cleaned up, if it has ended, by a task of its own and in turn with others. Does not wait. */
+void container_clean_up_later(struct container *container);
 
 /* Writes its bundle's config.json (container_spec.c); reads files: on a worker only. */
 struct container_bundle {

@@ -189,17 +189,6 @@ static void recover_started(struct container *container)
         }
 }
 
-static void clean_up_exited(void *argument)
-{
-        AUTO_CONTAINER struct container *container = argument;
-        struct error err;
-        task_lock(&container->lock, CLOCK_NEVER);
-        if (container->phase == CONTAINER_EXITED && container_clean_up(container, false, &err) < 0)
-                log_failure(&err, "cleaning up after a container", "container", container->id,
-                            NULL);
-        task_unlock(&container->lock);
-}
-
 static void recover_container(struct container *container)
 {
         struct error err;
@@ -217,7 +206,7 @@ static void recover_container(struct container *container)
                 task_start("drop container", drop_container, container_ref(container));
                 break;
         case CONTAINER_EXITED:
-                task_start("clean up container", clean_up_exited, container_ref(container));
+                container_clean_up_later(container);
                 break;
         case CONTAINER_CREATED:
         case CONTAINER_REMOVED:
