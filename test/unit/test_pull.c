@@ -112,7 +112,7 @@ static void pulls(void)
         assert_non_null(image);
         assert_string_equal(image->id, CONFIG);
         assert_string_equal(image->digests[0], "registry.example/app@" INDEX);
-        assert_true(exists(at("images/layers/%s/file", LAYER + 7)));
+        assert_true(exists(at("images/layers/%s/file", &LAYER[7])));
 
         /* The second time the layer is named as present. */
         play(FILL RESULT_PRESENT);
