@@ -157,11 +157,10 @@ static void reap_abandoned(void *argument, uint32_t events)
         (void)events;
         struct abandoned *abandoned = argument;
         int status;
-        int pidfd = abandoned->process.pidfd;
-        abandoned->process.pidfd = -1;
-        waitpid(abandoned->process.pid, &status, WNOHANG);
+        if (process_collect(&abandoned->process, &status) == -EAGAIN)
+                return;
         watch_free(abandoned->watch);
-        close(pidfd);
+        close(abandoned->process.pidfd);
         free(abandoned);
 }
 
@@ -234,7 +233,7 @@ void process_kill(const struct process *process)
         syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
 }
 
-int process_reap(struct process *process, int *status)
+int process_collect(const struct process *process, int *status)
 {
         int value;
         pid_t pid = waitpid(process->pid, &value, WNOHANG);
@@ -243,9 +242,15 @@ int process_reap(struct process *process, int *status)
         if (pid < 0)
                 return -errno;
         *status = value;
-        if (process->pidfd >= 0)
-                close(take_fd(&process->pidfd));
         return 0;
+}
+
+int process_reap(struct process *process, int *status)
+{
+        int result = process_collect(process, status);
+        if (result == 0 && process->pidfd >= 0)
+                close(take_fd(&process->pidfd));
+        return result;
 }
 
 uint64_t process_start_time(pid_t pid)

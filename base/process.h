@@ -59,6 +59,9 @@ void process_kill(const struct process *process);
 /* Reaps an ended child without blocking: -EAGAIN while it runs; else 0 and *status as of waitpid(2); closes pidfd. */
 int process_reap(struct process *process, int *status);
 
+/* The same, but leaves pidfd open: for who watches it and has to end the watch first. */
+int process_collect(const struct process *process, int *status);
+
 /*
  * Kills the group and gives the process up: it is reaped in the background whenever it ends. In a task returns at once;
  * elsewhere waits for the end. Closes pidfd.

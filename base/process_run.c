@@ -85,13 +85,11 @@ static void on_ended(void *argument, uint32_t events)
 {
         struct runner *runner = argument;
         (void)events;
-        struct process process = runner->process;
         int status;
-        if (process_reap(&process, &status) == -EAGAIN)
+        if (process_collect(&runner->process, &status) == -EAGAIN)
                 return;
-        watch_free(runner->ended_watch);
-        runner->ended_watch = NULL;
-        runner->process.pidfd = -1;
+        watch_free(take_ptr(runner->ended_watch));
+        close(take_fd(&runner->process.pidfd));
         runner->run->status = status;
         runner->ended = true;
         event_signal(&runner->changed);

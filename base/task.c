@@ -366,7 +366,10 @@ void watch_free(struct watch *watch)
 {
         if (!watch || watch->dead)
                 return;
-        epoll_ctl(loop.epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+        /* Closing it first would not do: a child between clone and exec still holds a copy, and with it the watch. */
+        int result = epoll_ctl(loop.epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
+        assert(result == 0);
+        (void)result;
         /* The batch of events under way may still name it. */
         watch->dead = true;
         if (watch->previous)

@@ -28,9 +28,10 @@ static void reap_orphan(void *argument, uint32_t events)
         struct orphan *orphan = argument;
         int status;
 
-        if (process_reap(&orphan->process, &status) == -EAGAIN)
+        if (process_collect(&orphan->process, &status) == -EAGAIN)
                 return;
         watch_free(orphan->watch);
+        close(orphan->process.pidfd);
         free(orphan);
 }
 
