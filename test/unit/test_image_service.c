@@ -1,6 +1,6 @@
 /* The ImageService as the kubelet hears it: what is unknown is no error, names are echoed, sizes
  * are always there. */
-#include "image_fixture.h"
+#include "test/unit/image_fixture.h"
 
 #include "api/cri/runtime_v1.pb-c.h"
 #include "cri/node.h"

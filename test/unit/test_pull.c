@@ -1,5 +1,5 @@
 /* Pulls, with programs in crisp-image's place that fail, hang, lie and die. */
-#include "image_fixture.h"
+#include "test/unit/image_fixture.h"
 
 #include <sys/wait.h>
 
