@@ -26,6 +26,7 @@ struct folder_time {
 
 struct tree {
         int root_fd;
+        int root_depth; /* as depth_of has it */
         _Atomic int64_t *notes_left;
 
         /* The parent of the last entry: most entries share it with the one before. */
@@ -45,6 +46,20 @@ struct tree {
         size_t opaque_count, implied_count;
 };
 
+/* Slashes in the path by which the kernel knows an open folder; -1 where it is longer than paths
+ * are. */
+static int depth_of(int fd)
+{
+        char link[32], path[2 * FETCH_PATH_MAX];
+        int depth = 0;
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, path, sizeof(path));
+        for (ssize_t i = 0; i < length; i++)
+                depth += path[i] == '/';
+        return length < 0 ? -1 : depth;
+}
+
 int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struct error *err)
 {
         int fd = fcntl(root_fd, F_DUPFD_CLOEXEC, 0);
@@ -53,6 +68,7 @@ int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struc
 
         struct tree *new = xcalloc(1, sizeof(*new));
         new->root_fd = fd;
+        new->root_depth = depth_of(fd);
         new->parent_fd = -1;
         new->notes_left = notes_left;
         new->opaque = table_new();
@@ -225,20 +241,35 @@ static int open_implied(struct tree *tree, const char *path, struct error *err)
         return take_fd(&fd);
 }
 
+/*
+ * A path is only so deep, but through symlinks to deep folders an archive could go on: nobody could
+ * remove such a tree.
+ */
+static int check_depth(struct tree *tree, int fd, struct error *err)
+{
+        int depth = depth_of(fd);
+        if (depth >= 0 && depth - tree->root_depth <= FETCH_DEPTH_MAX)
+                return 0;
+        return error_set(err, ERROR_INVALID_ARGUMENT, "more than %d folders deep", FETCH_DEPTH_MAX);
+}
+
 /* Makes path the tree's open parent. */
 static int enter_parent(struct tree *tree, const char *path, struct error *err)
 {
         if (tree->parent_fd >= 0 && strcmp(tree->parent, path) == 0)
                 return 0;
-        int fd = file_open_in(tree->root_fd, path, O_PATH | O_DIRECTORY, 0, NULL);
+        AUTO_FD int fd = file_open_in(tree->root_fd, path, O_PATH | O_DIRECTORY, 0, NULL);
         if (fd == -ENOENT || fd == -ENOTDIR)
                 fd = open_implied(tree, path, err);
         else if (fd < 0)
                 error_errno(err, fd, "opening its folder");
         if (fd < 0)
                 return fd;
+        int r = check_depth(tree, fd, err);
+        if (r < 0)
+                return r;
         forget_parent(tree);
-        tree->parent_fd = fd;
+        tree->parent_fd = take_fd(&fd);
         strcpy(tree->parent, path);
         return 0;
 }
