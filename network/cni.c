@@ -61,19 +61,49 @@ bool cni_plugin_is_there(char *const *plugin_dirs, const char *type)
         return result == 0;
 }
 
-static int find_plugin(char *const *plugin_dirs, const char *type, char **path, struct error *err)
+static int tell_missing(char *const *plugin_dirs, struct error *err)
 {
-        struct lookup lookup = {.directories = plugin_dirs, .type = type};
-        if (task_offload(find_on_worker, &lookup) == 0) {
-                *path = lookup.path;
-                return 0;
-        }
         AUTO_BUFFER struct buffer folders = BUFFER_INIT;
         for (char *const *each = plugin_dirs; *each; each++)
                 buffer_printf(&folders, "%s%s", folders.length ? ", " : "", *each);
         return error_set(err, ERROR_FAILED_PRECONDITION,
                          "no such program in %s: install it, or name its folder in plugin_dirs",
                          folders.length ? folders.data : "an empty list of plugin folders");
+}
+
+static int find_plugin(char *const *plugin_dirs, const char *type, char **path, struct error *err)
+{
+        struct lookup lookup = {.directories = plugin_dirs, .type = type};
+        if (task_offload(find_on_worker, &lookup) < 0)
+                return tell_missing(plugin_dirs, err);
+        *path = lookup.path;
+        return 0;
+}
+
+struct search {
+        char *const *directories;
+        const struct cni_network *network;
+        const char *missing; /* the result */
+};
+
+static int search_on_worker(void *argument)
+{
+        struct search *search = argument;
+        for (size_t i = 0; !search->missing && i < search->network->plugin_count; i++)
+                if (!cni_plugin_is_there(search->directories, search->network->plugins[i].type))
+                        search->missing = search->network->plugins[i].type;
+        return 0;
+}
+
+int cni_check_plugins(char *const *plugin_dirs, const struct cni_network *network,
+                      struct error *err)
+{
+        struct search search = {.directories = plugin_dirs, .network = network};
+        task_offload(search_on_worker, &search);
+        if (!search.missing)
+                return 0;
+        tell_missing(plugin_dirs, err);
+        return error_context(err, "network %s: plugin %s", network->name, search.missing);
 }
 
 /* ---- one run of one plugin ---- */

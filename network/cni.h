@@ -22,6 +22,11 @@
 /* Whether a plugin's program is in one of the folders. Blocks, any thread: no task is needed. */
 bool cni_plugin_is_there(char *const *plugin_dirs, const char *type);
 
+/* Whether all of a network's plugins are there: FAILED_PRECONDITION naming the first that is not.
+ */
+int cni_check_plugins(char *const *plugin_dirs, const struct cni_network *network,
+                      struct error *err);
+
 /* One container's attachment to one network. Borrowed. */
 struct cni_attachment {
         const char *container_id;

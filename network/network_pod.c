@@ -338,6 +338,10 @@ static int attach(struct network *network, const struct network_pod *pod,
         int status = check_ports(pod, config, err);
         if (status == 0)
                 status = make_args(pod, &args, err);
+        /* Before anything was begun: what cannot be called for ADD cannot be called for DEL either.
+         */
+        if (status == 0)
+                status = cni_check_plugins(network->plugin_dirs, config, err);
         if (status < 0)
                 return status;
         /*

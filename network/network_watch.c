@@ -12,8 +12,9 @@
 #include "base/memory.h"
 #include "base/task.h"
 
-#define SETTLE_TIME (100 * NSEC_PER_MSEC) /* a file that is being written comes in several events  \
-                                           */
+#define SETTLE_TIME                                                                                \
+        (100 * NSEC_PER_MSEC) /* a file that is being written comes in several events              \
+                               */
 #define LOOK_INTERVAL (15 * NSEC_PER_SEC)
 #define EVENTS_SIZE   4096
 #define ARM_TRIES     16 /* the path may change while its watch is placed */

@@ -20,6 +20,17 @@ def pytest_addoption(parser):
     parser.addoption("--handler", default=None, help="runc or crun")
 
 
+running = []  # the daemons of this moment, for the report of a failure
+
+
+@pytest.hookimpl(hookwrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = (yield).get_result()
+    if report.failed:
+        for daemon in running:
+            report.sections.append((f"the end of the log of {daemon.root}", daemon.log_tail(40)))
+
+
 @pytest.fixture(scope="session")
 def build(request):
     return request.config.getoption("--build")
@@ -71,12 +82,16 @@ class Shared:
             self.drop()
         if not self.daemon:
             self.daemon = Daemon(self.build, self.handler, config={"limits": ""})
+            running.append(self.daemon)
             self.daemon.start()
         return self.daemon
 
     def drop(self):
         daemon, self.daemon = self.daemon, None
-        return daemon.destroy() if daemon else []
+        if not daemon:
+            return []
+        running.remove(daemon)
+        return daemon.destroy()
 
 
 @pytest.fixture(scope="session")
@@ -93,8 +108,10 @@ def _finish(daemon):
     daemon.remove_everything()
     left = leaks.find_soon(daemon)
     reports = sanitizer_reports(daemon)
-    assert not left, "left behind:\n" + "\n".join(left)
-    assert not reports, reports
+    if left:
+        pytest.fail("left behind:\n" + "\n".join(left), pytrace=False)
+    if reports:
+        pytest.fail(reports, pytrace=False)
     daemon.ids.clear()
 
 
@@ -118,6 +135,7 @@ def own_daemon(build, handler):
     def make(config=None, network=True, start=True, **more):
         daemon = Daemon(build, handler, config=config or {}, network=network, **more)
         made.append(daemon)
+        running.append(daemon)
         if start:
             daemon.start()
         return daemon
@@ -130,12 +148,14 @@ def own_daemon(build, handler):
                 if not daemon.alive():
                     daemon.start()
                 _finish(daemon)
-        except Exception as e:  # each daemon is taken down, whatever the one before did
-            problems.append(str(e))
+        except (Exception, pytest.fail.Exception) as e:  # each daemon is taken down, whatever the one before did
+            problems.append(f"{e}\n{daemon.log_tail(40)}")
+        running.remove(daemon)
         left = daemon.destroy()
         if left and not problems:
             problems.append("left after its end:\n" + "\n".join(left))
-    assert not problems, "\n".join(problems)
+    if problems:
+        pytest.fail("\n".join(problems), pytrace=False)
 
 
 @pytest.fixture
