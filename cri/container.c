@@ -17,7 +17,8 @@
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
 
-#define GIDS_MAX 65536 /* what the kernel takes */
+#define GIDS_MAX           65536 /* what the kernel takes */
+#define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
 
 struct container *container_new(const char *id, struct pod *pod,
                                 const Runtime__V1__CreateContainerRequest *request)
@@ -102,7 +103,7 @@ bool container_is_listed(const struct container *container)
 int container_find(const char *id, struct container **container, struct error *err)
 {
         void *found;
-        int result = lookup_id(node.containers, "container", id, is_known, &found, err);
+        int result = lookup_id(node.containers, "container", "container_id", id, is_known, &found, err);
         if (result == 0)
                 *container = container_ref(found);
         return result;
@@ -329,7 +330,7 @@ static void clean_up_task(void *argument)
         AUTO_CONTAINER struct container *container = argument;
         struct error err;
         task_lock(&container->lock, CLOCK_NEVER);
-        if (container->phase == CONTAINER_EXITED && container_clean_up(container, &err) < 0)
+        if (container->phase == CONTAINER_EXITED && container_clean_up(container, false, &err) < 0)
                 log_failure(&err, "cleaning up after a container", "container", container->id,
                             NULL);
         container_step(container, NULL);
@@ -359,6 +360,7 @@ void container_exited(struct container *container, const struct monitor_exit *ex
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->oom_killed = exit->oom_killed;
+        container->exit_told = true;
         finish(container, exit->exit_code, reason, exit->finished_at);
         char code[16];
         snprintf(code, sizeof code, "%d", exit->exit_code);
@@ -433,16 +435,70 @@ int container_connect(struct container *container, struct error *err)
 
 /* ---- cleaning up ---- */
 
+struct unmount_job {
+        const struct container *container;
+        bool keep_monitor; /* unless its record is there */
+        bool kept;
+        struct error *err;
+};
+
 static int unmount_on_worker(void *argument)
 {
-        struct exit_job *job = argument;
+        struct unmount_job *job = argument;
         AUTO_FREE char *rootfs = container_run_path(job->container, "rootfs");
         AUTO_FREE char *directory = container_run_path(job->container, "");
+        AUTO_FREE char *exit_record = container_state_path(job->container, MONITOR_EXIT_RECORD);
         int result = rootfs_unmount(rootfs, job->err);
-        return result == 0 ? file_remove_tree(directory, job->err) : result;
+        if (result < 0)
+                return result;
+        job->kept = job->keep_monitor && access(exit_record, F_OK) < 0;
+        return job->kept ? 0 : file_remove_tree(directory, job->err);
 }
 
-int container_clean_up(struct container *container, struct error *err)
+struct remove_cgroup_job {
+        const struct container *container;
+        struct error *err;
+};
+
+static int remove_cgroup_on_worker(void *argument)
+{
+        struct remove_cgroup_job *job = argument;
+        return cgroup_remove(&node.cgroups, job->container->cgroup_path,
+                             clock_after(CGROUP_REMOVE_TIME), job->err);
+}
+
+/*
+ * A runtime that cannot delete, or has gone, does not keep its containers here for ever: the kernel says whether anything of
+ * one is left.
+ */
+static int delete_without_runtime(struct container *container, const struct error *why,
+                                  struct error *err)
+{
+        struct remove_cgroup_job job = {.container = container, .err = err};
+        int result = kill_cgroup(container, err);
+        if (result == 0)
+                result = task_offload(remove_cgroup_on_worker, &job);
+        if (result == 0)
+                log_failure(why, "the runtime did not delete a container of which nothing is left",
+                            "container", container->id, NULL);
+        return result;
+}
+
+static int delete_from_runtime(struct container *container, struct error *err)
+{
+        const struct runtime_handler *handler = container->pod->handler;
+        struct error why;
+        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int result = handler ? runtime_delete(handler, container->id, true, deadline, &why)
+                             : error_set(&why, ERROR_FAILED_PRECONDITION,
+                                         "its runtime handler is not configured any more");
+        if (result < 0)
+                result = delete_without_runtime(container, &why, err);
+        container->in_runtime = result < 0;
+        return result;
+}
+
+int container_clean_up(struct container *container, bool removing, struct error *err)
 {
         if (container->clean)
                 return 0;
@@ -451,21 +507,19 @@ int container_clean_up(struct container *container, struct error *err)
                 container_step(container, "ending its processes");
                 result = kill_cgroup(container, err);
         }
-        if (result == 0 && container->in_runtime && container->pod->handler) {
+        if (result == 0 && container->in_runtime) {
                 container_step(container, "deleting it from the runtime");
-                result = runtime_delete(container->pod->handler, container->id, true,
-                                        clock_after(node.config->runtime.create_timeout *
-                                                    NSEC_PER_SEC),
-                                        err);
-                container->in_runtime = result < 0;
+                result = delete_from_runtime(container, err);
         }
+        struct unmount_job job = {.container = container,
+                                  .keep_monitor = container->exit_told && !removing,
+                                  .err = err};
         if (result == 0) {
                 container_step(container, "unmounting its root");
-                struct exit_job job = {.container = container, .err = err};
                 result = task_offload(unmount_on_worker, &job);
         }
         if (result < 0)
                 return error_context(err, "clean up container %s", container->id);
-        container->clean = true;
+        container->clean = !job.kept;
         return 0;
 }

@@ -53,6 +53,7 @@ struct container {
         uint64_t start_time;
         int pidfd;               /* or -1 */
         struct monitor *monitor; /* or null */
+        bool exit_told;          /* by its monitor, which keeps a record of it */
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
@@ -125,8 +126,12 @@ void container_signal(struct container *container, int signal);
 int container_end(struct container *container, struct error *err);
 /* Ends and removes it. Takes the lock. */
 int container_remove(struct container *container, struct error *err);
-/* Unmounts and deletes what it no longer needs. With the lock held; idempotent. */
-int container_clean_up(struct container *container, struct error *err);
+/*
+ * Unmounts and deletes what it no longer needs. With the lock held; idempotent. While the monitor has not been able to
+ * write the exit record (a full disk) it stays within reach: it alone would know the exit after a restart; unless
+ * removing, with which the exit is forgotten anyway.
+ */
+int container_clean_up(struct container *container, bool removing, struct error *err);
 
 /* Writes its bundle's config.json (container_spec.c); reads files: on a worker only. */
 struct container_bundle {

@@ -116,7 +116,7 @@ static int create(struct container *container, struct error *err)
         container->phase = CONTAINER_CREATING;
         struct error cleanup;
         container->clean = false;
-        if (container_clean_up(container, &cleanup) < 0 ||
+        if (container_clean_up(container, true, &cleanup) < 0 ||
             record_remove(node.containers_dir, container->id, &cleanup) < 0)
                 log_failure(&cleanup, "cleaning up after a failed container", "container",
                             container->id, NULL);

@@ -86,7 +86,7 @@ int container_end(struct container *container, struct error *err)
         struct error unclean;
         /* What cannot be cleaned up now keeps nobody from stopping the pod: removing the container tries again. */
         if (result == 0 && container->phase == CONTAINER_EXITED &&
-            container_clean_up(container, &unclean) < 0)
+            container_clean_up(container, false, &unclean) < 0)
                 log_failure(&unclean, "cleaning up after a container", "container", container->id,
                             NULL);
         container_step(container, NULL);
@@ -98,7 +98,7 @@ static int remove_locked(struct container *container, struct error *err)
 {
         int result = container_may_run(container) ? kill_and_wait(container, err) : 0;
         if (result == 0)
-                result = container_clean_up(container, err);
+                result = container_clean_up(container, true, err);
         if (result < 0)
                 return result;
         container_step(container, "removing its files");

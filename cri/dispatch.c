@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/memory.h"
+#include "cri/wire.h"
 #include "base/table.h"
 
 struct dispatch {
@@ -127,8 +128,10 @@ int dispatch_decode(const struct dispatch_method *method, struct arena *arena, c
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "%s: the request's %zu bytes are not a %s",
                                  method->descriptor->name, length, input->name);
-        *message = decoded;
-        return 0;
+        int result = wire_check_strings(input, bytes, length, err);
+        if (result == 0)
+                *message = decoded;
+        return result;
 }
 
 ProtobufCMessage *dispatch_response(const struct dispatch_method *method, struct arena *arena)

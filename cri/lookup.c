@@ -4,11 +4,11 @@
 
 #include "base/id.h"
 
-int lookup_id(const struct table *table, const char *kind, const char *id,
+int lookup_id(const struct table *table, const char *kind, const char *field, const char *id,
               bool (*is_known)(const void *object), void **object, struct error *err)
 {
         if (!*id)
-                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: the id is empty", kind);
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: it must not be empty", field);
         void *found = table_get(table, id);
         if (!found && strlen(id) < ID_LENGTH) {
                 size_t cursor = 0;

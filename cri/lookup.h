@@ -20,9 +20,9 @@ struct lookup_entry {
 
 /*
  * Finds an object by its id or by a prefix that only it has, among those that is_known accepts. kind ("container") is for
- * errors: NOT_FOUND, INVALID_ARGUMENT for an empty or an ambiguous one.
+ * errors: NOT_FOUND, INVALID_ARGUMENT for an ambiguous one and, naming the field, for an empty one.
  */
-int lookup_id(const struct table *table, const char *kind, const char *id,
+int lookup_id(const struct table *table, const char *kind, const char *field, const char *id,
               bool (*is_known)(const void *object), void **object, struct error *err);
 
 /* Whether id is the filter's, or begins with it; an empty filter takes all. */

@@ -172,8 +172,8 @@ int node_handler(const char *name, const struct runtime_handler **handler, struc
                         return 0;
                 }
         }
-        return error_set(err, ERROR_FAILED_PRECONDITION,
-                         "runtime handler \"%s\" is not configured: add "
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "runtime_handler: \"%s\" is not configured: add "
                          "[runtime.handlers.%s] to crisp.toml, or correct the RuntimeClass",
                          wanted, wanted);
 }

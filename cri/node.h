@@ -60,7 +60,7 @@ void node_close(void);
  */
 int node_recover(struct error *err);
 
-/* The handler of this name, the default one for "". FAILED_PRECONDITION where there is none. */
+/* The handler of this name, the default one for "". INVALID_ARGUMENT where there is none. */
 int node_handler(const char *name, const struct runtime_handler **handler, struct error *err);
 
 #endif

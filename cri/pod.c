@@ -82,7 +82,7 @@ static bool is_known(const void *object)
 int pod_find(const char *id, struct pod **pod, struct error *err)
 {
         void *found;
-        int result = lookup_id(node.pods, "pod sandbox", id, is_known, &found, err);
+        int result = lookup_id(node.pods, "pod sandbox", "pod_sandbox_id", id, is_known, &found, err);
         if (result == 0)
                 *pod = pod_ref(found);
         return result;

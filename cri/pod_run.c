@@ -102,11 +102,26 @@ static int join(struct pod *pod, struct error *err)
                          pod->name);
 }
 
+static int check_cgroup_parent(const Runtime__V1__RunPodSandboxRequest *request, struct error *err)
+{
+        static const char field[] = "config.linux.cgroup_parent";
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        const char *parent = request->config->linux ? request->config->linux->cgroup_parent : "";
+        if (*parent && *parent != '/' && node.cgroup_driver == CGROUP_DRIVER_CGROUPFS)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: \"%s\" is not an absolute path",
+                                 field, parent);
+        int result = cgroup_place(node.cgroup_driver, parent, "pod", &place, err);
+        return result < 0 ? error_context(err, "%s", field) : 0;
+}
+
 int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, struct error *err)
 {
         const Runtime__V1__RunPodSandboxRequest *request = request_;
         Runtime__V1__RunPodSandboxResponse *response = response_;
         int result = validate_pod(request, err);
+        if (result < 0)
+                return result;
+        result = check_cgroup_parent(request, err);
         if (result < 0)
                 return result;
         const struct runtime_handler *handler;

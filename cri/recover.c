@@ -194,7 +194,7 @@ static void clean_up_exited(void *argument)
         AUTO_CONTAINER struct container *container = argument;
         struct error err;
         task_lock(&container->lock, CLOCK_NEVER);
-        if (container->phase == CONTAINER_EXITED && container_clean_up(container, &err) < 0)
+        if (container->phase == CONTAINER_EXITED && container_clean_up(container, false, &err) < 0)
                 log_failure(&err, "cleaning up after a container", "container", container->id,
                             NULL);
         task_unlock(&container->lock);

@@ -1,12 +1,14 @@
 #include "cri/validate.h"
 
+#include <arpa/inet.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
-#define HOSTNAME_MAX 64 /* bytes: the kernel's __NEW_UTS_LEN */
+#define HOSTNAME_MAX 64           /* bytes: the kernel's __NEW_UTS_LEN */
+#define ARGUMENT_MAX (128 * 1024) /* bytes with the final zero: the kernel's MAX_ARG_STRLEN */
 
 static int invalid(struct error *err, const char *field, const char *why)
 {
@@ -61,16 +63,39 @@ static int check_selinux(const Runtime__V1__SELinuxOption *options, const char *
         return 0;
 }
 
+/* An IPv4 or IPv6 address, which may name its interface ("fe80::1%eth0"). */
+static bool is_address(const char *text)
+{
+        char address[INET6_ADDRSTRLEN];
+        unsigned char bytes[16];
+        size_t length = strcspn(text, "%");
+        if (length >= sizeof address)
+                return false;
+        memcpy(address, text, length);
+        address[length] = '\0';
+        return inet_pton(AF_INET, address, bytes) == 1 || inet_pton(AF_INET6, address, bytes) == 1;
+}
+
+/* These become lines of resolv.conf. */
+static int check_words(char **words, size_t count, const char *field, struct error *err)
+{
+        for (size_t i = 0; i < count; i++)
+                if (!*words[i] || strpbrk(words[i], "\n\r"))
+                        return invalid(err, field, "an entry is empty or has a line break");
+        return 0;
+}
+
 static int check_resolver(const Runtime__V1__DNSConfig *dns, struct error *err)
 {
-        static const char field[] = "config.dns_config";
-        char **lists[] = {dns->servers, dns->searches, dns->options};
-        size_t counts[] = {dns->n_servers, dns->n_searches, dns->n_options};
-        for (size_t list = 0; list < 3; list++)
-                for (size_t i = 0; i < counts[list]; i++)
-                        if (strpbrk(lists[list][i], "\n\r") || !*lists[list][i])
-                                return invalid(err, field, "an entry is empty or has a line break");
-        return 0;
+        for (size_t i = 0; i < dns->n_servers; i++)
+                if (!is_address(dns->servers[i]))
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "config.dns_config.servers: \"%s\" is not an address",
+                                         dns->servers[i]);
+        int result = check_words(dns->searches, dns->n_searches, "config.dns_config.searches", err);
+        return result < 0 ? result
+                          : check_words(dns->options, dns->n_options, "config.dns_config.options",
+                                        err);
 }
 
 static int check_namespaces(const Runtime__V1__NamespaceOption *options, const char *field,
@@ -130,6 +155,10 @@ int validate_pod(const Runtime__V1__RunPodSandboxRequest *request, struct error 
                 result = check_name(metadata->uid, "config.metadata.uid", err);
         if (result == 0 && *config->log_directory)
                 result = check_absolute(config->log_directory, "config.log_directory", err);
+        if (result == 0 && has_dot_dot(config->log_directory))
+                result = invalid(err, "config.log_directory", "it contains \"..\"");
+        if (result == 0 && config->windows)
+                result = unsupported(err, "config.windows", "Windows pods are");
         if (result == 0 && strlen(config->hostname) > HOSTNAME_MAX)
                 result = invalid(err, "config.hostname", "longer than 64 bytes");
         if (result == 0 && strpbrk(config->hostname, "\n/ "))
@@ -201,7 +230,7 @@ static int check_mount(const Runtime__V1__Mount *mount, struct error *err)
         if (mount->image && *mount->image->image)
                 return unsupported(err, field, "mounts of images are");
         if (mount->n_uidmappings || mount->n_gidmappings)
-                return unsupported(err, field, "id-mapped mounts are");
+                return unsupported(err, "config.mounts.uidMappings", "id-mapped mounts are");
         if (mount->recursive_read_only)
                 return unsupported(err, field, "recursive read-only mounts are");
         if (mount->n_mount_options)
@@ -235,6 +264,42 @@ static int check_security(const Runtime__V1__LinuxContainerSecurityContext *secu
         return 0;
 }
 
+/* The kernel's MAX_ARG_STRLEN: with a longer one the container would be made and then fail to start. */
+static int check_words_of_command(char **words, size_t count, const char *field, struct error *err)
+{
+        for (size_t i = 0; i < count; i++)
+                if (strlen(words[i]) >= ARGUMENT_MAX)
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "%s: an argument of %zu bytes, the kernel takes %d", field,
+                                         strlen(words[i]), ARGUMENT_MAX - 1);
+        return 0;
+}
+
+/* Zero leaves the kernel's default; -1 lifts a limit where there is one to lift. */
+static int check_resources(const Runtime__V1__LinuxContainerResources *resources,
+                           struct error *err)
+{
+        static const char field[] = "config.linux.resources";
+        const struct {
+                const char *name;
+                int64_t value, least;
+        } numbers[] = {
+                {"cpu_period", resources->cpu_period, 0},
+                {"cpu_quota", resources->cpu_quota, -1},
+                {"cpu_shares", resources->cpu_shares, 0},
+                {"memory_limit_in_bytes", resources->memory_limit_in_bytes, -1},
+                {"memory_swap_limit_in_bytes", resources->memory_swap_limit_in_bytes, -1},
+        };
+        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
+                if (numbers[i].value < numbers[i].least)
+                        return error_set(err, ERROR_INVALID_ARGUMENT, "%s.%s: %lld", field,
+                                         numbers[i].name, (long long)numbers[i].value);
+        if (resources->oom_score_adj < -1000 || resources->oom_score_adj > 1000)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s.oom_score_adj: %lld", field,
+                                 (long long)resources->oom_score_adj);
+        return 0;
+}
+
 static int check_variables(const Runtime__V1__ContainerConfig *config, struct error *err)
 {
         for (size_t i = 0; i < config->n_envs; i++) {
@@ -243,6 +308,9 @@ static int check_variables(const Runtime__V1__ContainerConfig *config, struct er
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "config.envs: \"%s\" is not a variable's name",
                                          variable->key);
+                if (strlen(variable->key) + variable->value.len + 2 > ARGUMENT_MAX)
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "config.envs: the value of %s is too long", variable->key);
                 if (variable->value.len &&
                     memchr(variable->value.data, '\0', variable->value.len))
                         return error_set(err, ERROR_INVALID_ARGUMENT,
@@ -266,6 +334,11 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
                 return result;
         if (!config->image || !*config->image->image)
                 return invalid(err, "config.image.image", "it must not be empty");
+        if (*config->log_path == '/')
+                return invalid(err, "config.log_path",
+                               "it must be relative to the pod's log_directory");
+        if (config->windows)
+                return unsupported(err, "config.windows", "Windows containers are");
         if (has_dot_dot(config->log_path))
                 return invalid(err, "config.log_path", "it contains \"..\"");
         if (*config->working_dir && *config->working_dir != '/')
@@ -280,6 +353,13 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "config: a list has more than %d entries", VALIDATE_LIST_MAX);
         result = check_variables(config, err);
+        if (result == 0)
+                result = check_words_of_command(config->command, config->n_command,
+                                                "config.command", err);
+        if (result == 0)
+                result = check_words_of_command(config->args, config->n_args, "config.args", err);
+        if (result == 0 && config->linux && config->linux->resources)
+                result = check_resources(config->linux->resources, err);
         for (size_t i = 0; result == 0 && i < config->n_mounts; i++)
                 result = check_mount(config->mounts[i], err);
         if (result == 0 && config->linux && config->linux->security_context)

@@ -244,11 +244,11 @@ static void test_lookup(void **state)
         struct table *table = table_new();
         table_put(table, "abc1", &one);
         table_put(table, "abd2", &two);
-        assert_int_equal(lookup_id(table, "pod", "abc", takes_all, &found, &err), 0);
+        assert_int_equal(lookup_id(table, "pod", "pod_id", "abc", takes_all, &found, &err), 0);
         assert_ptr_equal(found, &one);
-        assert_int_equal(lookup_id(table, "pod", "ab", takes_all, &found, &err), -EINVAL);
-        assert_int_equal(lookup_id(table, "pod", "x", takes_all, &found, &err), -ENOENT);
-        assert_int_equal(lookup_id(table, "pod", "", takes_all, &found, &err), -EINVAL);
+        assert_int_equal(lookup_id(table, "pod", "pod_id", "ab", takes_all, &found, &err), -EINVAL);
+        assert_int_equal(lookup_id(table, "pod", "pod_id", "x", takes_all, &found, &err), -ENOENT);
+        assert_int_equal(lookup_id(table, "pod", "pod_id", "", takes_all, &found, &err), -EINVAL);
         table_free(table);
 
         struct lookup_entry entries[2] = {{.key = (char *)"app", .value = (char *)"web"},
