@@ -163,10 +163,11 @@ class Daemon:
         self.kill()
         return self.start()
 
-    def log_tail(self, lines=60):
+    def log_tail(self, lines=20):
+        """The end of the daemon's log without the calls that went well."""
         try:
             with open(self.log, errors="replace") as file:
-                return "".join(file.readlines()[-lines:])
+                return "".join([line for line in file if "level=debug" not in line][-lines:])
         except FileNotFoundError:
             return ""
 

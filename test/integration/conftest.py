@@ -28,7 +28,7 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
         for daemon in running:
-            report.sections.append((f"the end of the log of {daemon.root}", daemon.log_tail(40)))
+            report.sections.append((f"the end of the log of {daemon.root}", daemon.log_tail()))
 
 
 @pytest.fixture(scope="session")
@@ -149,7 +149,7 @@ def own_daemon(build, handler):
                     daemon.start()
                 _finish(daemon)
         except (Exception, pytest.fail.Exception) as e:  # each daemon is taken down, whatever the one before did
-            problems.append(f"{e}\n{daemon.log_tail(40)}")
+            problems.append(f"{e}\n{daemon.log_tail()}")
         running.remove(daemon)
         left = daemon.destroy()
         if left and not problems:
