@@ -12,7 +12,7 @@ from kit import leaks  # noqa: E402
 from kit.daemon import Daemon  # noqa: E402
 from kit.image import Image, Layer, busybox_layer  # noqa: E402
 from kit.registry import Registry  # noqa: E402
-from support import Node, sanitizer_reports  # noqa: E402
+from support import Node  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -107,11 +107,11 @@ def _finish(daemon):
     assert daemon.alive(), f"the daemon ended with {daemon.process.returncode}:\n{daemon.log_tail()}"
     daemon.remove_everything()
     left = leaks.find_soon(daemon)
-    reports = sanitizer_reports(daemon)
+    report = daemon.sanitizer_report()
     if left:
         pytest.fail("left behind:\n" + "\n".join(left), pytrace=False)
-    if reports:
-        pytest.fail(reports, pytrace=False)
+    if report:
+        pytest.fail(report, pytrace=False)
     daemon.ids.clear()
 
 
