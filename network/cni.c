@@ -410,7 +410,10 @@ int cni_del(char *const *plugin_dirs, const struct cni_network *network,
                 const struct cni_plugin *plugin = &network->plugins[i];
                 AUTO_JSON json_t *input = make_input(network, plugin, attachment, converted);
                 struct process_run run = {0};
-                int status = call(plugin_dirs, network, plugin, "DEL", attachment, input, deadline,
+                /* One that hangs leaves time for those that come after it. */
+                int64_t now = clock_monotonic();
+                int64_t share = now + (deadline - now) / (int64_t)(i + 1);
+                int status = call(plugin_dirs, network, plugin, "DEL", attachment, input, share,
                                   false, &run, first ? NULL : err);
                 process_run_fini(&run);
                 if (status < 0 && !first)

@@ -48,8 +48,8 @@ int cni_add(char *const *plugin_dirs, const struct cni_network *network,
 
 /*
  * DEL through the chain from its end, with previous (or null) as prevResult where the version has
- * it. A failing plugin does not keep the others from being called; the first failure is returned.
- * Does not touch the cache.
+ * it. A plugin that fails or hangs does not keep the others from being called: each has its share
+ * of the time until the deadline. The first failure is returned. Does not touch the cache.
  */
 int cni_del(char *const *plugin_dirs, const struct cni_network *network,
             const struct cni_attachment *attachment, const json_t *previous, int64_t deadline,

@@ -288,10 +288,9 @@ static void load_file(const char *path, struct cni_config *config)
                 result = file_read(path, CNI_CONFIG_FILE_MAX, &contents, &err);
         struct cni_network *network = NULL;
         if (result == 0)
-                result = cni_network_parse(contents.data, contents.length,
-                                           !ends_with(path, ".conflist"), "CNI configuration",
-                                           &network, &err);
-        if (result < 0) {
+                cni_network_parse(contents.data, contents.length, !ends_with(path, ".conflist"),
+                                  "CNI configuration", &network, &err);
+        if (!network) {
                 add_problem(config, path, err.message);
                 return;
         }

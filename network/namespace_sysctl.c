@@ -28,14 +28,13 @@ static int to_path(const char *name, char path[NAMESPACE_SYSCTL_NAME_MAX], struc
                                  NAMESPACE_SYSCTL_NAME_MAX - 1);
         const char *first = strpbrk(name, "./");
         bool dots = first && *first == '.';
-        for (size_t i = 0; i <= length; i++) {
-                char byte = name[i];
-                if (dots && (byte == '.' || byte == '/'))
-                        byte = byte == '.' ? '/' : '.';
-                if (byte && (!isascii(byte) || !isgraph((unsigned char)byte)))
+        memcpy(path, name, length + 1);
+        for (char *byte = path; *byte; byte++) {
+                if (!isascii(*byte) || !isgraph((unsigned char)*byte))
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "sysctl: its name has a byte that is no printable ASCII");
-                path[i] = byte;
+                if (dots && (*byte == '.' || *byte == '/'))
+                        *byte = *byte == '.' ? '/' : '.';
         }
         for (const char *component = path; component;) {
                 size_t size = strcspn(component, "/");

@@ -117,8 +117,10 @@ int network_check(struct network *network, const struct network_pod *pod, struct
 
 /*
  * Frees what pods that are gone left: every cache entry that this owner made for a pod that is not
- * in valid (ids, null-terminated). Plugins get GC where they speak 1.1.0 and nobody else has
- * entries in this network. Task only. Goes on after a failure and returns the first.
+ * in valid (ids, null-terminated) and was not connected since: call it without a wait after making
+ * that list. Plugins get GC where they speak 1.1.0, nobody else has entries in this network and no
+ * pod is being connected; pods that come meanwhile wait for it, seconds at most. Goes on after a
+ * failure and returns the first. FAILED_PRECONDITION while another one runs. Task only.
  */
 int network_gc(struct network *network, char *const *valid, struct error *err);
 

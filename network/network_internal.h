@@ -32,9 +32,10 @@ struct network {
 
         json_t *ip_ranges; /* the ipRanges capability's value, or null */
 
-        /* Pods that are being connected, and the collection that waits for none of them. */
-        struct table *attaching; /* by id, the value is of no meaning */
-        bool collecting;
+        /* Pods that are being connected: by id, the values are of no meaning. */
+        struct table *attaching;
+        struct table *spared; /* null unless network_gc runs: those connected since it began */
+        bool collecting;      /* plugins are freeing all that they are not told of */
         struct event collected;
 };
 

@@ -334,12 +334,10 @@ static int attach(struct network *network, const struct network_pod *pod,
         AUTO_CNI_NETWORK struct cni_network *config = cni_network_ref(network->config.network);
         AUTO_FREE char *args = NULL;
         AUTO_JSON json_t *capability_args = make_capability_args(network, pod);
-        AUTO_JSON json_t *cni_result = NULL;
         int status = check_ports(pod, config, err);
         if (status == 0)
                 status = make_args(pod, &args, err);
-        /* Before anything was begun: what cannot be called for ADD cannot be called for DEL either.
-         */
+        /* Before anything is begun: what cannot be called for ADD cannot be for DEL either. */
         if (status == 0)
                 status = cni_check_plugins(network->plugin_dirs, config, err);
         if (status < 0)
@@ -363,7 +361,7 @@ static int attach(struct network *network, const struct network_pod *pod,
         if (status < 0)
                 return status;
         status = attach_to(network, config, pod, &entry, result, err);
-        cni_result = entry.result;
+        json_decref(entry.result);
         if (status < 0) {
                 struct error failure = {0};
                 if (detach(network, pod, &failure) < 0)
@@ -388,6 +386,8 @@ int network_attach(struct network *network, const struct network_pod *pod,
                         return error_errno(err, status, "wait for the network's collection");
         }
         table_put(network->attaching, pod->id, network);
+        if (network->spared)
+                table_put(network->spared, pod->id, network);
         status = attach(network, pod, result, err);
         table_remove(network->attaching, pod->id);
         return status;
@@ -438,45 +438,62 @@ static bool is_ours(const struct network *network, const struct cni_cache_entry 
         return entry->owner && network->owner && strcmp(entry->owner, network->owner) == 0;
 }
 
-/* GC to the plugins, which free all that they are not told of. */
-static int collect_in_plugins(struct network *network, const struct cache_call *call,
-                              char *const *valid, struct error *err)
+/* Whether an entry may be freed: no pod of the caller's, and none that came after he made his list.
+ */
+static bool is_stale(const struct network *network, const struct cni_cache_entry *entry,
+                     char *const *valid)
 {
-        if (!network->config.network || network->collecting || table_size(network->attaching))
-                return 0;
-        AUTO_CNI_NETWORK struct cni_network *config = cni_network_ref(network->config.network);
-        AUTO_JSON json_t *attachments = json_array();
+        return !is_valid(entry->container_id, valid) &&
+               !table_get(network->spared, entry->container_id);
+}
+
+/* What plugins must keep; false where the network is not ours alone. */
+static bool list_valid(const struct network *network, const struct cni_network *config,
+                       const struct cache_call *call, char *const *valid, json_t *attachments)
+{
         for (size_t i = 0; i < call->count; i++) {
                 const struct cni_cache_entry *entry = &call->entries[i];
                 if (strcmp(entry->network_name, config->name) != 0)
                         continue;
                 if (!is_ours(network, entry))
-                        return 0;
-                if (is_valid(entry->container_id, valid))
+                        return false;
+                if (!is_stale(network, entry, valid))
                         json_array_append_new(attachments, json_pack("{s:s, s:s}", "containerID",
                                                                      entry->container_id, "ifname",
                                                                      entry->interface));
         }
+        return true;
+}
+
+/* GC to the plugins, which free all that they are not told of: so nobody may be connected
+ * meanwhile. */
+static int collect_in_plugins(struct network *network, char *const *valid, struct error *err)
+{
+        if (!network->config.network || network->config.network->version < CNI_1_1_0 ||
+            table_size(network->attaching))
+                return 0;
+        AUTO_CNI_NETWORK struct cni_network *config = cni_network_ref(network->config.network);
+        AUTO_JSON json_t *attachments = json_array();
+        struct cache_call call = {.directory = network->cache_dir, .err = err};
         network->collecting = true;
-        int status =
-                cni_gc(network->plugin_dirs, config, attachments, clock_after(GC_TIMEOUT), err);
+        int status = task_offload(list_on_worker, &call);
+        if (status == 0 && list_valid(network, config, &call, valid, attachments))
+                status = cni_gc(network->plugin_dirs, config, attachments, clock_after(GC_TIMEOUT),
+                                err);
+        cni_cache_free(call.entries, call.count);
         network->collecting = false;
         event_signal(&network->collected);
         return status;
 }
 
-int network_gc(struct network *network, char *const *valid, struct error *err)
+/* Frees the entries of pods that are gone. Goes on after a failure. */
+static int free_stale(struct network *network, char *const *valid, struct error *err)
 {
         struct cache_call call = {.directory = network->cache_dir, .err = err};
-        if (!network->owner)
-                return 0;
         int first = task_offload(list_on_worker, &call);
-        if (first < 0)
-                return first;
         for (size_t i = 0; i < call.count; i++) {
                 struct cni_cache_entry *entry = &call.entries[i];
-                if (!is_ours(network, entry) || is_valid(entry->container_id, valid) ||
-                    table_get(network->attaching, entry->container_id))
+                if (!is_ours(network, entry) || !is_stale(network, entry, valid))
                         continue;
                 log_info("freeing the network of a pod that is gone", "pod", entry->container_id,
                          "network", entry->network_name, NULL);
@@ -484,7 +501,25 @@ int network_gc(struct network *network, char *const *valid, struct error *err)
                 if (status < 0 && !first)
                         first = status;
         }
-        int status = collect_in_plugins(network, &call, valid, first ? NULL : err);
         cni_cache_free(call.entries, call.count);
+        return first;
+}
+
+int network_gc(struct network *network, char *const *valid, struct error *err)
+{
+        if (!network->owner)
+                return 0;
+        if (network->spared)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "the network's collection is under way already");
+        const char *id;
+        size_t cursor = 0;
+        network->spared = table_new();
+        while (table_next(network->attaching, &cursor, &id))
+                table_put(network->spared, id, network);
+        int first = free_stale(network, valid, err);
+        int status = collect_in_plugins(network, valid, first ? NULL : err);
+        table_free(network->spared);
+        network->spared = NULL;
         return first ? first : status;
 }

@@ -1,5 +1,6 @@
 /* What runtimes say when they fail, in their many ways, as one sentence. */
 #include <ctype.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -88,19 +89,25 @@ static void read_lines(struct finding *finding, const char *text, size_t length)
         }
 }
 
-/* Bytes of the UTF-8 character at text, or 0 where it is none. Overlong forms are left to jansson's
- * like: they do no harm here. */
+/* Bytes of the UTF-8 character at text, which a zero ends; 0 where it is none. */
 static size_t utf8_length(const unsigned char *text)
 {
+        static const uint32_t smallest[] = {0, 0, 0x80, 0x800, 0x10000};
         size_t length = text[0] < 0x80       ? 1
                         : text[0] >> 5 == 6  ? 2
                         : text[0] >> 4 == 14 ? 3
                         : text[0] >> 3 == 30 ? 4
                                              : 0;
-        for (size_t i = 1; i < length; i++)
+        if (length <= 1)
+                return length;
+        uint32_t character = text[0] & (0x7fu >> length);
+        for (size_t i = 1; i < length; i++) {
                 if (text[i] >> 6 != 2)
                         return 0;
-        return length;
+                character = character << 6 | (text[i] & 0x3f);
+        }
+        bool surrogate = character >= 0xd800 && character <= 0xdfff;
+        return character < smallest[length] || character > 0x10ffff || surrogate ? 0 : length;
 }
 
 /* Printable UTF-8 within RUNTIME_MESSAGE_MAX: the message goes to clients that refuse a reply with
