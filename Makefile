@@ -200,7 +200,9 @@ OUR_H  := $(foreach d,$(LIBRARIES),$(wildcard $d/*.h))
 fmt:
 	clang-format -i $(OUR_C) $(OUR_H)
 fmt-check:
-	@clang-format --dry-run --Werror $(OUR_C) $(OUR_H)
+	@clang-format --version >/dev/null
+	@clang-format --dry-run --Werror $(OUR_C) $(OUR_H) 2>&1 | sed -n 's/^\([^ :]*\):[0-9].*/\1: not formatted: make fmt/p' | \
+	sort -u | { ! grep . >&2; }
 
 # A source is looked at again when its object is older than what it is made from; what clang-tidy looks for is in .clang-tidy.
 LINT := $(OUR_C:%.c=$B/lint/%.c.ok) $(OUR_H:%=$B/lint/%.ok)
@@ -237,6 +239,11 @@ install: all
 	install -D -m 0644 docs/crisp.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/crisp.toml.5
 	install -D -m 0644 contrib/completions/crisp.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/crisp
 	install -D -m 0644 contrib/10-crisp-bridge.conflist $(DESTDIR)$(PREFIX)/share/doc/crisp/examples/10-crisp-bridge.conflist
+
+## clean          removes everything that was built
+.PHONY: clean
+clean:
+	rm -rf build build-*
 
 # ---- help ----
 

@@ -1,9 +1,9 @@
 /*
  * arena: memory that is taken piece by piece and given back in one go.
  *
- * Each request has one: what is decoded, everything temporary and the response live in it. An arena belongs to one
- * thread at a time. Allocation never fails: the process aborts when the machine has no memory (convention 10);
- * whoever lets a stranger choose a size bounds it first.
+ * Each request has one: what is decoded, everything temporary and the response live in it. An arena
+ * belongs to one thread at a time. Allocation never fails: the process aborts when the machine has
+ * no memory (convention 10); whoever lets a stranger choose a size bounds it first.
  */
 #ifndef CRISP_BASE_ARENA_H
 #define CRISP_BASE_ARENA_H

@@ -1,5 +1,6 @@
 #include "base/buffer.h"
 
+#include <assert.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -29,6 +30,7 @@ void buffer_add(struct buffer *buffer, const void *bytes, size_t length)
         if (length)
                 memcpy(end, bytes, length);
         buffer->length += length;
+        assert(buffer->data);
         buffer->data[buffer->length] = '\0';
 }
 

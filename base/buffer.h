@@ -1,8 +1,8 @@
 /*
  * buffer: bytes that grow at their end.
  *
- * Initialize with BUFFER_INIT or zeroes. data is always followed by a zero byte once something was added, so that
- * text can be read as a string.
+ * Initialize with BUFFER_INIT or zeroes. data is always followed by a zero byte once something was
+ * added, so that text can be read as a string.
  */
 #ifndef CRISP_BASE_BUFFER_H
 #define CRISP_BASE_BUFFER_H
@@ -18,7 +18,10 @@ struct buffer {
         size_t capacity;
 };
 
-#define BUFFER_INIT {0}
+#define BUFFER_INIT                                                                                \
+        {                                                                                          \
+                0                                                                                  \
+        }
 
 void buffer_add(struct buffer *buffer, const void *bytes, size_t length);
 void buffer_add_text(struct buffer *buffer, const char *text);

@@ -1,9 +1,10 @@
 /*
  * cleanup: resources that let go of themselves when they leave their scope.
  *
- * A variable declared with one of these attributes is released on every way out of its block, so that an early
- * return is always right. Hand the resource on with take_ptr or take_fd, which leave nothing behind to release.
- * Every releaser takes null or -1 and keeps errno. Other modules add their own attribute beside their type.
+ * A variable declared with one of these attributes is released on every way out of its block, so
+ * that an early return is always right. Hand the resource on with take_ptr or take_fd, which leave
+ * nothing behind to release. Every releaser takes null or -1 and keeps errno. Other modules add
+ * their own attribute beside their type.
  */
 #ifndef CRISP_BASE_CLEANUP_H
 #define CRISP_BASE_CLEANUP_H

@@ -127,8 +127,9 @@ int error_errno(struct error *err, int number, const char *format, ...)
         error_vset(err, error_code_of(number), format, arguments);
         va_end(arguments);
         size_t length = strlen(err->message);
-        int wanted = snprintf(err->message + length, sizeof err->message - length, ": %s",
-                              strerrordesc_np(-number) ? strerrordesc_np(-number) : "unknown error");
+        int wanted =
+                snprintf(err->message + length, sizeof err->message - length, ": %s",
+                         strerrordesc_np(-number) ? strerrordesc_np(-number) : "unknown error");
         mark_cut(err->message, sizeof err->message, length + (size_t)wanted);
         err->number = number;
         return number;
@@ -147,7 +148,8 @@ int error_context(struct error *err, const char *format, ...)
                 length = 0;
         if ((size_t)length >= sizeof message)
                 length = sizeof message - 1;
-        int more = snprintf(message + length, sizeof message - (size_t)length, ": %s", err->message);
+        int more =
+                snprintf(message + length, sizeof message - (size_t)length, ": %s", err->message);
         mark_cut(message, sizeof message, (size_t)length + (size_t)more);
         memcpy(err->message, message, sizeof message);
         return err->number;

@@ -1,14 +1,14 @@
 /*
  * error: what went wrong, told once and understood by the one who reads it.
  *
- * A function that can fail takes a struct error * as its last argument and returns 0 or a negative errno. The
- * object lives on the caller's stack, owns nothing and needs no release. It holds a gRPC status code and one
- * sentence, which grows a context at each level where context helps:
+ * A function that can fail takes a struct error * as its last argument and returns 0 or a negative
+ * errno. The object lives on the caller's stack, owns nothing and needs no release. It holds a gRPC
+ * status code and one sentence, which grows a context at each level where context helps:
  *
  *     pull busybox:1: layer 2 of 3: registry.example: 503 Service Unavailable
  *
- * All functions here may be called from any thread and never block. A null err is allowed everywhere: then only
- * the return value tells.
+ * All functions here may be called from any thread and never block. A null err is allowed
+ * everywhere: then only the return value tells.
  */
 #ifndef CRISP_BASE_ERROR_H
 #define CRISP_BASE_ERROR_H
@@ -56,19 +56,22 @@ int error_vset(struct error *err, enum error_code code, const char *format, va_l
         __attribute__((format(printf, 3, 0)));
 
 /*
- * Fills err from errno's value number (positive or negative), with ": " and its text after the message.
- * Returns the number, negative. The code follows from the number: ENOENT gives NOT_FOUND, ENOSPC
- * RESOURCE_EXHAUSTED, ETIMEDOUT DEADLINE_EXCEEDED, ECANCELED CANCELLED, most others INTERNAL.
+ * Fills err from errno's value number (positive or negative), with ": " and its text after the
+ * message. Returns the number, negative. The code follows from the number: ENOENT gives NOT_FOUND,
+ * ENOSPC RESOURCE_EXHAUSTED, ETIMEDOUT DEADLINE_EXCEEDED, ECANCELED CANCELLED, most others
+ * INTERNAL.
  */
 int error_errno(struct error *err, int number, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
-/* Puts "context: " before the message of a filled err. Returns err's number (or -EIO where err is null). */
+/* Puts "context: " before the message of a filled err. Returns err's number (or -EIO where err is
+ * null). */
 int error_context(struct error *err, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /*
- * Marks a filled err with a word that a client matches on ("SignatureValidationFailed"). Its code becomes UNKNOWN,
- * as the kubelet expects, and the word stays first whatever context is added. Returns err's number.
+ * Marks a filled err with a word that a client matches on ("SignatureValidationFailed"). Its code
+ * becomes UNKNOWN, as the kubelet expects, and the word stays first whatever context is added.
+ * Returns err's number.
  */
 int error_word(struct error *err, const char *word);
 

@@ -151,7 +151,8 @@ int file_make_directories(const char *path, mode_t mode, struct error *err)
         return error_errno(err, errno, "make folder %s", path);
 }
 
-/* Removes name below parent_fd. Descends through descriptors, so that a renamed or swapped folder leads nowhere. */
+/* Removes name below parent_fd. Descends through descriptors, so that a renamed or swapped folder
+ * leads nowhere. */
 static int remove_at(int parent_fd, const char *name, dev_t device, int depth, struct error *err)
 {
         if (unlinkat(parent_fd, name, 0) == 0 || errno == ENOENT)
@@ -161,8 +162,7 @@ static int remove_at(int parent_fd, const char *name, dev_t device, int depth, s
         if (depth == 0)
                 return error_errno(err, ELOOP, "remove %s: more than %d folders deep", name,
                                    TREE_DEPTH_MAX);
-        AUTO_FD int fd =
-                openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        AUTO_FD int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? 0 : error_errno(err, errno, "remove %s", name);
         struct stat st;
@@ -229,7 +229,8 @@ int file_open_in(int root_fd, const char *path, int flags, mode_t mode, struct e
 struct usage {
         unsigned long long bytes, inodes;
         dev_t device;
-        ino_t *linked; /* inodes with several links that were counted; a sorted set would be overdone for the few */
+        ino_t *linked; /* inodes with several links that were counted; a sorted set would be
+                          overdone for the few */
         size_t linked_count;
 };
 
@@ -240,8 +241,7 @@ static bool seen_before(struct usage *usage, const struct stat *st)
         for (size_t i = 0; i < usage->linked_count; i++)
                 if (usage->linked[i] == st->st_ino)
                         return true;
-        usage->linked =
-                xrealloc(usage->linked, (usage->linked_count + 1) * sizeof *usage->linked);
+        usage->linked = xrealloc(usage->linked, (usage->linked_count + 1) * sizeof *usage->linked);
         usage->linked[usage->linked_count++] = st->st_ino;
         return false;
 }

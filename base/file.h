@@ -1,8 +1,9 @@
 /*
  * file: files and folders as wholes.
  *
- * These functions block on the disk: from a task call them through task_offload. Any thread. Descriptors are
- * close-on-exec. Paths are ours; inside a container's or a layer's tree use file_open_in.
+ * These functions block on the disk: from a task call them through task_offload. Any thread.
+ * Descriptors are close-on-exec. Paths are ours; inside a container's or a layer's tree use
+ * file_open_in.
  */
 #ifndef CRISP_BASE_FILE_H
 #define CRISP_BASE_FILE_H
@@ -13,15 +14,16 @@
 #include "base/buffer.h"
 #include "base/error.h"
 
-/* Adds the whole file to *contents; what is longer than max bytes is -EFBIG. Reads /proc and cgroup files too. */
+/* Adds the whole file to *contents; what is longer than max bytes is -EFBIG. Reads /proc and cgroup
+ * files too. */
 int file_read(const char *path, size_t max, struct buffer *contents, struct error *err);
 
 /* Writes to a file that is there already (cgroup, /proc/sys): open, one write, close. */
 int file_write(const char *path, const char *text, struct error *err);
 
 /*
- * Replaces path as a whole: written beside it, synced, renamed over it, folder synced. After a crash the old or the new
- * contents are there. mode as of open(2), the umask does not apply.
+ * Replaces path as a whole: written beside it, synced, renamed over it, folder synced. After a
+ * crash the old or the new contents are there. mode as of open(2), the umask does not apply.
  */
 int file_replace(const char *path, const void *bytes, size_t length, mode_t mode,
                  struct error *err);
@@ -33,8 +35,8 @@ int file_replace_volatile(const char *path, const void *bytes, size_t length, mo
 int file_make_directories(const char *path, mode_t mode, struct error *err);
 
 /*
- * Removes path and everything below it; not there is fine. Never follows a symlink and never crosses into another
- * mount: a mount point inside gives -EBUSY.
+ * Removes path and everything below it; not there is fine. Never follows a symlink and never
+ * crosses into another mount: a mount point inside gives -EBUSY.
  */
 int file_remove_tree(const char *path, struct error *err);
 
@@ -42,8 +44,8 @@ int file_remove_tree(const char *path, struct error *err);
 int file_sync_parent(const char *path, struct error *err);
 
 /*
- * Opens path inside the tree of root_fd with openat2 and RESOLVE_IN_ROOT: symlinks and .. stay inside. flags and mode
- * as of open(2). Returns the descriptor or a negative errno.
+ * Opens path inside the tree of root_fd with openat2 and RESOLVE_IN_ROOT: symlinks and .. stay
+ * inside. flags and mode as of open(2). Returns the descriptor or a negative errno.
  */
 int file_open_in(int root_fd, const char *path, int flags, mode_t mode, struct error *err);
 

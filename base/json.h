@@ -1,9 +1,9 @@
 /*
  * json: reading jansson's values with errors that name the place.
  *
- * The getters take an object and a key; place is a word for errors ("manifest"). An absent or null member gives
- * the fallback and success; a member of another type is INVALID_ARGUMENT "manifest: layers: expected an array".
- * Strings are borrowed from the object.
+ * The getters take an object and a key; place is a word for errors ("manifest"). An absent or null
+ * member gives the fallback and success; a member of another type is INVALID_ARGUMENT "manifest:
+ * layers: expected an array". Strings are borrowed from the object.
  */
 #ifndef CRISP_BASE_JSON_H
 #define CRISP_BASE_JSON_H
@@ -17,7 +17,8 @@
 
 #define JSON_DEPTH_MAX 64 /* nesting; bounds the parser's recursion on a task's small stack */
 
-/* Parses bytes; nesting past JSON_DEPTH_MAX and duplicate keys are refused. A new reference in *value. */
+/* Parses bytes; nesting past JSON_DEPTH_MAX and duplicate keys are refused. A new reference in
+ * *value. */
 int json_parse(const char *bytes, size_t length, const char *place, json_t **value,
                struct error *err);
 

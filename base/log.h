@@ -1,8 +1,8 @@
 /*
  * log: the one way to log (convention 19).
  *
- * A line on standard error: time, level, message, then fields. Foreign strings are escaped, so that nobody writes
- * lines of his own into our log. Any thread; a line is one write(2).
+ * A line on standard error: time, level, message, then fields. Foreign strings are escaped, so that
+ * nobody writes lines of his own into our log. Any thread; a line is one write(2).
  *
  *     log_info("pod is running", "pod", id, "ip", ip, NULL);
  */
@@ -18,7 +18,8 @@ void log_set_level(enum log_level level);
 /* "debug", "info", "warning" or "error" to a level; -EINVAL for anything else. */
 int log_level_parse(const char *name, enum log_level *level);
 
-/* message, then pairs of field name and value (const char *, null is written as -), ended by NULL. */
+/* message, then pairs of field name and value (const char *, null is written as -), ended by NULL.
+ */
 void log_write(enum log_level level, const char *message, ...) __attribute__((sentinel));
 
 #define log_debug(...)   log_write(LOG_LEVEL_DEBUG, __VA_ARGS__)

@@ -16,7 +16,8 @@ char *xstrndup(const char *text, size_t length);
 char *xprintf(const char *format, ...) __attribute__((format(printf, 1, 2)));
 char *xvprintf(const char *format, va_list arguments) __attribute__((format(printf, 1, 0)));
 
-/* A null-terminated copy of a null-terminated vector of strings; free with strv_free. Null gives null. */
+/* A null-terminated copy of a null-terminated vector of strings; free with strv_free. Null gives
+ * null. */
 char **strv_dup(char *const *vector);
 void strv_free(char **vector);
 size_t strv_length(char *const *vector); /* null counts as empty */

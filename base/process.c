@@ -24,16 +24,17 @@
 enum step { STEP_GROUP, STEP_CGROUP, STEP_NAMESPACE, STEP_DESCRIPTORS, STEP_DIRECTORY, STEP_EXEC };
 
 static const char *const step_names[] = {
-        [STEP_GROUP] = "set process group",       [STEP_CGROUP] = "join cgroup",
+        [STEP_GROUP] = "set process group",           [STEP_CGROUP] = "join cgroup",
         [STEP_NAMESPACE] = "enter network namespace", [STEP_DESCRIPTORS] = "pass descriptors",
-        [STEP_DIRECTORY] = "change folder",       [STEP_EXEC] = "exec",
+        [STEP_DIRECTORY] = "change folder",           [STEP_EXEC] = "exec",
 };
 
 struct failure {
         int step, number;
 };
 
-/* ---- the child, between clone and exec: system calls alone, since other threads' locks stay as they were ---- */
+/* ---- the child, between clone and exec: system calls alone, since other threads' locks stay as
+ * they were ---- */
 
 static void __attribute__((noreturn)) child_fail(int report_fd, enum step step)
 {
@@ -92,8 +93,8 @@ static bool child_place_fds(const struct process_options *options, int *report_f
         return true;
 }
 
-static void __attribute__((noreturn)) child_main(const struct process_options *options,
-                                                 int report_fd)
+static void __attribute__((noreturn))
+child_main(const struct process_options *options, int report_fd)
 {
         static char *const nothing[] = {NULL};
         if (options->new_session ? syscall(SYS_setsid) < 0 : syscall(SYS_setpgid, 0, 0) < 0)
@@ -228,7 +229,8 @@ void process_kill(const struct process *process)
 {
         if (process->pidfd < 0)
                 return;
-        /* The group outlives its leader's death, but its number is ours only while the leader is not reaped. */
+        /* The group outlives its leader's death, but its number is ours only while the leader is
+         * not reaped. */
         kill(-process->pid, SIGKILL);
         syscall(SYS_pidfd_send_signal, process->pidfd, SIGKILL, NULL, 0);
 }
@@ -264,7 +266,8 @@ uint64_t process_start_time(pid_t pid)
         if (length <= 0)
                 return 0;
         text[length] = '\0';
-        /* The command's name, in parentheses, may hold anything: fields count from behind the last one. */
+        /* The command's name, in parentheses, may hold anything: fields count from behind the last
+         * one. */
         char *field = strrchr(text, ')');
         for (int i = 2; field && i < 22; i++)
                 field = strchr(field + 1, ' ');

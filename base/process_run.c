@@ -13,8 +13,9 @@
 #include "base/process.h"
 #include "base/task.h"
 
-#define READ_SIZE     (64 * 1024)
-#define KILL_DEADLINE (5 * NSEC_PER_SEC) /* a child in an uninterruptible sleep is left behind after this */
+#define READ_SIZE (64 * 1024)
+#define KILL_DEADLINE                                                                              \
+        (5 * NSEC_PER_SEC) /* a child in an uninterruptible sleep is left behind after this */
 
 /* One pipe to or from the child. */
 struct channel {
@@ -139,12 +140,12 @@ static int runner_start(struct runner *runner, const struct process_options *opt
         if (runner->input.fd >= 0)
                 runner->input.watch = watch_new(runner->input.fd, EPOLLOUT, on_writable,
                                                 &runner->input, &watch_error);
-        runner->output.watch = watch_new(runner->output.fd, EPOLLIN, on_readable, &runner->output,
-                                         &watch_error);
-        runner->errors.watch = watch_new(runner->errors.fd, EPOLLIN, on_readable, &runner->errors,
-                                         &watch_error);
-        runner->ended_watch = watch_new(runner->process.pidfd, EPOLLIN, on_ended, runner,
-                                        &watch_error);
+        runner->output.watch =
+                watch_new(runner->output.fd, EPOLLIN, on_readable, &runner->output, &watch_error);
+        runner->errors.watch =
+                watch_new(runner->errors.fd, EPOLLIN, on_readable, &runner->errors, &watch_error);
+        runner->ended_watch =
+                watch_new(runner->process.pidfd, EPOLLIN, on_ended, runner, &watch_error);
         if ((runner->input.fd >= 0 && !runner->input.watch) || !runner->output.watch ||
             !runner->errors.watch || !runner->ended_watch) {
                 process_abandon(&runner->process);

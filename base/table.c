@@ -9,7 +9,8 @@
 
 #define TABLE_FIRST 16 /* a power of two, as every capacity */
 
-/* An entry is empty (key null, value null), taken, or a grave (key null, value not) that probing passes over. */
+/* An entry is empty (key null, value null), taken, or a grave (key null, value not) that probing
+ * passes over. */
 struct entry {
         char *key;
         void *value;

@@ -1,8 +1,8 @@
 /*
  * table: pointers found by a string key.
  *
- * Open addressing with linear probing. The table copies keys and does not own values. Iteration order is not
- * defined; removing the entry that an iteration stands on is allowed, adding is not.
+ * Open addressing with linear probing. The table copies keys and does not own values. Iteration
+ * order is not defined; removing the entry that an iteration stands on is allowed, adding is not.
  */
 #ifndef CRISP_BASE_TABLE_H
 #define CRISP_BASE_TABLE_H

@@ -92,7 +92,8 @@ struct post {
 static struct {
         int epoll_fd, wake_fd;
         bool stopping;
-        struct watch *watches; /* all that are open: whoever gave their argument away can still be found */
+        struct watch *watches; /* all that are open: whoever gave their argument away can still be
+                                  found */
         struct task *ready_first, **ready_last;
         unsigned tasks;
         ucontext_t context;
@@ -124,8 +125,7 @@ int loop_init(unsigned max_workers, struct error *err)
                 return error_errno(err, errno, "event loop: epoll_create1");
         loop.wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         struct epoll_event event = {.events = EPOLLIN, .data.ptr = NULL};
-        if (loop.wake_fd < 0 ||
-            epoll_ctl(loop.epoll_fd, EPOLL_CTL_ADD, loop.wake_fd, &event) < 0) {
+        if (loop.wake_fd < 0 || epoll_ctl(loop.epoll_fd, EPOLL_CTL_ADD, loop.wake_fd, &event) < 0) {
                 int number = errno;
                 loop_fini();
                 return error_errno(err, number, "event loop: eventfd");
@@ -242,8 +242,8 @@ static void run_task(struct task *task)
 static void leave_task(struct task *task)
 {
 #ifdef WITH_ASAN
-        __sanitizer_start_switch_fiber(task->finished ? NULL : &task->fake_stack,
-                                       loop.stack_bottom, loop.stack_size);
+        __sanitizer_start_switch_fiber(task->finished ? NULL : &task->fake_stack, loop.stack_bottom,
+                                       loop.stack_size);
 #endif
 #ifdef WITH_TSAN
         __tsan_switch_to_fiber(loop.fiber, 0);
@@ -268,7 +268,8 @@ static void task_main(void)
 
 static void run_ready(void)
 {
-        /* Only those that are ready now: what they wake runs after the next look at the descriptors. */
+        /* Only those that are ready now: what they wake runs after the next look at the
+         * descriptors. */
         struct task *task = loop.ready_first;
         loop.ready_first = NULL;
         loop.ready_last = &loop.ready_first;
@@ -366,7 +367,8 @@ void watch_free(struct watch *watch)
 {
         if (!watch || watch->dead)
                 return;
-        /* Closing it first would not do: a child between clone and exec still holds a copy, and with it the watch. */
+        /* Closing it first would not do: a child between clone and exec still holds a copy, and
+         * with it the watch. */
         int result = epoll_ctl(loop.epoll_fd, EPOLL_CTL_DEL, watch->fd, NULL);
         assert(result == 0);
         (void)result;

@@ -1,8 +1,8 @@
 /*
  * timer: the loop's calls at a time, soonest first.
  *
- * The part below base/task.h that keeps deadlines; others use timer_new and task_wait from there. The
- * loop's thread only.
+ * The part below base/task.h that keeps deadlines; others use timer_new and task_wait from there.
+ * The loop's thread only.
  */
 #ifndef CRISP_BASE_TIMER_H
 #define CRISP_BASE_TIMER_H

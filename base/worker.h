@@ -1,13 +1,15 @@
 /*
  * worker: threads for what blocks.
  *
- * The part below task_offload: threads start on demand up to a bound, have small stacks and end when they have been idle.
+ * The part below task_offload: threads start on demand up to a bound, have small stacks and end
+ * when they have been idle.
  */
 #ifndef CRISP_BASE_WORKER_H
 #define CRISP_BASE_WORKER_H
 
 struct worker_job {
-        void (*run)(struct worker_job *job); /* on a worker's thread; the job may be gone when it returns */
+        void (*run)(struct worker_job
+                            *job); /* on a worker's thread; the job may be gone when it returns */
         struct worker_job *next;
 };
 

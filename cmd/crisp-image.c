@@ -3,34 +3,28 @@
  */
 #include <curl/curl.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <jansson.h>
 #include <locale.h>
 #include <malloc.h>
-#include <poll.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/arena.h"
 #include "base/buffer.h"
-#include "base/log.h"
+#include "image/fetch/confine.h"
 #include "image/fetch/fetch.h"
 #include "image/fetch/stop.h"
 #include "image/request.h"
 
-#define READ_SIZE        4096
-#define EXIT_RESULT      0
-#define EXIT_ERROR       1
-#define EXIT_USAGE       2
-#define EXIT_CANCELLED   3
-#define FIRST_FOREIGN_FD 3
+#define READ_SIZE      4096
+#define EXIT_RESULT    0
+#define EXIT_ERROR     1
+#define EXIT_USAGE     2
+#define EXIT_CANCELLED 3
 
 static pthread_mutex_t output_mutex = PTHREAD_MUTEX_INITIALIZER;
 
@@ -126,13 +120,10 @@ static void *watch_stdin(void *argument)
 
 static int set_up(struct error *err)
 {
-        close_range(FIRST_FOREIGN_FD, ~0U, 0);
-        umask(0); /* modes are the archive's */
+        int r = confine_process(err);
+        if (r < 0)
+                return r;
         signal(SIGPIPE, SIG_IGN);
-        /* A core dump would have the credentials in it. */
-        setrlimit(RLIMIT_CORE, &(struct rlimit){0, 0});
-        if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0)
-                return error_errno(err, errno, "no_new_privs");
         /* Without it libarchive cannot read names in PAX headers. */
         if (!setlocale(LC_CTYPE, "C.UTF-8"))
                 return error_set(err, ERROR_INTERNAL, "the locale C.UTF-8 is missing");
@@ -151,7 +142,7 @@ static int pull(struct error *err)
         pthread_t watcher;
 
         int r = read_request(arena, &request, err);
-        if (r < 0)
+        if (r != 0)
                 return r;
         if (request.staging[0] != '/' || chdir(request.staging) < 0)
                 return error_set(err, ERROR_INVALID_ARGUMENT, "request: staging: no such folder");

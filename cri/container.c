@@ -104,7 +104,8 @@ bool container_is_listed(const struct container *container)
 int container_find(const char *id, struct container **container, struct error *err)
 {
         void *found;
-        int result = lookup_id(node.containers, "container", "container_id", id, is_known, &found, err);
+        int result =
+                lookup_id(node.containers, "container", "container_id", id, is_known, &found, err);
         if (result == 0)
                 *container = container_ref(found);
         return result;
@@ -137,8 +138,7 @@ char *container_state_path(const struct container *container, const char *name)
 
 char *container_run_path(const struct container *container, const char *name)
 {
-        return xprintf("%s/%s%s%s", node.run_containers_dir, container->id, *name ? "/" : "",
-                       name);
+        return xprintf("%s/%s%s%s", node.run_containers_dir, container->id, *name ? "/" : "", name);
 }
 
 int container_require_running(const struct container *container, struct error *err)
@@ -297,9 +297,8 @@ static int kill_cgroup_on_worker(void *argument)
 
 static int kill_cgroup(struct container *container, struct error *err)
 {
-        struct cgroup_job job = {.container = container,
-                                 .deadline = clock_after(CONTAINER_KILL_TIME),
-                                 .err = err};
+        struct cgroup_job job = {
+                .container = container, .deadline = clock_after(CONTAINER_KILL_TIME), .err = err};
         return task_offload(kill_cgroup_on_worker, &job);
 }
 
@@ -327,8 +326,9 @@ void container_signal(struct container *container, int signal)
 /* ---- exits ---- */
 
 /*
- * Cleaning up that nobody waits for: after a reboot every container has ended at once, and as many runtimes started together
- * would leave the daemon no time to answer. A request for one that waits here cleans it up itself.
+ * Cleaning up that nobody waits for: after a reboot every container has ended at once, and as many
+ * runtimes started together would leave the daemon no time to answer. A request for one that waits
+ * here cleans it up itself.
  */
 struct clean_up {
         struct container *container; /* a reference */
@@ -404,8 +404,8 @@ void container_exited(struct container *container, const struct monitor_exit *ex
         finish(container, exit->exit_code, reason, exit->finished_at);
         char code[16];
         snprintf(code, sizeof code, "%d", exit->exit_code);
-        log_info("container has exited", "container", container->id, "code", code, "reason",
-                 reason, NULL);
+        log_info("container has exited", "container", container->id, "code", code, "reason", reason,
+                 NULL);
 }
 
 void container_exited_unseen(struct container *container)
@@ -436,7 +436,8 @@ static int read_exit_on_worker(void *argument)
         return exit_record_read(directory, &job->exit, job->err);
 }
 
-/* The monitor went without a word: perhaps it wrote the record and could not say so, perhaps it was killed. */
+/* The monitor went without a word: perhaps it wrote the record and could not say so, perhaps it was
+ * killed. */
 static void monitor_gone_task(void *argument)
 {
         AUTO_CONTAINER struct container *container = argument;
@@ -508,8 +509,8 @@ static int remove_cgroup_on_worker(void *argument)
 }
 
 /*
- * A runtime that cannot delete, or has gone, does not keep its containers here for ever: the kernel says whether anything of
- * one is left.
+ * A runtime that cannot delete, or has gone, does not keep its containers here for ever: the kernel
+ * says whether anything of one is left.
  */
 static int delete_without_runtime(struct container *container, const struct error *why,
                                   struct error *err)

@@ -1,7 +1,8 @@
 /*
  * container: a container, from its first intent to its removal.
  *
- * Counted like a pod, and changed under its own lock: where a task needs both, the pod's comes first.
+ * Counted like a pod, and changed under its own lock: where a task needs both, the pod's comes
+ * first.
  */
 #ifndef CRISP_CRI_CONTAINER_H
 #define CRISP_CRI_CONTAINER_H
@@ -13,7 +14,8 @@
 #include "cri/pod.h"
 #include "oci/monitor.h"
 
-#define CONTAINER_KILL_TIME (INT64_C(10000000000)) /* ns that killing may take before it is an error */
+#define CONTAINER_KILL_TIME                                                                        \
+        (INT64_C(10000000000)) /* ns that killing may take before it is an error */
 
 enum container_phase {
         CONTAINER_CREATING, /* CreateContainer is under way; in no list */
@@ -27,11 +29,11 @@ enum container_phase {
 struct container {
         unsigned refs;
         char id[ID_LENGTH + 1];
-        struct arena *arena;                            /* owns request */
-        Runtime__V1__CreateContainerRequest *request;   /* as it came; config is never null */
-        struct pod *pod;                                /* counted */
-        struct container *next;                         /* in pod->containers */
-        char *name;                                     /* key of node.container_names */
+        struct arena *arena;                          /* owns request */
+        Runtime__V1__CreateContainerRequest *request; /* as it came; config is never null */
+        struct pod *pod;                              /* counted */
+        struct container *next;                       /* in pod->containers */
+        char *name;                                   /* key of node.container_names */
 
         enum container_phase phase;
         int64_t created_at, started_at, finished_at; /* real time, ns; 0 before */
@@ -40,14 +42,15 @@ struct container {
         const char *reason; /* a literal; null where CRI wants none */
         char *message;      /* of a failed start; or null */
 
-        char *image_id;     /* "sha256:..." */
-        char *image_name;   /* as the image was asked for, so that it stays known when the image has gone */
-        char *cgroup_path;  /* in each hierarchy */
-        char *log_path;     /* absolute, or null */
+        char *image_id;    /* "sha256:..." */
+        char *image_name;  /* as the image was asked for, so that it stays known when the image has
+                              gone */
+        char *cgroup_path; /* in each hierarchy */
+        char *log_path;    /* absolute, or null */
         uint32_t uid, gid;
-        uint32_t *gids;     /* additional groups */
+        uint32_t *gids; /* additional groups */
         size_t gid_count;
-        int stop_signal;    /* a number of the kernel's */
+        int stop_signal; /* a number of the kernel's */
 
         pid_t pid; /* of the first process while the monitor watches it; else 0 */
         uint64_t start_time;
@@ -57,7 +60,7 @@ struct container {
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
-        bool claimed;            /* a client knows its id */
+        bool claimed; /* a client knows its id */
         struct timer *unclaimed_timer;
 
         const char *step; /* a literal; null when nothing is being done */
@@ -109,8 +112,8 @@ int container_restore(struct container *container, const json_t *record, struct 
 /* ---- its life ---- */
 
 /*
- * Connects to its monitor, which runs, and takes it as the container's phase says. -ENOENT when no monitor is there.
- * Loop's thread; does not wait.
+ * Connects to its monitor, which runs, and takes it as the container's phase says. -ENOENT when no
+ * monitor is there. Loop's thread; does not wait.
  */
 int container_connect(struct container *container, struct error *err);
 /* Notes the exit. Starts the cleaning up in a task of its own. */
@@ -120,19 +123,21 @@ void container_exited_unseen(struct container *container);
 /* The same for one that did not start: exit code 128, StartError. */
 void container_start_failed(struct container *container, const struct error *reason);
 
-/* Sends a signal to its first process (SIGKILL: to all where it has no PID namespace of its own). */
+/* Sends a signal to its first process (SIGKILL: to all where it has no PID namespace of its own).
+ */
 void container_signal(struct container *container, int signal);
 /* Kills it, waits until it has ended, and cleans up. Takes the lock. */
 int container_end(struct container *container, struct error *err);
 /* Ends and removes it. Takes the lock. */
 int container_remove(struct container *container, struct error *err);
 /*
- * Unmounts and deletes what it no longer needs. With the lock held; idempotent. While the monitor has not been able to
- * write the exit record (a full disk) it stays within reach: it alone would know the exit after a restart; unless
- * removing, with which the exit is forgotten anyway.
+ * Unmounts and deletes what it no longer needs. With the lock held; idempotent. While the monitor
+ * has not been able to write the exit record (a full disk) it stays within reach: it alone would
+ * know the exit after a restart; unless removing, with which the exit is forgotten anyway.
  */
 int container_clean_up(struct container *container, bool removing, struct error *err);
-/* Has it cleaned up, if it has ended, by a task of its own and in turn with others. Does not wait. */
+/* Has it cleaned up, if it has ended, by a task of its own and in turn with others. Does not wait.
+ */
 void container_clean_up_later(struct container *container);
 
 /* Writes its bundle's config.json (container_spec.c); reads files: on a worker only. */

@@ -20,8 +20,8 @@ static void remove_unclaimed(void *argument)
         struct error err;
         if (container->claimed || container->phase == CONTAINER_REMOVED)
                 return;
-        log_info("nobody has come back for this container: removing it", "container",
-                 container->id, NULL);
+        log_info("nobody has come back for this container: removing it", "container", container->id,
+                 NULL);
         if (container_remove(container, &err) < 0)
                 log_failure(&err, "removing an unclaimed container failed", "container",
                             container->id, NULL);
@@ -162,8 +162,8 @@ static int take_image(struct container *container, struct error *err)
         if (result < 0)
                 return result;
         container->image_id = xstrdup(image->id);
-        container->image_name = xstrdup(image->tags && image->tags[0] ? image->tags[0]
-                                                                      : spec->image);
+        container->image_name =
+                xstrdup(image->tags && image->tags[0] ? image->tags[0] : spec->image);
         return 0;
 }
 

@@ -1,4 +1,5 @@
-/* A container's OCI specification: what the request, the pod and the image say, merged as the kubelet expects. */
+/* A container's OCI specification: what the request, the pod and the image say, merged as the
+ * kubelet expects. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -14,9 +15,9 @@
 #include "oci/spec.h"
 #include "oci/user.h"
 
-#define DEFAULT_PATH       "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-#define OWN_MOUNTS         3 /* resolv.conf, hostname, and /dev/shm of the host */
-#define NAMESPACES_MAX     6
+#define DEFAULT_PATH   "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+#define OWN_MOUNTS     3 /* resolv.conf, hostname, and /dev/shm of the host */
+#define NAMESPACES_MAX 6
 
 struct build {
         const struct container *container;
@@ -40,8 +41,8 @@ static char *keep(struct build *build, char *heap_text)
 /* ---- the process ---- */
 
 /*
- * A command takes the place of the image's entrypoint, and with it goes the image's cmd; args alone take the place of the
- * image's cmd.
+ * A command takes the place of the image's entrypoint, and with it goes the image's cmd; args alone
+ * take the place of the image's cmd.
  */
 static int set_arguments(struct build *build)
 {
@@ -92,8 +93,7 @@ static void set_variable(char **env, size_t *count, char *variable)
 static bool has_variable(char *const *env, size_t count, const char *name)
 {
         for (size_t i = 0; i < count; i++)
-                if (name_length(env[i]) == strlen(name) &&
-                    strncmp(env[i], name, strlen(name)) == 0)
+                if (name_length(env[i]) == strlen(name) && strncmp(env[i], name, strlen(name)) == 0)
                         return true;
         return false;
 }
@@ -232,8 +232,8 @@ static int set_mounts(struct build *build)
                 .cgroup_writable = security->privileged,
         };
         size_t count;
-        struct spec_mount *mounts = spec_default_mounts(
-                build->arena, &defaults, OWN_MOUNTS + config->n_mounts, &count);
+        struct spec_mount *mounts =
+                spec_default_mounts(build->arena, &defaults, OWN_MOUNTS + config->n_mounts, &count);
         add_pod_file(build, mounts, &count, "resolv.conf", "/etc/resolv.conf");
         add_pod_file(build, mounts, &count, "hostname", "/etc/hostname");
         for (size_t i = 0; i < config->n_mounts; i++) {
@@ -299,7 +299,8 @@ static int set_namespaces(struct build *build)
         return 0;
 }
 
-/* The kubelet sends these limits unasked, also where the kernel has no hugetlb controller: then there is nothing to limit. */
+/* The kubelet sends these limits unasked, also where the kernel has no hugetlb controller: then
+ * there is nothing to limit. */
 static void set_hugepages(struct build *build, const Runtime__V1__LinuxContainerResources *wanted)
 {
         AUTO_FREE char *probe = cgroup_file(&node.cgroups, "/", "hugetlb", "cgroup.procs");
@@ -328,8 +329,7 @@ static void set_resources(struct build *build)
         resources->cpuset_mems = wanted->cpuset_mems;
         resources->memory_limit = wanted->memory_limit_in_bytes;
         resources->memory_swap = wanted->memory_swap_limit_in_bytes;
-        struct spec_pair *unified =
-                arena_array(build->arena, wanted->n_unified, sizeof *unified);
+        struct spec_pair *unified = arena_array(build->arena, wanted->n_unified, sizeof *unified);
         for (size_t i = 0; i < wanted->n_unified; i++)
                 unified[i] = (struct spec_pair){wanted->unified[i]->key, wanted->unified[i]->value};
         resources->unified = unified;
@@ -355,7 +355,8 @@ static void set_security(struct build *build)
         build->spec.all_devices = security->privileged;
         if (security->privileged)
                 return;
-        /* An empty list from a client that knows the fields means unmasked; without any security context it is the default. */
+        /* An empty list from a client that knows the fields means unmasked; without any security
+         * context it is the default. */
         bool said = build->config->linux && build->config->linux->security_context;
         build->spec.masked_paths =
                 said ? path_list(build, security->masked_paths, security->n_masked_paths)
@@ -440,7 +441,7 @@ int container_make_bundle(void *argument)
                 .err = bundle->err,
         };
         build.spec.terminal = build.config->tty;
-        build.spec.cwd = *build.config->working_dir       ? build.config->working_dir
+        build.spec.cwd = *build.config->working_dir          ? build.config->working_dir
                          : *bundle->image->working_directory ? bundle->image->working_directory
                                                              : "/";
         build.spec.root = keep(&build, container_run_path(bundle->container, "rootfs"));

@@ -24,7 +24,8 @@ Runtime__V1__ContainerState container_state(const struct container *container)
         return RUNTIME__V1__CONTAINER_STATE__CONTAINER_CREATED;
 }
 
-/* The image by the name that it had: the one string by which the kubelet finds it stays in image_id and image_ref. */
+/* The image by the name that it had: the one string by which the kubelet finds it stays in image_id
+ * and image_ref. */
 static Runtime__V1__ImageSpec *image_spec(const struct container *container, struct arena *arena)
 {
         Runtime__V1__ImageSpec *spec =
@@ -40,8 +41,7 @@ static Runtime__V1__ContainerUser *user_of(const struct container *container, st
         linux_user->uid = container->uid;
         linux_user->gid = container->gid;
         linux_user->n_supplemental_groups = container->gid_count;
-        linux_user->supplemental_groups =
-                arena_array(arena, container->gid_count, sizeof(int64_t));
+        linux_user->supplemental_groups = arena_array(arena, container->gid_count, sizeof(int64_t));
         for (size_t i = 0; i < container->gid_count; i++)
                 linux_user->supplemental_groups[i] = container->gids[i];
         Runtime__V1__ContainerUser *user = arena_alloc(arena, sizeof *user);
@@ -170,8 +170,8 @@ int container_list_handler(struct rpc *rpc, const void *request_, void *response
         const Runtime__V1__ListContainersRequest *request = request_;
         Runtime__V1__ListContainersResponse *response = response_;
         (void)err;
-        response->containers = arena_array(rpc->arena, table_size(node.containers),
-                                           sizeof *response->containers);
+        response->containers =
+                arena_array(rpc->arena, table_size(node.containers), sizeof *response->containers);
         size_t cursor = 0;
         for (struct container *each; (each = table_next(node.containers, &cursor, NULL));)
                 if (matches(each, request->filter))

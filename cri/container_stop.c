@@ -33,8 +33,9 @@ static int kill_and_wait(struct container *container, struct error *err)
 }
 
 /*
- * The signal, the grace period, SIGKILL. Each call has its own grace period, so that a later, shorter one ends an
- * earlier, longer one. When the client goes away nothing more happens: the kubelet will come back.
+ * The signal, the grace period, SIGKILL. Each call has its own grace period, so that a later,
+ * shorter one ends an earlier, longer one. When the client goes away nothing more happens: the
+ * kubelet will come back.
  */
 static int stop_gracefully(struct container *container, int64_t seconds, struct error *err)
 {
@@ -42,8 +43,8 @@ static int stop_gracefully(struct container *container, int64_t seconds, struct 
                 if (!container->stop_signalled)
                         container_signal(container, container->stop_signal);
                 container->stop_signalled = true;
-                int64_t grace = seconds < INT64_MAX / NSEC_PER_SEC ? seconds * NSEC_PER_SEC
-                                                                   : INT64_MAX;
+                int64_t grace =
+                        seconds < INT64_MAX / NSEC_PER_SEC ? seconds * NSEC_PER_SEC : INT64_MAX;
                 int result = wait_for_end(container, clock_after(grace));
                 if (result == 0)
                         return 0;
@@ -84,7 +85,8 @@ int container_end(struct container *container, struct error *err)
         task_lock(&container->lock, CLOCK_NEVER);
         int result = container_may_run(container) ? kill_and_wait(container, err) : 0;
         struct error unclean;
-        /* What cannot be cleaned up now keeps nobody from stopping the pod: removing the container tries again. */
+        /* What cannot be cleaned up now keeps nobody from stopping the pod: removing the container
+         * tries again. */
         if (result == 0 && container->phase == CONTAINER_EXITED &&
             container_clean_up(container, false, &unclean) < 0)
                 log_failure(&unclean, "cleaning up after a container", "container", container->id,

@@ -7,11 +7,13 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/file.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <systemd/sd-daemon.h>
@@ -51,6 +53,11 @@ struct daemon {
         int64_t started, stopped; /* monotonic ns */
 };
 
+/* What a child of a killed daemon gets to execute its program; until then it has the lock as well.
+ */
+#define LOCK_HEIR_TIME (5 * NSEC_PER_SEC)
+#define LOCK_PAUSE     (5 * NSEC_PER_MSEC)
+
 /* ---- the lock ---- */
 
 /* The process id that the lock's holder wrote; "unknown" while it has not yet. */
@@ -64,6 +71,30 @@ static void read_holder(int fd, char *out, size_t size)
                 snprintf(out, size, "unknown");
 }
 
+/*
+ * As flock, but waits for what a killed daemon left: it held the lock together with a child that it
+ * was just starting. A daemon that is alive is not waited for.
+ */
+static int take_lock(int fd)
+{
+        int64_t deadline = clock_after(LOCK_HEIR_TIME);
+        char holder[16];
+
+        while (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+                if (errno != EWOULDBLOCK)
+                        return -1;
+                read_holder(fd, holder, sizeof holder);
+                pid_t pid = (pid_t)strtol(holder, NULL, 10);
+                if (pid <= 0 || kill(pid, 0) == 0 || errno != ESRCH ||
+                    clock_monotonic() > deadline) {
+                        errno = EWOULDBLOCK;
+                        return -1;
+                }
+                nanosleep(&(struct timespec){.tv_nsec = LOCK_PAUSE}, NULL);
+        }
+        return 0;
+}
+
 int daemon_lock(const char *run_dir, struct error *err)
 {
         AUTO_FREE char *path = xprintf("%s/%s", run_dir, LOCK_NAME);
@@ -72,7 +103,7 @@ int daemon_lock(const char *run_dir, struct error *err)
 
         if (fd < 0)
                 return error_errno(err, errno, "open %s", path);
-        if (flock(fd, LOCK_EX | LOCK_NB) < 0) {
+        if (take_lock(fd) < 0) {
                 if (errno != EWOULDBLOCK)
                         return error_errno(err, errno, "lock %s", path);
                 read_holder(fd, pid, sizeof pid);

@@ -11,7 +11,8 @@
 #include "base/error.h"
 #include "base/table.h"
 
-/* An entry of any of the protocol's maps from string to string: protoc-c gives each a type, all of one shape. */
+/* An entry of any of the protocol's maps from string to string: protoc-c gives each a type, all of
+ * one shape. */
 struct lookup_entry {
         ProtobufCMessage base;
         char *key;
@@ -19,8 +20,9 @@ struct lookup_entry {
 };
 
 /*
- * Finds an object by its id or by a prefix that only it has, among those that is_known accepts. kind ("container") is for
- * errors: NOT_FOUND, INVALID_ARGUMENT for an ambiguous one and, naming the field, for an empty one.
+ * Finds an object by its id or by a prefix that only it has, among those that is_known accepts.
+ * kind ("container") is for errors: NOT_FOUND, INVALID_ARGUMENT for an ambiguous one and, naming
+ * the field, for an empty one.
  */
 int lookup_id(const struct table *table, const char *kind, const char *field, const char *id,
               bool (*is_known)(const void *object), void **object, struct error *err);

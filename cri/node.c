@@ -32,7 +32,8 @@ static int make_folders(struct error *err)
         node.containers_dir = xprintf("%s/containers", config->state_dir);
         node.run_pods_dir = xprintf("%s/pods", config->run_dir);
         node.run_containers_dir = xprintf("%s/containers", config->run_dir);
-        /* A container's user passes through to what is mounted for it; nobody lists others' folders. */
+        /* A container's user passes through to what is mounted for it; nobody lists others'
+         * folders. */
         const char *folders[] = {node.pods_dir, node.containers_dir, node.run_pods_dir,
                                  node.run_containers_dir};
         for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
@@ -131,12 +132,13 @@ int node_open(const struct config *config, struct error *err)
         return 0;
 }
 
-/* The monitors' cgroup is nobody's when there is no container left; the next start makes it anew. */
+/* The monitors' cgroup is nobody's when there is no container left; the next start makes it anew.
+ */
 static void remove_monitor_cgroup(void)
 {
         if (node.containers && table_size(node.containers) == 0 && table_size(node.pods) == 0)
-                cgroup_remove(&node.cgroups, node.config->runtime.monitor_cgroup,
-                              clock_monotonic(), NULL);
+                cgroup_remove(&node.cgroups, node.config->runtime.monitor_cgroup, clock_monotonic(),
+                              NULL);
 }
 
 void node_close(void)

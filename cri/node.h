@@ -1,8 +1,8 @@
 /*
  * node: everything that the daemon holds.
  *
- * There is one, and it belongs to the loop's thread: handlers run as tasks there, so they read and change it without
- * locks. Paths are absolute.
+ * There is one, and it belongs to the loop's thread: handlers run as tasks there, so they read and
+ * change it without locks. Paths are absolute.
  */
 #ifndef CRISP_CRI_NODE_H
 #define CRISP_CRI_NODE_H
@@ -27,7 +27,8 @@ struct node {
         struct store *images;
         struct puller *puller;
 
-        /* Records: pods and containers of a state folder, and what only lives until the next boot. */
+        /* Records: pods and containers of a state folder, and what only lives until the next boot.
+         */
         char *pods_dir;           /* STATE/pods */
         char *containers_dir;     /* STATE/containers */
         char *run_pods_dir;       /* RUN/pods */
@@ -37,17 +38,17 @@ struct node {
         char *exec_program;
         char boot_id[40]; /* of this boot, as the kernel names it */
 
-        struct table *pods;            /* struct pod by id */
-        struct table *pod_names;       /* struct pod by name, namespace, uid and attempt: the newest */
-        struct table *containers;      /* struct container by id */
+        struct table *pods;       /* struct pod by id */
+        struct table *pod_names;  /* struct pod by name, namespace, uid and attempt: the newest */
+        struct table *containers; /* struct container by id */
         struct table *container_names; /* struct container by pod, name and attempt: the newest */
 };
 
 extern struct node node;
 
 /*
- * Opens what the configuration names: folders, images, network, runtime handlers. Blocks on the disk: before the
- * loop runs. config stays the caller's and must outlive the node.
+ * Opens what the configuration names: folders, images, network, runtime handlers. Blocks on the
+ * disk: before the loop runs. config stays the caller's and must outlive the node.
  */
 int node_open(const struct config *config, struct error *err);
 
@@ -55,8 +56,9 @@ int node_open(const struct config *config, struct error *err);
 void node_close(void);
 
 /*
- * Takes in the pods and containers of earlier runs, as their records and the kernel tell them. Before the loop runs: it only
- * reads. What is to be mended or cleaned up is done by tasks that it starts.
+ * Takes in the pods and containers of earlier runs, as their records and the kernel tell them.
+ * Before the loop runs: it only reads. What is to be mended or cleaned up is done by tasks that it
+ * starts.
  */
 int node_recover(struct error *err);
 

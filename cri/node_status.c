@@ -1,11 +1,12 @@
 /* Status, RuntimeConfig and UpdateRuntimeConfig: what the node says of itself. */
+#include "cri/node_status.h"
+
 #include <string.h>
 
 #include "api/cri/runtime_v1.pb-c.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "cri/node.h"
-#include "cri/node_status.h"
 #include "cri/status_text.h"
 
 static Runtime__V1__RuntimeCondition *condition(struct arena *arena, const char *type, bool status,
@@ -74,16 +75,15 @@ static void add_info(struct rpc *rpc, Runtime__V1__StatusResponse *response)
         AUTO_JSON json_t *handlers = json_object();
         for (size_t i = 0; i < node.handler_count; i++) {
                 const struct runtime_handler *handler = &node.handlers[i];
-                json_object_set_new(
-                        handlers, handler->name,
-                        json_pack("{s:s, s:s?, s:s?}", "path", handler->path, "version",
-                                  handler->version, "problem", handler->problem));
+                json_object_set_new(handlers, handler->name,
+                                    json_pack("{s:s, s:s?, s:s?}", "path", handler->path, "version",
+                                              handler->version, "problem", handler->problem));
         }
         json_object_set_new(info, "version", json_string(CRISP_VERSION));
         json_object_set_new(info, "cgroupMode", json_string(modes[node.cgroups.mode]));
-        json_object_set_new(info, "cgroupDriver",
-                            json_string(config_cgroup_driver_name(
-                                    node.config->runtime.cgroup_driver)));
+        json_object_set_new(
+                info, "cgroupDriver",
+                json_string(config_cgroup_driver_name(node.config->runtime.cgroup_driver)));
         json_object_set_new(info, "stateDir", json_string(node.config->state_dir));
         json_object_set_new(info, "runDir", json_string(node.config->run_dir));
         json_object_set_new(info, "cniConfigDir", json_string(node.config->network.config_dir));

@@ -82,7 +82,8 @@ static bool is_known(const void *object)
 int pod_find(const char *id, struct pod **pod, struct error *err)
 {
         void *found;
-        int result = lookup_id(node.pods, "pod sandbox", "pod_sandbox_id", id, is_known, &found, err);
+        int result =
+                lookup_id(node.pods, "pod sandbox", "pod_sandbox_id", id, is_known, &found, err);
         if (result == 0)
                 *pod = pod_ref(found);
         return result;
@@ -148,8 +149,7 @@ json_t *pod_record(const struct pod *pod)
         json_object_set_new(record, "phase", json_string(phase_names[pod->phase]));
         json_object_set_new(record, "created_at", json_integer(pod->created_at));
         json_object_set_new(record, "boot_id", json_string(node.boot_id));
-        json_object_set_new(record, "handler",
-                            json_string(pod->handler ? pod->handler->name : ""));
+        json_object_set_new(record, "handler", json_string(pod->handler ? pod->handler->name : ""));
         json_object_set_new(record, "ips", ips);
         json_object_set_new(record, "attached", json_boolean(pod->attached));
         json_object_set_new(record, "torn_down", json_boolean(pod->torn_down));
@@ -187,7 +187,8 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
         pod->phase = strcmp(phase, "ready") == 0      ? POD_READY
                      : strcmp(phase, "creating") == 0 ? POD_CREATING
                                                       : POD_NOTREADY;
-        /* Namespaces and processes do not outlive a boot; leases of addresses do, and go with the teardown. */
+        /* Namespaces and processes do not outlive a boot; leases of addresses do, and go with the
+         * teardown. */
         if (strcmp(boot_id, node.boot_id) != 0) {
                 holder_pid = 0;
                 if (pod->phase == POD_READY)

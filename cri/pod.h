@@ -1,8 +1,9 @@
 /*
  * pod: a pod sandbox, from its first intent to its removal.
  *
- * A pod is counted: the tables hold it, and so does each task that works on it across a wait. What changes it does
- * so under its lock, one operation after the other; who only reads (status, lists) does not take the lock.
+ * A pod is counted: the tables hold it, and so does each task that works on it across a wait. What
+ * changes it does so under its lock, one operation after the other; who only reads (status, lists)
+ * does not take the lock.
  */
 #ifndef CRISP_CRI_POD_H
 #define CRISP_CRI_POD_H
@@ -31,17 +32,18 @@ enum pod_phase {
 struct pod {
         unsigned refs;
         char id[ID_LENGTH + 1];
-        struct arena *arena;                      /* owns request */
+        struct arena *arena;                        /* owns request */
         Runtime__V1__RunPodSandboxRequest *request; /* as it came; config is never null */
-        char *name;                               /* key of node.pod_names */
-        const struct runtime_handler *handler;    /* null where the configuration lost it */
+        char *name;                                 /* key of node.pod_names */
+        const struct runtime_handler *handler;      /* null where the configuration lost it */
 
         enum pod_phase phase;
         int64_t created_at; /* real time, ns */
         char **ips;         /* strv, the first is the pod's own; null with the host's network */
         bool attached;      /* the CNI plugins may hold something for it */
         bool torn_down;     /* nothing but its records is left */
-        char *parent_made;   /* the topmost folder of its cgroup parent that was not there before; or null */
+        char *parent_made;  /* the topmost folder of its cgroup parent that was not there before; or
+                               null */
         bool stopping;      /* takes no new containers */
         bool claimed;       /* a client knows its id; until then it is in no list */
         struct timer *unclaimed_timer;
@@ -75,7 +77,8 @@ static inline void cleanup_pod(struct pod **pod)
 void pod_publish(struct pod *pod);
 void pod_withdraw(struct pod *pod);
 
-/* A pod that a client may know, by id or unique prefix; a new reference. NOT_FOUND, or INVALID_ARGUMENT for an ambiguous one. */
+/* A pod that a client may know, by id or unique prefix; a new reference. NOT_FOUND, or
+ * INVALID_ARGUMENT for an ambiguous one. */
 int pod_find(const char *id, struct pod **pod, struct error *err);
 bool pod_is_listed(const struct pod *pod);
 
@@ -110,9 +113,11 @@ void pod_check(struct pod *pod);
 
 /* ---- its life: with the lock held, waiting ---- */
 
-/* Makes everything that a published pod needs (pod_setup.c). On failure nothing is left but what pod_tear_down knows. */
+/* Makes everything that a published pod needs (pod_setup.c). On failure nothing is left but what
+ * pod_tear_down knows. */
 int pod_set_up(struct pod *pod, struct error *err);
-/* Takes away everything but the records (pod_teardown.c). Idempotent: goes on where an earlier try stopped. */
+/* Takes away everything but the records (pod_teardown.c). Idempotent: goes on where an earlier try
+ * stopped. */
 int pod_tear_down(struct pod *pod, struct error *err);
 /* Removes its cgroup parent where it made it and is the last in it. Its containers must be gone. */
 int pod_leave_cgroup(struct pod *pod, struct error *err);

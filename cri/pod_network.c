@@ -53,8 +53,7 @@ static char **vector(struct arena *arena, char **strings, size_t count)
         return copy;
 }
 
-static int rate_of(const struct pod *pod, const char *annotation, uint64_t *rate,
-                   struct error *err)
+static int rate_of(const struct pod *pod, const char *annotation, uint64_t *rate, struct error *err)
 {
         const Runtime__V1__PodSandboxConfig *config = pod_config(pod);
         const char *text = lookup_value(config->annotations, config->n_annotations, annotation);

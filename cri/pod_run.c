@@ -9,7 +9,8 @@
 #include "cri/record.h"
 #include "cri/validate.h"
 
-/* How long a pod whose client went away waits for the retry. The kubelet's back-off between two tries is at most 5 minutes. */
+/* How long a pod whose client went away waits for the retry. The kubelet's back-off between two
+ * tries is at most 5 minutes. */
 #define UNCLAIMED_TIME (10 * 60 * NSEC_PER_SEC)
 
 static void remove_unclaimed(void *argument)
@@ -73,7 +74,8 @@ static int create(struct pod *pod, struct error *err)
         struct error cleanup;
         if (pod_tear_down(pod, &cleanup) < 0 || pod_leave_cgroup(pod, &cleanup) < 0 ||
             record_remove(node.pods_dir, pod->id, &cleanup) < 0) {
-                /* What is left is in its record: the next start, or the removal that follows, tries again. */
+                /* What is left is in its record: the next start, or the removal that follows, tries
+                 * again. */
                 log_failure(&cleanup, "cleaning up after a failed pod", "pod", pod->id, NULL);
         }
         return result;
@@ -135,8 +137,8 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
         id_generate(id);
         AUTO_POD struct pod *pod = pod_new(id, request);
         struct pod *other = table_get(node.pod_names, pod->name);
-        if (other && (other->phase == POD_CREATING ||
-                      (other->phase == POD_READY && !other->stopping))) {
+        if (other &&
+            (other->phase == POD_CREATING || (other->phase == POD_READY && !other->stopping))) {
                 if (!record_same_message(&other->request->base, &request->base))
                         return error_set(err, ERROR_ALREADY_EXISTS,
                                          "pod %s: it exists with another configuration, as %s",
@@ -157,8 +159,7 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
                 task_unlock(&pod->lock);
                 settle(pod, result < 0 ? err : NULL);
                 if (result < 0)
-                        error_context(err, "run pod %s/%s",
-                                      request->config->metadata->namespace_,
+                        error_context(err, "run pod %s/%s", request->config->metadata->namespace_,
                                       request->config->metadata->name);
         }
         if (result < 0)

@@ -113,7 +113,8 @@ static int set_up_on_worker(void *argument)
                 return result;
         /* With systemd the slice is systemd's to make and to take away. */
         if (node.cgroup_driver == CGROUP_DRIVER_CGROUPFS)
-                result = cgroup_parent_ensure(&node.cgroups, place.parent, &setup->parent_made, err);
+                result =
+                        cgroup_parent_ensure(&node.cgroups, place.parent, &setup->parent_made, err);
         if (result == 0)
                 result = file_make_directories(directory, 0711, err);
         if (result == 0 && *logs)
@@ -165,9 +166,10 @@ static int start_holder(struct pod *pod, struct error *err)
         AUTO_FREE char *name = xprintf("%s-pause", pod->id);
         AUTO_CGROUP_PLACE struct cgroup_place place = {0};
         AUTO_CGROUP_LEAF struct cgroup_leaf leaf = CGROUP_LEAF_INIT;
-        /* The leaf is an ordinary folder with either driver: systemd leaves what it did not make alone. */
-        int result = cgroup_place(CGROUP_DRIVER_CGROUPFS, node.config->runtime.monitor_cgroup,
-                                  name, &place, err);
+        /* The leaf is an ordinary folder with either driver: systemd leaves what it did not make
+         * alone. */
+        int result = cgroup_place(CGROUP_DRIVER_CGROUPFS, node.config->runtime.monitor_cgroup, name,
+                                  &place, err);
         if (result < 0)
                 return result;
         struct holder_cgroup cgroup = {.path = place.path, .leaf = &leaf, .err = err};

@@ -35,12 +35,12 @@ static Runtime__V1__PodSandboxNetworkStatus *network_of(const struct pod *pod, s
 Runtime__V1__PodSandboxStatus *pod_status(const struct pod *pod, struct arena *arena)
 {
         const Runtime__V1__PodSandboxConfig *config = pod_config(pod);
-        /* The kubelet compares these with what it asked for, and makes the pod anew where they differ. */
+        /* The kubelet compares these with what it asked for, and makes the pod anew where they
+         * differ. */
         Runtime__V1__Namespace *namespaces = arena_alloc(arena, sizeof *namespaces);
         runtime__v1__namespace__init(namespaces);
         namespaces->options = (Runtime__V1__NamespaceOption *)pod_namespaces(pod);
-        Runtime__V1__LinuxPodSandboxStatus *linux_status =
-                arena_alloc(arena, sizeof *linux_status);
+        Runtime__V1__LinuxPodSandboxStatus *linux_status = arena_alloc(arena, sizeof *linux_status);
         runtime__v1__linux_pod_sandbox_status__init(linux_status);
         linux_status->namespaces = namespaces;
 
@@ -124,8 +124,7 @@ int pod_list_handler(struct rpc *rpc, const void *request_, void *response_, str
         const Runtime__V1__ListPodSandboxRequest *request = request_;
         Runtime__V1__ListPodSandboxResponse *response = response_;
         (void)err;
-        response->items =
-                arena_array(rpc->arena, table_size(node.pods), sizeof *response->items);
+        response->items = arena_array(rpc->arena, table_size(node.pods), sizeof *response->items);
         size_t cursor = 0;
         for (struct pod *each; (each = table_next(node.pods, &cursor, NULL));) {
                 if (!matches(each, request->filter))

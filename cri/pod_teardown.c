@@ -25,8 +25,7 @@ static int kill_holder(struct pod *pod, struct error *err)
         if (pod->holder_fd < 0)
                 return 0;
         watch_free(take_ptr(pod->holder_watch));
-        if (syscall(SYS_pidfd_send_signal, pod->holder_fd, SIGKILL, NULL, 0) < 0 &&
-            errno != ESRCH)
+        if (syscall(SYS_pidfd_send_signal, pod->holder_fd, SIGKILL, NULL, 0) < 0 && errno != ESRCH)
                 return error_errno(err, errno, "kill crisp-pause, process %d",
                                    (int)pod->holder_pid);
         int result = task_wait_fd(pod->holder_fd, EPOLLIN, clock_after(HOLDER_KILL_DEADLINE), NULL);
@@ -58,13 +57,13 @@ static int remove_holder_cgroup(const struct pod *pod, struct error *err)
         AUTO_CGROUP_PLACE struct cgroup_place place = {0};
         if (!pod_shares_pids(pod))
                 return 0;
-        int result = cgroup_place(CGROUP_DRIVER_CGROUPFS, node.config->runtime.monitor_cgroup,
-                                  name, &place, err);
+        int result = cgroup_place(CGROUP_DRIVER_CGROUPFS, node.config->runtime.monitor_cgroup, name,
+                                  &place, err);
         if (result == 0)
                 result = cgroup_kill(&node.cgroups, place.path, clock_after(CGROUP_DEADLINE), err);
         if (result == 0)
-                result = cgroup_remove(&node.cgroups, place.path, clock_after(CGROUP_DEADLINE),
-                                       err);
+                result =
+                        cgroup_remove(&node.cgroups, place.path, clock_after(CGROUP_DEADLINE), err);
         return result;
 }
 

@@ -16,11 +16,11 @@
 #include "base/memory.h"
 #include "base/task.h"
 
-#define RECORD_FILE_MAX  (16 * 1024 * 1024) /* a request is no larger than a gRPC message */
-#define NEW_PREFIX       ".new-"
-#define REMOVED_PREFIX   ".removed-"
-#define ASIDE_PREFIX     "aside-"
-#define MAP_COMPARE_MAX  4096 /* entries; larger maps must be in the same order to be the same */
+#define RECORD_FILE_MAX (16 * 1024 * 1024) /* a request is no larger than a gRPC message */
+#define NEW_PREFIX      ".new-"
+#define REMOVED_PREFIX  ".removed-"
+#define ASIDE_PREFIX    "aside-"
+#define MAP_COMPARE_MAX 4096 /* entries; larger maps must be in the same order to be the same */
 
 /* ---- protobuf and arenas ---- */
 
@@ -37,8 +37,7 @@ static void keep(void *arena, void *pointer)
 
 void record_arena_allocator(struct arena *arena, ProtobufCAllocator *allocator)
 {
-        *allocator = (ProtobufCAllocator){
-                .alloc = allocate, .free = keep, .allocator_data = arena};
+        *allocator = (ProtobufCAllocator){.alloc = allocate, .free = keep, .allocator_data = arena};
 }
 
 ProtobufCMessage *record_copy_message(struct arena *arena, const ProtobufCMessage *message)
@@ -67,7 +66,8 @@ static bool packed_equal(const ProtobufCMessage *a, const ProtobufCMessage *b)
         return memcmp(left, right, size) == 0;
 }
 
-/* A map's entries are messages with key 1 and value 2, repeated; Go sends them in another order each time. */
+/* A map's entries are messages with key 1 and value 2, repeated; Go sends them in another order
+ * each time. */
 static bool is_map(const ProtobufCFieldDescriptor *field)
 {
         if (field->label != PROTOBUF_C_LABEL_REPEATED || field->type != PROTOBUF_C_TYPE_MESSAGE)
@@ -303,8 +303,8 @@ int record_load(const char *folder, const char *id, const ProtobufCMessageDescri
                                  folder, id, (long long)version, RECORD_VERSION);
         ProtobufCAllocator allocator;
         record_arena_allocator(arena, &allocator);
-        ProtobufCMessage *message = protobuf_c_message_unpack(
-                descriptor, &allocator, config.length, (const uint8_t *)config.data);
+        ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, config.length,
+                                                              (const uint8_t *)config.data);
         if (!message)
                 return error_set(err, ERROR_DATA_LOSS, "%s/%s: config.pb is damaged", folder, id);
         *request = message;

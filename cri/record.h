@@ -1,9 +1,10 @@
 /*
  * record: what is kept of a pod or container on disk.
  *
- * FOLDER/ID/config.pb is the request that made it, FOLDER/ID/record.json what became of it. A record appears whole
- * and goes whole: it is made and removed under another name. Functions that touch the disk wait, and are for tasks,
- * but for record_load and record_list, which block and are for the start.
+ * FOLDER/ID/config.pb is the request that made it, FOLDER/ID/record.json what became of it. A
+ * record appears whole and goes whole: it is made and removed under another name. Functions that
+ * touch the disk wait, and are for tasks, but for record_load and record_list, which block and are
+ * for the start.
  */
 #ifndef CRISP_CRI_RECORD_H
 #define CRISP_CRI_RECORD_H
@@ -30,17 +31,19 @@ int record_replace(const char *folder, const char *id, json_t *record, bool dura
 int record_remove(const char *folder, const char *id, struct error *err);
 
 /*
- * Reads both files. *request is unpacked into the arena. Errors: NOT_FOUND, or DATA_LOSS for what cannot be understood,
- * also a version that is newer than ours.
+ * Reads both files. *request is unpacked into the arena. Errors: NOT_FOUND, or DATA_LOSS for what
+ * cannot be understood, also a version that is newer than ours.
  */
 int record_load(const char *folder, const char *id, const ProtobufCMessageDescriptor *descriptor,
                 struct arena *arena, ProtobufCMessage **request, json_t **record,
                 struct error *err);
 
-/* The ids of all records in a folder (strv_free), and in *leftovers the names of what a crash left half made. */
+/* The ids of all records in a folder (strv_free), and in *leftovers the names of what a crash left
+ * half made. */
 int record_list(const char *folder, char ***ids, char ***leftovers, struct error *err);
 
-/* Moves a record that cannot be read to FOLDER/aside-ID, with the reason in a file "reason". Blocks; for the start. */
+/* Moves a record that cannot be read to FOLDER/aside-ID, with the reason in a file "reason".
+ * Blocks; for the start. */
 void record_set_aside(const char *folder, const char *id, const struct error *reason);
 
 /* Memory for protobuf-c that an arena owns. */

@@ -82,9 +82,9 @@ static int load_pod(const char *id, struct error *err)
         AUTO_ARENA struct arena *arena = arena_new();
         AUTO_JSON json_t *record = NULL;
         ProtobufCMessage *message;
-        int result = record_load(node.pods_dir, id,
-                                 &runtime__v1__run_pod_sandbox_request__descriptor, arena,
-                                 &message, &record, err);
+        int result =
+                record_load(node.pods_dir, id, &runtime__v1__run_pod_sandbox_request__descriptor,
+                            arena, &message, &record, err);
         if (result < 0)
                 return result;
         const Runtime__V1__RunPodSandboxRequest *request =
@@ -107,7 +107,8 @@ static int open_first_process(const struct container *container)
         return fd < 0 ? -1 : fd;
 }
 
-/* Waits while the monitor still runs the runtime's create: before its end nobody can say what there is. */
+/* Waits while the monitor still runs the runtime's create: before its end nobody can say what there
+ * is. */
 static void wait_for_create(struct container *container, int64_t deadline)
 {
         struct monitor_status status = {0};
@@ -124,8 +125,7 @@ static void adopt_started(void *argument)
         struct error err;
         struct runtime_state state = {0};
         task_lock(&container->lock, CLOCK_NEVER);
-        wait_for_create(container,
-                        clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC));
+        wait_for_create(container, clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC));
         int result = container->pod->handler
                              ? runtime_state(container->pod->handler, container->id,
                                              clock_after(ADOPT_DEADLINE), &state, &err)
@@ -140,8 +140,8 @@ static void adopt_started(void *argument)
                 if (container->pidfd < 0)
                         container->pidfd = open_first_process(container);
                 if (container_save(container, false, &err) < 0)
-                        log_failure(&err, "the container's record is not up to date",
-                                    "container", container->id, NULL);
+                        log_failure(&err, "the container's record is not up to date", "container",
+                                    container->id, NULL);
         } else {
                 error_set(&err, ERROR_ABORTED,
                           "the daemon ended while the container was being started");

@@ -8,8 +8,8 @@
 #include "base/error.h"
 
 /*
- * The signal that stops a container: the request's, else the image's (null or empty: none), else SIGTERM.
- * INVALID_ARGUMENT for a name that is none.
+ * The signal that stops a container: the request's, else the image's (null or empty: none), else
+ * SIGTERM. INVALID_ARGUMENT for a name that is none.
  */
 int signals_effective(const Runtime__V1__ContainerConfig *config, const char *image_signal,
                       int *number, struct error *err);

@@ -15,7 +15,8 @@
 void *status_text_info(struct arena *arena, const ProtobufCMessageDescriptor *descriptor,
                        const json_t *info);
 
-/* Adds what is being done and since when ("step", "stepSince"), where something is. since: real time, ns. */
+/* Adds what is being done and since when ("step", "stepSince"), where something is. since: real
+ * time, ns. */
 void status_text_add_step(json_t *info, const char *step, int64_t since);
 
 #endif

@@ -21,7 +21,8 @@ static int unsupported(struct error *err, const char *field, const char *what)
                          field, what);
 }
 
-/* A part of a pod's or container's key: present, bounded, without the slash that joins the parts. */
+/* A part of a pod's or container's key: present, bounded, without the slash that joins the parts.
+ */
 static int check_name(const char *value, const char *field, struct error *err)
 {
         if (!*value)
@@ -48,8 +49,8 @@ static bool has_dot_dot(const char *path)
 static int check_absolute(const char *path, const char *field, struct error *err)
 {
         if (*path != '/')
-                return error_set(err, ERROR_INVALID_ARGUMENT,
-                                 "%s: \"%s\" is not an absolute path", field, path);
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: \"%s\" is not an absolute path",
+                                 field, path);
         if (strlen(path) >= PATH_MAX)
                 return invalid(err, field, "the path is too long");
         return 0;
@@ -206,16 +207,13 @@ static int check_profiles(const Runtime__V1__LinuxContainerSecurityContext *secu
                 return unsupported(err, seccomp_field, "seccomp profiles are");
         /* Where the kernel has no AppArmor, the runtime's default is what it does without one. */
         const char *name = security->apparmor_profile;
-        bool localhost =
-                apparmor
-                        ? apparmor->profile_type ==
-                                  RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost
-                        : strncmp(name, "localhost/", 10) == 0;
+        bool localhost = apparmor ? apparmor->profile_type ==
+                                            RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost
+                                  : strncmp(name, "localhost/", 10) == 0;
         bool wants_default =
-                apparmor
-                        ? apparmor->profile_type ==
-                                  RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault
-                        : strcmp(name, "runtime/default") == 0;
+                apparmor ? apparmor->profile_type ==
+                                   RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault
+                         : strcmp(name, "runtime/default") == 0;
         if (localhost || (wants_default && apparmor_is_on()))
                 return unsupported(err, apparmor_field, "AppArmor profiles are");
         return 0;
@@ -238,7 +236,8 @@ static int check_mount(const Runtime__V1__Mount *mount, struct error *err)
         result = check_absolute(mount->host_path, "config.mounts.host_path", err);
         if (result == 0 && has_dot_dot(mount->container_path))
                 result = invalid(err, "config.mounts.container_path", "it contains \"..\"");
-        if (result == 0 && mount->propagation > RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
+        if (result == 0 &&
+            mount->propagation > RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
                 result = invalid(err, "config.mounts.propagation", "unknown value");
         return result;
 }
@@ -264,7 +263,8 @@ static int check_security(const Runtime__V1__LinuxContainerSecurityContext *secu
         return 0;
 }
 
-/* The kernel's MAX_ARG_STRLEN: with a longer one the container would be made and then fail to start. */
+/* The kernel's MAX_ARG_STRLEN: with a longer one the container would be made and then fail to
+ * start. */
 static int check_words_of_command(char **words, size_t count, const char *field, struct error *err)
 {
         for (size_t i = 0; i < count; i++)
@@ -276,8 +276,7 @@ static int check_words_of_command(char **words, size_t count, const char *field,
 }
 
 /* Zero leaves the kernel's default; -1 lifts a limit where there is one to lift. */
-static int check_resources(const Runtime__V1__LinuxContainerResources *resources,
-                           struct error *err)
+static int check_resources(const Runtime__V1__LinuxContainerResources *resources, struct error *err)
 {
         static const char field[] = "config.linux.resources";
         const struct {
@@ -311,8 +310,7 @@ static int check_variables(const Runtime__V1__ContainerConfig *config, struct er
                 if (strlen(variable->key) + variable->value.len + 2 > ARGUMENT_MAX)
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "config.envs: the value of %s is too long", variable->key);
-                if (variable->value.len &&
-                    memchr(variable->value.data, '\0', variable->value.len))
+                if (variable->value.len && memchr(variable->value.data, '\0', variable->value.len))
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "config.envs: the value of %s contains a zero byte",
                                          variable->key);

@@ -1,8 +1,8 @@
 /*
  * validate: whether a request makes sense, and whether crisp can do all it asks for.
  *
- * What is not supported and would change security or behaviour is refused in words, never passed over. Pure; any
- * thread.
+ * What is not supported and would change security or behaviour is refused in words, never passed
+ * over. Pure; any thread.
  */
 #ifndef CRISP_CRI_VALIDATE_H
 #define CRISP_CRI_VALIDATE_H

@@ -77,8 +77,7 @@ static int check(const ProtobufCMessageDescriptor *descriptor, struct reader rea
                                 ? protobuf_c_message_descriptor_get_field(descriptor,
                                                                           (unsigned)(key >> 3))
                                 : NULL;
-                int result =
-                        field ? check_field(field, start, (size_t)value, depth, err) : 0;
+                int result = field ? check_field(field, start, (size_t)value, depth, err) : 0;
                 if (result < 0)
                         return result;
         }

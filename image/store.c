@@ -65,16 +65,24 @@ void store_withdraw_names(struct store *store, struct image *image)
         withdraw(store, image, image->digests);
 }
 
+static bool number_is_free(const struct store *store, unsigned number)
+{
+        char name[16];
+        snprintf(name, sizeof(name), "%u", number);
+        return !table_get(store->numbers, name);
+}
+
 void store_add_layer(struct store *store, struct layer *layer)
 {
         char name[16];
-        unsigned number = layer->number ? layer->number : 1;
-        for (;; number++) {
-                snprintf(name, sizeof(name), "%u", number);
-                if (!table_get(store->numbers, name))
-                        break;
+        if (layer->number == 0 || !number_is_free(store, layer->number)) {
+                if (store->first_free == 0)
+                        store->first_free = 1;
+                while (!number_is_free(store, store->first_free))
+                        store->first_free++;
+                layer->number = store->first_free;
         }
-        layer->number = number;
+        snprintf(name, sizeof(name), "%u", layer->number);
         table_put(store->numbers, name, layer);
         if (!layer->is_fixup)
                 table_put(store->layers, layer->name, layer);
@@ -90,6 +98,8 @@ void store_drop_layer(struct store *store, struct layer *layer)
                 table_remove(store->numbers, name);
                 store->bytes -= layer->bytes;
                 store->inodes -= layer->inodes;
+                if (layer->number < store->first_free)
+                        store->first_free = layer->number;
         }
         if (!layer->is_fixup && table_get(store->layers, layer->name) == layer)
                 table_remove(store->layers, layer->name);

@@ -1,4 +1,5 @@
 /* The store as a start finds it, and what a crash left in it. */
+#include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
 #include <linux/fs.h>
@@ -164,25 +165,30 @@ static void claim_names(struct store *store, struct image *image, char *const *n
         }
 }
 
-static void take_layer(struct store *store, struct layer **slot)
+/* A layer keeps the short name that it has; numbers are kept as pointers, which are never null. */
+static void take_layer(struct store *store, const struct table *links, struct layer **slot)
 {
         struct layer *own = *slot;
+
+        assert(own);
         struct layer *known = own->is_fixup ? NULL : table_get(store->layers, own->name);
         if (known) {
                 layer_free(own);
                 *slot = known;
         } else {
+                AUTO_FREE char *path = layer_path(own);
+                own->number = (unsigned)(uintptr_t)table_get(links, path);
                 store_add_layer(store, own);
         }
         (*slot)->refs++;
 }
 
-static void take_image(struct store *store, struct image *image)
+static void take_image(struct store *store, const struct table *links, struct image *image)
 {
         for (size_t i = 0; i < image->layer_count; i++)
-                take_layer(store, &image->layers[i]);
+                take_layer(store, links, &image->layers[i]);
         if (image->fixup)
-                take_layer(store, &image->fixup);
+                take_layer(store, links, &image->fixup);
         table_put(store->images, image->id, image);
         claim_names(store, image, image->tags);
         claim_names(store, image, image->digests);
@@ -190,7 +196,7 @@ static void take_image(struct store *store, struct image *image)
                 store->generation = image->generation;
 }
 
-static void load_record(struct store *store, const char *name)
+static void load_record(struct store *store, const struct table *links, const char *name)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
         AUTO_FREE char *path = xprintf("%s/records/%s", store->directory, name);
@@ -204,7 +210,7 @@ static void load_record(struct store *store, const char *name)
         result = file_read(path, RECORD_BYTES_MAX, &text, &err);
         if (result == 0)
                 result = record_decode(text.data ? text.data : "", text.length, id, &image, &err);
-        if (result < 0) {
+        if (result != 0) {
                 set_aside(store, name, &err);
                 return;
         }
@@ -215,15 +221,40 @@ static void load_record(struct store *store, const char *name)
                 drop_loaded(image);
                 return;
         }
-        take_image(store, image);
+        take_image(store, links, image);
+}
+
+/* Adds the short names that are there to *links: trees to their numbers. */
+static int load_links(struct store *store, struct table *links, struct error *err)
+{
+        static const char up[] = "../";
+        char **names = NULL;
+        int result = list_folder(store->fd, "l", &names, err);
+        for (char **name = names; name && *name; name++) {
+                char target[sizeof("../layers/") + REFERENCE_DIGEST_MAX];
+                AUTO_FREE char *path = xprintf("l/%s", *name);
+                ssize_t length = readlinkat(store->fd, path, target, sizeof(target) - 1);
+                char *end;
+                unsigned long number = strtoul(*name, &end, 10);
+                if (length <= 0 || *end || number == 0 || number > LAYER_NUMBER_MAX)
+                        continue;
+                target[length] = '\0';
+                if (strncmp(target, up, strlen(up)) == 0)
+                        table_put(links, target + strlen(up), (void *)(uintptr_t)number);
+        }
+        strv_free(names);
+        return result;
 }
 
 /* Short names are not synced when they are made: here they are made good. */
-static int link_layers(struct store *store, struct error *err)
+static int link_layers(struct store *store, const struct table *links, struct error *err)
 {
         size_t cursor = 0;
         const struct layer *layer;
         while ((layer = table_next(store->numbers, &cursor, NULL))) {
+                AUTO_FREE char *path = layer_path(layer);
+                if ((unsigned)(uintptr_t)table_get(links, path) == layer->number)
+                        continue;
                 int result = layer_link(store->fd, layer, err);
                 if (result < 0)
                         return result;
@@ -243,14 +274,18 @@ int store_open(const char *directory, struct store **store, struct error *err)
         opened->stages = table_new();
 
         char **records = NULL;
+        struct table *links = table_new();
         int result = make_folders(opened, err);
+        if (result == 0)
+                result = load_links(opened, links, err);
         if (result == 0)
                 result = list_folder(opened->fd, "records", &records, err);
         for (char **name = records; result == 0 && name && *name; name++)
-                load_record(opened, *name);
+                load_record(opened, links, *name);
         strv_free(records);
         if (result == 0)
-                result = link_layers(opened, err);
+                result = link_layers(opened, links, err);
+        table_free(links);
         if (result < 0) {
                 store_free(opened);
                 return error_context(err, "image store");

@@ -21,6 +21,7 @@ struct store {
         struct table *names;   /* tags and repo digests to images */
         struct table *layers;  /* by diff ID */
         struct table *numbers; /* "12" to layers and fix-ups */
+        unsigned first_free;   /* all numbers below are taken */
         struct table *stages;  /* names of staging folders in use */
         struct task_lock lock;
         uint64_t generation; /* of the newest record */
@@ -36,7 +37,7 @@ void store_publish_names(struct store *store, struct image *image);
 void store_withdraw_names(struct store *store, struct image *image);
 /* Takes the name from its image's vectors too. */
 void store_drop_name(struct store *store, struct image *image, const char *name);
-/* Gives the layer a free number and counts it in. */
+/* Counts the layer in, with its number, or a free one where that is 0 or taken. */
 void store_add_layer(struct store *store, struct layer *layer);
 /* Forgets the layer and frees it. */
 void store_drop_layer(struct store *store, struct layer *layer);

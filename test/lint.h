@@ -1,6 +1,7 @@
 /*
- * What clang's analyzer cannot see across files: these functions return a negative number. `make lint` includes this before
- * each source (but the one that defines them); without it, every caller seems to go on with what a failure left unset.
+ * What clang's analyzer cannot see across files: these functions return a negative number. `make
+ * lint` includes this before each source (but the one that defines them); without it, every caller
+ * seems to go on with what a failure left unset.
  */
 #include "base/error.h"
 

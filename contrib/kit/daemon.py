@@ -2,9 +2,9 @@
 import json
 import os
 import random
+import re
 import secrets
 import shutil
-import signal
 import socket
 import subprocess
 import tempfile
@@ -163,16 +163,23 @@ class Daemon:
         self.kill()
         return self.start()
 
-    def log_tail(self, lines=60):
+    def log_tail(self, lines=20):
+        """The end of the daemon's log without the calls that went well."""
         try:
             with open(self.log, errors="replace") as file:
-                return "".join(file.readlines()[-lines:])
+                return "".join([line for line in file if "level=debug" not in line][-lines:])
         except FileNotFoundError:
             return ""
 
     def log_text(self):
         with open(self.log, errors="replace") as file:
             return file.read()
+
+    def sanitizer_report(self):
+        """What a sanitizer wrote to the log, if anything."""
+        text = self.log_text() if os.path.exists(self.log) else ""
+        found = re.search(r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:)", text)
+        return text[found.start():found.start() + 6000] if found else ""
 
     # ---- what a kubelet does beside CRI ----
 
@@ -203,15 +210,18 @@ class Daemon:
         return leaks.find(self)
 
     def destroy(self):
-        """Ends whatever is left of this daemon, by force, and returns what had to be forced, in words."""
+        """Ends whatever is left of this daemon, by force, and returns in words what went wrong or had to be forced."""
         self.client.close()
+        left = []
         if self.alive():
-            self.process.send_signal(signal.SIGTERM)
             try:
-                self.process.wait(60)
+                status = self.terminate()
+                left += [f"the daemon ended with {status}"] if status else []
             except subprocess.TimeoutExpired:
+                left.append("the daemon did not end when told to")
                 self.kill()
-        left = leaks.find(self)
+        left += filter(None, [self.sanitizer_report()])
+        left += leaks.find(self)
         leaks.force(self)
         shutil.rmtree(self.root, ignore_errors=True)
         return left

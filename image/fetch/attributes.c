@@ -44,8 +44,17 @@ static int judge_xattr(int number, const char *name, mode_t mode)
         /* Namespaces of other systems (com.apple.*), and file systems without the feature. */
         if (number == EOPNOTSUPP)
                 return 0;
+        if (number != EPERM)
+                return number;
         /* Linux has user.* for files and folders alone. */
-        if (number == EPERM && starts_with(name, "user.") && !S_ISREG(mode) && !S_ISDIR(mode))
+        if (starts_with(name, "user.") && !S_ISREG(mode) && !S_ISDIR(mode))
+                return 0;
+        /*
+         * trusted.* and what security modules keep need CAP_SYS_ADMIN, which we have given up. They
+         * give a container nothing; a file's capabilities would, and those may be set.
+         */
+        if (starts_with(name, "trusted.") ||
+            (starts_with(name, "security.") && strcmp(name, "security.capability") != 0))
                 return 0;
         return number;
 }

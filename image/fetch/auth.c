@@ -306,11 +306,11 @@ static int ask_token_server(struct auth *auth, struct http_client *client,
                 char text[REFUSAL_TEXT_MAX];
                 refusal_text(&call, auth->secrets, text);
                 enum error_code code = refusal_code(call.status);
-                return error_set(err,
-                                 code == ERROR_UNAVAILABLE || code == ERROR_RESOURCE_EXHAUSTED
-                                         ? code
-                                         : ERROR_UNAUTHENTICATED,
-                                 "%s", text);
+                bool passing = code == ERROR_UNAVAILABLE || code == ERROR_RESOURCE_EXHAUSTED;
+                return error_set(err, passing ? code : ERROR_UNAUTHENTICATED, "%s%s", text,
+                                 passing || auth_has_credentials(auth)
+                                         ? ""
+                                         : " (no user name and password were given)");
         }
         return read_token(&reply, token, err);
 }

@@ -20,9 +20,10 @@
 #include "image/fetch/registry.h"
 #include "image/reference.h"
 
-#define UNAVAILABLE_WORD "RegistryUnavailable"
-#define PROGRESS_PERIOD  (250 * NSEC_PER_MSEC)
-#define DIGEST_SHOWN     19 /* "sha256:" and 12 digits: enough to find a layer by */
+#define UNAVAILABLE_WORD   "RegistryUnavailable"
+#define PROGRESS_PERIOD    (250 * NSEC_PER_MSEC)
+#define SYNC_REPORT_PERIOD 5000 /* ms */
+#define DIGEST_SHOWN       19   /* "sha256:" and 12 digits: enough to find a layer by */
 
 struct fetch {
         const struct fetch_request *request;
@@ -80,8 +81,9 @@ static int get_checked(struct fetch *fetch, const char *kind, const struct descr
         if (descriptor->size > FETCH_DOCUMENT_MAX)
                 return error_set(err, ERROR_RESOURCE_EXHAUSTED, "%lld bytes, more than %u",
                                  (long long)descriptor->size, FETCH_DOCUMENT_MAX);
-        int r = registry_get(fetch->registry, fetch->client, kind, descriptor->digest,
-                             MANIFEST_ACCEPT, FETCH_DOCUMENT_MAX, body, content_type, err);
+        const char *accept = strcmp(kind, "manifests") == 0 ? MANIFEST_ACCEPT : NULL;
+        int r = registry_get(fetch->registry, fetch->client, kind, descriptor->digest, accept,
+                             FETCH_DOCUMENT_MAX, body, content_type, err);
         if (r < 0)
                 return r;
         if ((int64_t)body->length != descriptor->size)
@@ -202,6 +204,15 @@ static void report(void *argument, const struct fetch_progress *progress)
         slot->fetch->progress(slot->fetch->argument, progress);
 }
 
+static void report_done(struct layer_slot *slot)
+{
+        struct fetch_progress progress = {.digest = slot->job.descriptor->digest,
+                                          .bytes = slot->job.descriptor->size,
+                                          .total = slot->job.descriptor->size,
+                                          .done = true};
+        report(slot, &progress);
+}
+
 /* Decides which layers have to come: each diff ID once, and not those that the store has. */
 static int plan_layers(struct fetch *fetch, struct fetch_result *result, struct error *err)
 {
@@ -276,11 +287,7 @@ static int fetch_slot(struct fetch *fetch, struct layer_slot *slot, struct http_
                 return error_context(err, "layer %zu of %zu (%.*s)",
                                      (size_t)(slot - fetch->slots) + 1, fetch->manifest.count,
                                      DIGEST_SHOWN, slot->job.descriptor->digest);
-        struct fetch_progress progress = {.digest = slot->job.descriptor->digest,
-                                          .bytes = slot->job.descriptor->size,
-                                          .total = slot->job.descriptor->size,
-                                          .done = true};
-        report(slot, &progress);
+        report_done(slot);
         return 0;
 }
 
@@ -370,6 +377,48 @@ static void describe_layers(struct fetch *fetch, struct fetch_result *result)
         result->layer_count = fetch->manifest.count;
 }
 
+/* ---- to the disk ---- */
+
+struct syncing {
+        int fd;
+        int number; /* errno of the sync */
+        struct stop done;
+};
+
+static void *run_sync(void *argument)
+{
+        struct syncing *syncing = argument;
+
+        syncing->number = syncfs(syncing->fd) < 0 ? errno : 0;
+        stop_set(&syncing->done);
+        return NULL;
+}
+
+/*
+ * A slow disk with much to write takes minutes. Who waits for us must not take that for a registry
+ * that hangs: the last layer is told again meanwhile.
+ */
+static int sync_staging(struct fetch *fetch, struct error *err)
+{
+        struct syncing syncing = {.fd = fetch->staging_fd};
+        struct layer_slot *last =
+                fetch->manifest.count ? &fetch->slots[fetch->manifest.count - 1] : NULL;
+        pthread_t thread;
+
+        stop_init(&syncing.done);
+        int number = pthread_create(&thread, NULL, run_sync, &syncing);
+        if (number == 0) {
+                while (!stop_wait(&syncing.done, SYNC_REPORT_PERIOD)) {
+                        if (last)
+                                report_done(last);
+                }
+                pthread_join(thread, NULL);
+                number = syncing.number;
+        }
+        stop_fini(&syncing.done);
+        return number == 0 ? 0 : error_errno(err, number, "syncing the image to disk");
+}
+
 /* ---- the whole ---- */
 
 static int64_t or_default(int64_t value, int64_t fallback)
@@ -428,8 +477,8 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
             (r = resolve(fetch, result, err)) < 0 || (r = get_config(fetch, result, err)) < 0 ||
             (r = plan_layers(fetch, result, err)) < 0 || (r = fetch_layers(fetch, err)) < 0)
                 return r;
-        if (syncfs(fetch->staging_fd) < 0)
-                return error_errno(err, errno, "syncing the image to disk");
+        if ((r = sync_staging(fetch, err)) < 0)
+                return r;
         describe_layers(fetch, result);
         return 0;
 }

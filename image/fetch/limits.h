@@ -29,10 +29,12 @@
 #define FETCH_REDIRECTS_MAX     5
 #define FETCH_SPEED_MIN         1024 /* bytes a second, over each window of the stall timeout */
 #define FETCH_RING_SIZE         (1u << 20)
-#define FETCH_PATH_MAX          4096        /* bytes of a path in a layer; PATH_MAX with its zero */
-#define FETCH_XATTR_VALUE_MAX   65536       /* XATTR_SIZE_MAX */
-#define FETCH_XATTRS_MAX        128         /* of one file */
-#define FETCH_FOLDER_BYTES_MAX  (64u << 20) /* of the folders' names that one layer has */
+#define FETCH_PATH_MAX          4096 /* bytes of a path in a layer; PATH_MAX with its zero */
+#define FETCH_DEPTH_MAX                                                                            \
+        200 /* folders inside each other; who removes a tree holds descriptors for each */
+#define FETCH_XATTR_VALUE_MAX  65536       /* XATTR_SIZE_MAX */
+#define FETCH_XATTRS_MAX       128         /* of one file */
+#define FETCH_FOLDER_BYTES_MAX (64u << 20) /* of the folders' names that one layer has */
 #define FETCH_NOTES_BYTES_MAX                                                                      \
         (8u << 20)               /* of opaque and implied folders and links, of a whole image */
 #define FETCH_TRANSFER_TRIES  10 /* resumptions of one blob that makes progress */

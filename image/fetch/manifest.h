@@ -62,7 +62,7 @@ int manifest_select(const struct manifest *index, const struct platform *platfor
 /* INVALID_ARGUMENT for what is not the configuration of a container image, such as an artifact's.
  */
 int manifest_config_parse(const char *bytes, size_t length, struct arena *arena,
-                       struct manifest_config *config, struct error *err);
+                          struct manifest_config *config, struct error *err);
 
 /*
  * Completes a platform: missing members are this machine's, names are as Go and OCI have them

@@ -56,7 +56,7 @@ static int set_name(struct path *path, const char *name, size_t length, struct e
 int path_parse(const char *text, struct path *path, struct error *err)
 {
         struct path parsed;
-        size_t used = 0;
+        size_t used = 0, depth = 0;
         const char *at = text;
         size_t length = next_part(&at);
 
@@ -75,6 +75,9 @@ int path_parse(const char *text, struct path *path, struct error *err)
                 if (part_length >= sizeof(parsed.name))
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "a name of more than 255 bytes");
+                if (++depth > FETCH_DEPTH_MAX)
+                        return error_set(err, ERROR_INVALID_ARGUMENT, "more than %d folders deep",
+                                         FETCH_DEPTH_MAX);
                 at += length;
                 length = next_part(&at);
                 if (length == 0) {

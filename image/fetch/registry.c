@@ -168,10 +168,10 @@ static int refuse(const struct endpoint *endpoint, const struct http_call *call,
         refusal_text(call, secrets, text);
         bool denied = call->status == 401 || call->status == 403;
         return error_set(err, refusal_code(call->status), "%s%s", text,
-                         denied && !header ? " (no credentials were given for it)"
+                         denied && !header ? " (no user name and password were given)"
                          : denied && !auth_has_credentials(endpoint->auth)
                                  ? " (with an anonymous token: the repository is not there, or "
-                                   "needs credentials)"
+                                   "needs a user name and a password)"
                                  : "");
 }
 
@@ -256,7 +256,8 @@ static int try_endpoint(struct registry *registry, struct endpoint *endpoint,
 static int try_all(struct registry *registry, struct http_client *client,
                    request_function *function, void *argument, struct error *err)
 {
-        struct error last = {0};
+        struct error last = {0}, deciding = {0};
+        size_t decider = 0;
         char told[ERROR_MESSAGE_MAX] = "";
         size_t first = atomic_load(&registry->preferred);
 
@@ -271,11 +272,17 @@ static int try_all(struct registry *registry, struct http_client *client,
                 /* What ended because of us is no answer of an endpoint's. */
                 if (last.code == ERROR_CANCELLED || last.code == ERROR_DATA_LOSS)
                         return error_set(err, last.code, "%s: %s", endpoint->name, last.message);
+                /* The code is that of the last in the list: mirrors come before the registry
+                 * itself. */
+                if (i == 0 || at > decider) {
+                        decider = at;
+                        deciding = last;
+                }
                 size_t length = strlen(told);
                 snprintf(told + length, sizeof(told) - length, "%s%s: %.*s", i > 0 ? "; " : "",
                          endpoint->name, TOLD_MAX, last.message);
         }
-        return error_set(err, last.code, "%s", told);
+        return error_set(err, deciding.code, "%s", told);
 }
 
 /* ---- documents ---- */

@@ -11,12 +11,11 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "base/table.h"
 #include "image/fetch/attributes.h"
+#include "image/fetch/notes.h"
 #include "image/fetch/path.h"
 
 #define SHOWN_MAX   200 /* bytes of a path in an error */
-#define NOTE_COST   16  /* bytes that a note takes beside its text */
 #define FOLDER_COST 32
 
 struct folder_time {
@@ -26,24 +25,31 @@ struct folder_time {
 
 struct tree {
         int root_fd;
-        _Atomic int64_t *notes_left;
+        int root_depth; /* as depth_of has it */
 
         /* The parent of the last entry: most entries share it with the one before. */
         char parent[FETCH_PATH_MAX];
         int parent_fd;
 
-        struct table *opaque;  /* path -> itself */
-        struct table *implied; /* the same */
-        struct fetch_link *links;
-        size_t link_count, link_capacity;
+        struct notes notes;
         struct folder_time *folders;
         size_t folder_count, folder_capacity;
         size_t folder_bytes;
-
-        const char **opaque_list,
-                **implied_list; /* made by tree_finish; borrowed from the tables */
-        size_t opaque_count, implied_count;
 };
+
+/* Slashes in the path by which the kernel knows an open folder; -1 where it is longer than paths
+ * are. */
+static int depth_of(int fd)
+{
+        char link[32], path[2 * FETCH_PATH_MAX];
+        int depth = 0;
+
+        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
+        ssize_t length = readlink(link, path, sizeof(path));
+        for (ssize_t i = 0; i < length; i++)
+                depth += path[i] == '/';
+        return length < 0 ? -1 : depth;
+}
 
 int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struct error *err)
 {
@@ -53,12 +59,9 @@ int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struc
 
         struct tree *new = xcalloc(1, sizeof(*new));
         new->root_fd = fd;
+        new->root_depth = depth_of(fd);
         new->parent_fd = -1;
-        new->notes_left = notes_left;
-        new->opaque = table_new();
-        new->implied = table_new();
-        /* The root is implied until an entry says otherwise. */
-        table_put(new->implied, ".", new);
+        notes_init(&new->notes, notes_left);
         *tree = new;
         return 0;
 }
@@ -67,58 +70,13 @@ void tree_free(struct tree *tree)
 {
         if (!tree)
                 return;
-        for (size_t i = 0; i < tree->link_count; i++) {
-                free((char *)(uintptr_t)tree->links[i].path);
-                free((char *)(uintptr_t)tree->links[i].target);
-        }
         for (size_t i = 0; i < tree->folder_count; i++)
                 free(tree->folders[i].path);
-        free(tree->links);
         free(tree->folders);
-        free(tree->opaque_list);
-        free(tree->implied_list);
-        table_free(tree->opaque);
-        table_free(tree->implied);
+        notes_fini(&tree->notes);
         cleanup_fd(&tree->parent_fd);
         cleanup_fd(&tree->root_fd);
         free(tree);
-}
-
-/* ---- notes ---- */
-
-static int pay_for_note(struct tree *tree, size_t length, struct error *err)
-{
-        int64_t cost = (int64_t)length + NOTE_COST;
-        if (atomic_fetch_sub(tree->notes_left, cost) < cost)
-                return error_set(err, ERROR_RESOURCE_EXHAUSTED,
-                                 "more opaque folders, implied folders and links out of a layer "
-                                 "than %u bytes of an image may name",
-                                 FETCH_NOTES_BYTES_MAX);
-        return 0;
-}
-
-static int note_path(struct tree *tree, struct table *table, const char *path, struct error *err)
-{
-        if (table_get(table, path))
-                return 0;
-        int r = pay_for_note(tree, strlen(path), err);
-        if (r == 0)
-                table_put(table, path, tree);
-        return r;
-}
-
-static int note_link(struct tree *tree, const char *path, const char *target, struct error *err)
-{
-        int r = pay_for_note(tree, strlen(path) + strlen(target), err);
-        if (r < 0)
-                return r;
-        if (tree->link_count == tree->link_capacity) {
-                tree->link_capacity = tree->link_capacity ? tree->link_capacity * 2 : 16;
-                tree->links = xrealloc(tree->links, tree->link_capacity * sizeof(tree->links[0]));
-        }
-        tree->links[tree->link_count++] =
-                (struct fetch_link){.path = xstrdup(path), .target = xstrdup(target)};
-        return 0;
 }
 
 static int note_folder_time(struct tree *tree, const char *path, struct timespec modified,
@@ -186,9 +144,9 @@ static int imply_folder(struct tree *tree, int parent_fd, const char *path, cons
         int r = make_folder(parent_fd, name);
         if (r < 0)
                 return error_errno(err, r, "making %.*s", SHOWN_MAX, path);
-        r = note_path(tree, tree->implied, path, err);
+        r = notes_implied(&tree->notes, path, err);
         if (r == 0 && hidden)
-                r = note_path(tree, tree->opaque, path, err);
+                r = notes_opaque(&tree->notes, path, err);
         return r;
 }
 
@@ -225,20 +183,35 @@ static int open_implied(struct tree *tree, const char *path, struct error *err)
         return take_fd(&fd);
 }
 
+/*
+ * A path is only so deep, but through symlinks to deep folders an archive could go on: nobody could
+ * remove such a tree.
+ */
+static int check_depth(struct tree *tree, int fd, struct error *err)
+{
+        int depth = depth_of(fd);
+        if (depth >= 0 && depth - tree->root_depth <= FETCH_DEPTH_MAX)
+                return 0;
+        return error_set(err, ERROR_INVALID_ARGUMENT, "more than %d folders deep", FETCH_DEPTH_MAX);
+}
+
 /* Makes path the tree's open parent. */
 static int enter_parent(struct tree *tree, const char *path, struct error *err)
 {
         if (tree->parent_fd >= 0 && strcmp(tree->parent, path) == 0)
                 return 0;
-        int fd = file_open_in(tree->root_fd, path, O_PATH | O_DIRECTORY, 0, NULL);
+        AUTO_FD int fd = file_open_in(tree->root_fd, path, O_PATH | O_DIRECTORY, 0, NULL);
         if (fd == -ENOENT || fd == -ENOTDIR)
                 fd = open_implied(tree, path, err);
         else if (fd < 0)
                 error_errno(err, fd, "opening its folder");
         if (fd < 0)
                 return fd;
+        int r = check_depth(tree, fd, err);
+        if (r < 0)
+                return r;
         forget_parent(tree);
-        tree->parent_fd = fd;
+        tree->parent_fd = take_fd(&fd);
         strcpy(tree->parent, path);
         return 0;
 }
@@ -294,9 +267,9 @@ static int add_folder(struct tree *tree, const char *path, const char *name,
         if (r == 0)
                 r = note_folder_time(tree, path, entry->modified, err);
         if (r == 0 && hidden)
-                r = note_path(tree, tree->opaque, path, err);
+                r = notes_opaque(&tree->notes, path, err);
         if (r == 0)
-                table_remove(tree->implied, path);
+                notes_explicit(&tree->notes, path);
         return r;
 }
 
@@ -393,7 +366,7 @@ static int add_link(struct tree *tree, const char *path, const char *name,
                 r = try_link(tree, name, &target, err);
         }
         if (r == -ENOENT)
-                return note_link(tree, path, target_path, err);
+                return notes_link(&tree->notes, path, target_path, err);
         return r;
 }
 
@@ -408,7 +381,7 @@ static int add_whiteout(struct tree *tree, const char *path, const char *name, s
         /* A whiteout hides what lower layers have; what this one has beside it stays. */
         if (fstatat(tree->parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(err, errno, "making a whiteout");
-        return S_ISDIR(status.st_mode) ? note_path(tree, tree->opaque, path, err) : 0;
+        return S_ISDIR(status.st_mode) ? notes_opaque(&tree->notes, path, err) : 0;
 }
 
 static int add_entry(struct tree *tree, const struct path *place, const char *path,
@@ -426,7 +399,7 @@ static int add_entry(struct tree *tree, const struct path *place, const char *pa
         if ((r = enter_parent(tree, place->parent, err)) < 0)
                 return r;
         if (place->kind == PATH_OPAQUE)
-                return note_path(tree, tree->opaque, place->parent, err);
+                return notes_opaque(&tree->notes, place->parent, err);
         if (place->kind == PATH_WHITEOUT)
                 return add_whiteout(tree, path, place->name, err);
         if (entry->hardlink)
@@ -483,10 +456,11 @@ int tree_file_done(struct tree *tree, const struct tree_entry *entry, int fd, st
 /* Links whose target came after them; what was put in a link's place since needs no link. */
 static int settle_links(struct tree *tree, struct error *err)
 {
+        struct notes *notes = &tree->notes;
         size_t kept = 0;
 
-        for (size_t i = 0; i < tree->link_count; i++) {
-                struct fetch_link link = tree->links[i];
+        for (size_t i = 0; i < notes->link_count; i++) {
+                struct fetch_link link = notes->links[i];
                 struct path place, target;
                 int r;
                 if ((r = path_parse(link.path, &place, err)) < 0 ||
@@ -496,40 +470,17 @@ static int settle_links(struct tree *tree, struct error *err)
                      r != -EEXIST))
                         return error_context(err, "%.*s", SHOWN_MAX, link.path);
                 /* A settled link's strings go now; the others close ranks. */
-                tree->links[i] = (struct fetch_link){0};
+                notes->links[i] = (struct fetch_link){0};
                 if (r == 0 || r == -EEXIST ||
                     faccessat(tree->parent_fd, place.name, F_OK, AT_SYMLINK_NOFOLLOW) == 0) {
                         free((char *)(uintptr_t)link.path);
                         free((char *)(uintptr_t)link.target);
                 } else {
-                        tree->links[kept++] = link;
+                        notes->links[kept++] = link;
                 }
         }
-        tree->link_count = kept;
+        notes->link_count = kept;
         return 0;
-}
-
-static int by_text(const void *a, const void *b)
-{
-        return strcmp(*(const char *const *)a, *(const char *const *)b);
-}
-
-/* The paths of a table that are still folders (a later entry may have replaced them), in order. */
-static const char **list_folders(struct tree *tree, struct table *table, size_t *count)
-{
-        const char **list = xcalloc(table_size(table) + 1, sizeof(*list));
-        const char *path;
-        size_t cursor = 0, found = 0;
-
-        while (table_next(table, &cursor, &path)) {
-                AUTO_FD int fd = file_open_in(tree->root_fd, path,
-                                              O_PATH | O_DIRECTORY | O_NOFOLLOW, 0, NULL);
-                if (fd >= 0)
-                        list[found++] = path;
-        }
-        qsort(list, found, sizeof(*list), by_text);
-        *count = found;
-        return list;
 }
 
 int tree_finish(struct tree *tree, struct error *err)
@@ -548,17 +499,18 @@ int tree_finish(struct tree *tree, struct error *err)
                         return error_errno(err, errno, "%.*s: setting its time", SHOWN_MAX,
                                            folder->path);
         }
-        tree->opaque_list = list_folders(tree, tree->opaque, &tree->opaque_count);
-        tree->implied_list = list_folders(tree, tree->implied, &tree->implied_count);
+        notes_finish(&tree->notes, tree->root_fd);
         return 0;
 }
 
 void tree_notes(struct tree *tree, struct fetch_layer *layer)
 {
-        layer->opaque = tree->opaque_list;
-        layer->opaque_count = tree->opaque_count;
-        layer->implied = tree->implied_list;
-        layer->implied_count = tree->implied_count;
-        layer->links = tree->links;
-        layer->link_count = tree->link_count;
+        const struct notes *notes = &tree->notes;
+
+        layer->opaque = notes->opaque_list;
+        layer->opaque_count = notes->opaque_count;
+        layer->implied = notes->implied_list;
+        layer->implied_count = notes->implied_count;
+        layer->links = notes->links;
+        layer->link_count = notes->link_count;
 }

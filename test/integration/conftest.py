@@ -12,7 +12,7 @@ from kit import leaks  # noqa: E402
 from kit.daemon import Daemon  # noqa: E402
 from kit.image import Image, Layer, busybox_layer  # noqa: E402
 from kit.registry import Registry  # noqa: E402
-from support import Node, sanitizer_reports  # noqa: E402
+from support import Node  # noqa: E402
 
 
 def pytest_addoption(parser):
@@ -28,7 +28,7 @@ def pytest_runtest_makereport(item, call):
     report = (yield).get_result()
     if report.failed:
         for daemon in running:
-            report.sections.append((f"the end of the log of {daemon.root}", daemon.log_tail(40)))
+            report.sections.append((f"the end of the log of {daemon.root}", daemon.log_tail()))
 
 
 @pytest.fixture(scope="session")
@@ -107,11 +107,11 @@ def _finish(daemon):
     assert daemon.alive(), f"the daemon ended with {daemon.process.returncode}:\n{daemon.log_tail()}"
     daemon.remove_everything()
     left = leaks.find_soon(daemon)
-    reports = sanitizer_reports(daemon)
+    report = daemon.sanitizer_report()
     if left:
         pytest.fail("left behind:\n" + "\n".join(left), pytrace=False)
-    if reports:
-        pytest.fail(reports, pytrace=False)
+    if report:
+        pytest.fail(report, pytrace=False)
     daemon.ids.clear()
 
 
@@ -149,7 +149,7 @@ def own_daemon(build, handler):
                     daemon.start()
                 _finish(daemon)
         except (Exception, pytest.fail.Exception) as e:  # each daemon is taken down, whatever the one before did
-            problems.append(f"{e}\n{daemon.log_tail(40)}")
+            problems.append(f"{e}\n{daemon.log_tail()}")
         running.remove(daemon)
         left = daemon.destroy()
         if left and not problems:

@@ -27,13 +27,6 @@ def error_of(call, *codes):
     raise AssertionError(f"was not refused, but gave {result}")
 
 
-def sanitizer_reports(daemon):
-    """What a sanitizer wrote to the daemon's log."""
-    text = daemon.log_text() if os.path.exists(daemon.log) else ""
-    found = re.search(r"(ERROR: \w+Sanitizer|WARNING: ThreadSanitizer|runtime error:)", text)
-    return text[found.start():found.start() + 6000] if found else ""
-
-
 class Node:
     """A daemon as a kubelet sees it."""
 

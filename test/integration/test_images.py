@@ -334,9 +334,9 @@ def test_passwords(node, bad, kind, auth):
     built = small()
     name = bad.put("private/image", "1", built)
     bad.rule = hostile.basic_auth("joe", "se:cret") if kind == "basic" else hostile.token_auth(bad, "joe", "se:cret")
-    message = error_of(lambda: node.pull(name), *FAILS)
-    assert "password" in message and bad.host in message
-    error_of(lambda: node.pull(name, auth={"username": "joe", "password": "wrong"}), *FAILS)
+    message = error_of(lambda: node.pull(name), KINDS.UNAUTHENTICATED)
+    assert bad.host in message
+    error_of(lambda: node.pull(name, auth={"username": "joe", "password": "wrong"}), KINDS.UNAUTHENTICATED)
     assert node.image_status(name) is None
     node.pull(name, auth=auth)
     assert node.image_status(name).id == built.id

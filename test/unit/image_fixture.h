@@ -72,7 +72,7 @@ static inline bool exists(const char *path)
 }
 
 /* A path below the test's folder; good until 16 more were asked for. */
-static inline const char *at(const char *format, ...)
+__attribute__((format(printf, 1, 2))) static inline const char *at(const char *format, ...)
 {
         static char paths[16][512];
         static unsigned next;

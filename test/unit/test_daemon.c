@@ -11,6 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/memory.h"
@@ -81,6 +82,28 @@ static void test_rubbish_holder(void **state)
         close(first);
 }
 
+/* A daemon that was killed while it started a child: the child has the lock until it executes its
+ * program. */
+static void test_heir(void **state)
+{
+        struct error err;
+        int status;
+
+        pid_t daemon = fork();
+        if (daemon == 0) {
+                if (daemon_lock(folder, NULL) < 0)
+                        _exit(1);
+                if (fork() == 0)
+                        usleep(200 * 1000);
+                _exit(0);
+        }
+        assert_int_equal(waitpid(daemon, &status, 0), daemon);
+        assert_int_equal(status, 0);
+        int fd = daemon_lock(folder, &err);
+        assert_true(fd >= 0);
+        close(fd);
+}
+
 static void test_no_folder(void **state)
 {
         struct error err;
@@ -105,7 +128,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_one_holds),      cmocka_unit_test(test_stale),
                 cmocka_unit_test(test_rubbish_holder), cmocka_unit_test(test_no_folder),
-                cmocka_unit_test(test_symlink),
+                cmocka_unit_test(test_symlink),        cmocka_unit_test(test_heir),
         };
         return cmocka_run_group_tests(tests, setup, teardown);
 }

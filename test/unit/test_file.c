@@ -1,4 +1,5 @@
-/* Files: replaced as a whole, removed without following anything, opened without leaving their tree. */
+/* Files: replaced as a whole, removed without following anything, opened without leaving their
+ * tree. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -150,8 +151,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_replace_on_a_full_disk_keeps_the_old_one,
                                                 setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remove_tree_follows_nothing, setup, teardown),
-                cmocka_unit_test_setup_teardown(test_remove_tree_stops_at_a_mount, setup,
-                                                teardown),
+                cmocka_unit_test_setup_teardown(test_remove_tree_stops_at_a_mount, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_open_in_stays_inside, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_make_directories, setup, teardown),
         };

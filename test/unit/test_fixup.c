@@ -1,6 +1,6 @@
 /* Fix-ups: what becomes of folders that layers imply and of hard links from layer to layer, seen
  * through a mount. */
-#include "image_fixture.h"
+#include "test/unit/image_fixture.h"
 
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>

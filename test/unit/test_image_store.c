@@ -1,5 +1,5 @@
 /* The store: names, users, removal, and what it makes of what a crash left. */
-#include "image_fixture.h"
+#include "test/unit/image_fixture.h"
 
 #include <dirent.h>
 

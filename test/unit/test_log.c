@@ -6,8 +6,10 @@
 #include <stdint.h>
 #include <pthread.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -232,6 +234,26 @@ static void test_repeats(void **state)
         assert_string_equal(next_line(), "");
 }
 
+/* What was dropped is told at the latest when the program ends. */
+static void test_end(void **state)
+{
+        unsigned written = 0;
+        unsigned long told = 0;
+        int status;
+        pid_t child = fork();
+
+        assert_true(child >= 0);
+        if (child == 0) {
+                for (int i = 0; i < 150; i++)
+                        log_info("again", NULL);
+                exit(0);
+        }
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        count_again(&written, &told);
+        assert_int_equal(written + told, 150);
+}
+
 static void *write_many(void *argument)
 {
         for (int i = 0; i < 50; i++)
@@ -267,6 +289,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_long, begin, end),
                 cmocka_unit_test_setup_teardown(test_errno, begin, end),
                 cmocka_unit_test_setup_teardown(test_threads, begin, end),
+                cmocka_unit_test_setup_teardown(test_end, begin, end),
                 cmocka_unit_test_setup_teardown(test_repeats, begin, end),
         };
 

@@ -82,8 +82,7 @@ static void gets_only_its_own(void)
                          0);
         close(leaked);
         /* 3 is the folder that ls reads. */
-        assert_string_equal(run.output.data,
-                            "ONLY=this\nPATH=/usr/bin:/bin\n0 1 2 3 /\nleader\n");
+        assert_string_equal(run.output.data, "ONLY=this\nPATH=/usr/bin:/bin\n0 1 2 3 /\nleader\n");
         process_run_fini(&run);
 }
 

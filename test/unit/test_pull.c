@@ -1,5 +1,5 @@
 /* Pulls, with programs in crisp-image's place that fail, hang, lie and die. */
-#include "image_fixture.h"
+#include "test/unit/image_fixture.h"
 
 #include <sys/wait.h>
 
@@ -112,7 +112,7 @@ static void pulls(void)
         assert_non_null(image);
         assert_string_equal(image->id, CONFIG);
         assert_string_equal(image->digests[0], "registry.example/app@" INDEX);
-        assert_true(exists(at("images/layers/%s/file", LAYER + 7)));
+        assert_true(exists(at("images/layers/%s/file", &LAYER[7])));
 
         /* The second time the layer is named as present. */
         play(FILL RESULT_PRESENT);

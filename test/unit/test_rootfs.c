@@ -1,6 +1,6 @@
 /* Root filesystems: layers, whiteouts, opaque folders, many layers, and mounts that are taken away.
  */
-#include "image_fixture.h"
+#include "test/unit/image_fixture.h"
 
 #include <sys/mount.h>
 #include <sys/statfs.h>

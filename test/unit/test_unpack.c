@@ -670,6 +670,27 @@ static void test_bounds(void **state)
         assert_refuses(place, ERROR_INVALID_ARGUMENT, "255", {long_path, .text = "x"});
 }
 
+/* Neither by its names nor through symlinks does a layer get deeper than whoever removes it can go.
+ */
+static void test_depth(void **state)
+{
+        struct place *place = *state;
+        AUTO_BUFFER struct buffer deep = BUFFER_INIT;
+
+        for (int i = 0; i < 150; i++)
+                buffer_add_text(&deep, "d/");
+        AUTO_FREE char *again = xprintf("link/%s", deep.data);
+        AUTO_FREE char *third = xprintf("again/%s", deep.data);
+        AUTO_FREE char *there = xprintf("link/%s", deep.data);
+        assert_unpacks(place, {deep.data, S_IFDIR | 0755});
+        assert_refuses(place, ERROR_INVALID_ARGUMENT, "folders deep", {deep.data, S_IFDIR | 0755},
+                       {"link", .symlink = deep.data}, {again, S_IFDIR | 0755},
+                       {"again", .symlink = there}, {third, S_IFDIR | 0755});
+        for (int i = 0; i < 150; i++)
+                buffer_add_text(&deep, "d/");
+        assert_refuses(place, ERROR_INVALID_ARGUMENT, "folders deep", {deep.data, .text = "x"});
+}
+
 /* ---- compression and integrity ---- */
 
 static void make_sample(struct buffer *tar)
@@ -836,6 +857,7 @@ int main(void)
                 TEST(test_forged_devices_and_attributes),
                 TEST(test_root_is_a_folder),
                 TEST(test_bounds),
+                TEST(test_depth),
                 TEST(test_compressions),
                 TEST(test_truncated),
                 TEST(test_damaged),

@@ -1,4 +1,5 @@
-/* Requests that make no sense, or ask for what crisp cannot do: each refused with the field's name. */
+/* Requests that make no sense, or ask for what crisp cannot do: each refused with the field's name.
+ */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
