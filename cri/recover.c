@@ -206,7 +206,8 @@ static void recover_container(struct container *container)
                 task_start("drop container", drop_container, container_ref(container));
                 break;
         case CONTAINER_EXITED:
-                container_clean_up_later(container);
+                if (!container->clean)
+                        container_clean_up_later(container);
                 break;
         case CONTAINER_CREATED:
                 /* It may have run: what it was then went with the run folder. */
