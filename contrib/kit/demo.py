@@ -74,13 +74,17 @@ def run(daemon, registry):
         "metadata": {"name": "demo", "uid": "demo-1", "namespace": "default", "attempt": 0},
         "hostname": "demo",
         "log_directory": f"{daemon.root}/logs",
-        "linux": {"cgroup_parent": daemon.cgroup},
+        "linux": {
+            "cgroup_parent": daemon.cgroup,
+            "security_context": {"namespace_options": {"pid": "CONTAINER"}},
+        },
     }
     config = {
         "metadata": {"name": "web", "attempt": 0},
         "image": {"image": name},
         "command": ["/bin/sh", "-c", SCRIPT],
         "log_path": "web.log",
+        "linux": {"security_context": {"namespace_options": {"pid": "CONTAINER"}}},
     }
     with Step("run a pod: its namespaces and its network"):
         pod = client.RunPodSandbox(config=pod_config).pod_sandbox_id
