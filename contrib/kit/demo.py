@@ -17,6 +17,7 @@ from kit.registry import Registry  # noqa: E402
 from kit.wait import wait_for  # noqa: E402
 
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
+CNI_CACHE = ["/var/lib/cni/results", "/var/lib/cni"]  # one for all runtimes of a machine
 SCRIPT = """
 echo "hello from $(hostname), process $$"
 echo "this page comes out of the pod" > /tmp/index.html
@@ -153,6 +154,7 @@ def main():
     # A ctrl-C or a kill goes through the cleaning up as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     forward = read(FORWARD)
+    new_folders = [folder for folder in CNI_CACHE if not os.path.exists(folder)]
     root = tempfile.mkdtemp(prefix="crisp-demo-")
     registry, daemon, result = Registry(f"{root}/registry"), None, 1
     try:
@@ -175,6 +177,11 @@ def main():
             if read(FORWARD) != forward:
                 with open(FORWARD, "w") as file:
                     file.write(forward)
+            for folder in filter(os.path.isdir, new_folders):
+                try:
+                    os.rmdir(folder)
+                except OSError as e:
+                    left.append(str(e))
             left += leaks.remains(daemon) if daemon else []
         if result == 0 and left:
             result = 1
