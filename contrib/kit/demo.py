@@ -183,10 +183,10 @@ def main():
                 except OSError as e:
                     left.append(str(e))
             left += leaks.remains(daemon) if daemon else []
-        if result == 0 and left:
-            result = 1
+        if left:
+            result = result or 1
             print("left behind:\n" + "\n".join(left))
-        elif result == 0:
+        else:
             tell("no process, mount, namespace, interface, address, packet filter rule, cgroup or file is left")
     return result
 
