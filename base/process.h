@@ -87,8 +87,8 @@ struct process_run {
         int64_t linger;    /* ns that pipes may stay open after the child has ended; 0 is
                               PROCESS_LINGER */
         bool interruptible;
-        /* called at the deadline or interrupt just before the group is killed, to kill what has
-         * left the group; or null */
+        /* called in the task at the deadline or interrupt, to kill what has left the group; it may
+         * wait. Then the child has a moment to end by itself before its group is killed. Or null */
         void (*on_kill)(void *argument);
         void *on_kill_argument;
         /* the result; the caller calls process_run_fini */

@@ -13,7 +13,8 @@
 #include "base/process.h"
 #include "base/task.h"
 
-#define READ_SIZE (64 * 1024)
+#define READ_SIZE     (64 * 1024)
+#define ON_KILL_GRACE (200 * NSEC_PER_MSEC) /* for a child that on_kill has left nothing to do */
 #define KILL_DEADLINE                                                                              \
         (5 * NSEC_PER_SEC) /* a child in an uninterruptible sleep is left behind after this */
 
@@ -184,8 +185,12 @@ static int runner_wait(struct runner *runner)
 static void runner_kill(struct runner *runner)
 {
         struct process_run *run = runner->run;
-        if (run->on_kill)
+        if (run->on_kill) {
                 run->on_kill(run->on_kill_argument);
+                int64_t grace = clock_after(ON_KILL_GRACE);
+                while (!runner->ended && task_wait(&runner->changed, grace) == 0)
+                        ;
+        }
         process_kill(&runner->process);
         int64_t deadline = clock_after(KILL_DEADLINE);
         while (!runner->ended && task_wait(&runner->changed, deadline) == 0)

@@ -10,15 +10,16 @@
 #include "cri/config_load.h"
 #include "cri/config_machine.h"
 
-#define SECONDS_MAX     3600 /* of any time that can be set: what takes longer hangs */
-#define PARALLEL_MAX    64
-#define WORKERS_MAX     1024
-#define TASKS_MIN       16
-#define TASKS_MAX       1000000
-#define MESSAGE_MIN     (64 * 1024)
-#define MESSAGE_MAX     (256 * 1024 * 1024)
-#define PORT_MAX        65535
-#define PLUGIN_DIRS_MAX 64
+#define SECONDS_MAX       3600 /* of any time that can be set: what takes longer hangs */
+#define PARALLEL_MAX      64
+#define LAYER_ENTRIES_MAX 1000000000
+#define WORKERS_MAX       1024
+#define TASKS_MIN         16
+#define TASKS_MAX         1000000
+#define MESSAGE_MIN       (64 * 1024)
+#define MESSAGE_MAX       (256 * 1024 * 1024)
+#define PORT_MAX          65535
+#define PLUGIN_DIRS_MAX   64
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -38,6 +39,8 @@ const struct config_setting config_settings[] = {
          PARALLEL_MAX},
         {"images.pull_stall_timeout", CONFIG_NUMBER, PLACE(images.pull_stall_timeout), 1,
          SECONDS_MAX},
+        {"images.max_layer_entries", CONFIG_NUMBER, PLACE(images.max_layer_entries), 1,
+         LAYER_ENTRIES_MAX},
         {"runtime.default_handler", CONFIG_HANDLER_NAME, PLACE(runtime.default_handler)},
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
@@ -114,6 +117,7 @@ struct config *config_new(const struct config_machine *machine)
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
+        config->images.max_layer_entries = 2000000;
         config->runtime.cgroup_driver =
                 machine->systemd ? CONFIG_CGROUP_SYSTEMD : CONFIG_CGROUP_CGROUPFS;
         config->runtime.create_timeout = 120;

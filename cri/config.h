@@ -71,6 +71,8 @@ struct config {
                 unsigned max_parallel_layers;
                 /* Seconds without a byte after which a download is given up. [60] */
                 unsigned pull_stall_timeout;
+                /* Files, folders, links and so on in one layer. [2000000] */
+                unsigned max_layer_entries;
         } images;
 
         struct {

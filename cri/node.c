@@ -85,7 +85,8 @@ static int open_images(struct error *err)
                 .environment = environ,
                 .parallel = config->images.max_parallel_pulls,
                 .limits = {.parallel_layers = config->images.max_parallel_layers,
-                           .stall_timeout = config->images.pull_stall_timeout * INT64_C(1000)},
+                           .stall_timeout = config->images.pull_stall_timeout * INT64_C(1000),
+                           .entries = config->images.max_layer_entries},
         };
         node.puller = puller_new(&options);
         return 0;

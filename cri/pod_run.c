@@ -53,6 +53,27 @@ static void settle(struct pod *pod, const struct error *failure)
         event_signal(&pod->settled);
 }
 
+/*
+ * What a failed creation left goes, and the pod with it. Where that fails too, the pod stays as one
+ * that is not ready: then the kubelet sees it, and its removal tries again.
+ */
+static void give_up(struct pod *pod)
+{
+        struct error err;
+        pod->phase = POD_CREATING;
+        if (pod_tear_down(pod, &err) == 0 && pod_leave_cgroup(pod, &err) == 0 &&
+            record_remove(node.pods_dir, pod->id, &err) == 0) {
+                pod_withdraw(pod);
+                return;
+        }
+        log_failure(&err, "cleaning up after a failed pod", "pod", pod->id, NULL);
+        pod->phase = POD_NOTREADY;
+        pod->stopping = true;
+        pod->claimed = true;
+        if (pod_save(pod, true, &err) < 0)
+                log_failure(&err, "the pod's record is not up to date", "pod", pod->id, NULL);
+}
+
 static int create(struct pod *pod, struct error *err)
 {
         pod_step(pod, "writing the intent");
@@ -60,24 +81,18 @@ static int create(struct pod *pod, struct error *err)
         pod->attached = pod_has_network(pod);
         AUTO_JSON json_t *record = pod_record(pod);
         int result = record_create(node.pods_dir, pod->id, &pod->request->base, record, err);
-        if (result < 0)
+        if (result < 0) {
+                pod_withdraw(pod);
                 return result;
+        }
         result = pod_set_up(pod, err);
         if (result == 0) {
                 pod_step(pod, "writing the record");
                 pod->phase = POD_READY;
                 result = pod_save(pod, true, err);
         }
-        if (result == 0)
-                return 0;
-        pod->phase = POD_CREATING;
-        struct error cleanup;
-        if (pod_tear_down(pod, &cleanup) < 0 || pod_leave_cgroup(pod, &cleanup) < 0 ||
-            record_remove(node.pods_dir, pod->id, &cleanup) < 0) {
-                /* What is left is in its record: the next start, or the removal that follows, tries
-                 * again. */
-                log_failure(&cleanup, "cleaning up after a failed pod", "pod", pod->id, NULL);
-        }
+        if (result < 0)
+                give_up(pod);
         return result;
 }
 
@@ -153,8 +168,6 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
                 pod_publish(pod);
                 task_lock(&pod->lock, CLOCK_NEVER);
                 result = create(pod, err);
-                if (result < 0)
-                        pod_withdraw(pod);
                 pod_step(pod, NULL);
                 task_unlock(&pod->lock);
                 settle(pod, result < 0 ? err : NULL);

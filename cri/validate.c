@@ -137,6 +137,11 @@ static int check_ports(const Runtime__V1__PodSandboxConfig *config, struct error
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "config.port_mappings: container_port %d",
                                          port->container_port);
+                if (port->protocol > RUNTIME__V1__PROTOCOL__SCTP)
+                        return invalid(err, "config.port_mappings.protocol",
+                                       "it is TCP, UDP or SCTP");
+                if (*port->host_ip && !is_address(port->host_ip))
+                        return invalid(err, "config.port_mappings.host_ip", "not an address");
         }
         return 0;
 }

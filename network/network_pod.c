@@ -249,6 +249,13 @@ static int free_uncached(struct network *network, const struct network_pod *pod,
                 return 0;
         }
         AUTO_CNI_NETWORK struct cni_network *config = cni_network_ref(network->config.network);
+        struct error missing = {0};
+        /* The intent is in the cache before ADD: without it, and without the program, nothing was
+         * begun. */
+        if (cni_check_plugins(network->plugin_dirs, config, &missing) < 0) {
+                log_failure(&missing, "nothing is freed in the network", "pod", pod->id, NULL);
+                return 0;
+        }
         AUTO_FREE char *args = NULL;
         AUTO_JSON json_t *capability_args = make_capability_args(network, pod);
         /* What could not be told to ADD is not told to DEL either. */

@@ -256,6 +256,23 @@ static char **helper_argv(const char *helper, const char *pid_file, char *const 
         return argv;
 }
 
+static int kill_command_on_worker(void *argument)
+{
+        const struct run *run = argument;
+        return run->cgroup ? cgroup_kill(run->options->cgroups, run->cgroup,
+                                         clock_after(EXEC_KILL_TIME), NULL)
+                           : 0;
+}
+
+/*
+ * While crisp-exec lives it reaps the command; left to the machine's first process, the command
+ * might be seen as a zombie for a while. What comes into the cgroup after this, finish() kills.
+ */
+static void kill_command(void *argument)
+{
+        task_offload(kill_command_on_worker, argument);
+}
+
 static int start_and_wait(struct run *run, struct process_run *process, bool interruptible,
                           struct error *err)
 {
@@ -285,6 +302,8 @@ static int start_and_wait(struct run *run, struct process_run *process, bool int
         process->errors_max = EXEC_OUTPUT_MAX;
         process->deadline = options->deadline;
         process->interruptible = interruptible;
+        process->on_kill = kill_command;
+        process->on_kill_argument = run;
         int result = process_run(&start, process, err);
         strv_free(runtime);
         strv_free(argv);

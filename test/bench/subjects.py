@@ -2,6 +2,7 @@
 import os
 import subprocess
 
+from kit.cri import grpc
 from kit.daemon import Daemon
 from kit.image import Image, Layer
 from kit.paths import program
@@ -115,6 +116,15 @@ class Containerd(Daemon):
             self.wait_ready()
             wait_for(self._network_ready, "containerd's network")
         return self
+
+    def destroy(self):
+        """Its pods first, where a run broke off: their network namespaces bear no name that tells whose they are."""
+        try:
+            if self.alive():
+                self.remove_everything()
+        except grpc.RpcError:
+            pass
+        return super().destroy()
 
     def _network_ready(self):
         return all(condition.status for condition in self.client.Status().status.conditions)

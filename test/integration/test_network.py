@@ -287,6 +287,27 @@ def test_a_plugin_that_hangs_holds_up_only_its_pod_and_is_killed(recording):
     assert [p.id for p in node.client.ListPodSandbox().items] == [other]
 
 
+def test_a_pod_that_failed_and_cannot_be_undone_stays_visible_until_it_can(recording):
+    node, recorder = recording()
+    for command in ("ADD", "DEL"):
+        recorder.behave(command, "echo '{\"cniVersion\":\"1.0.0\",\"code\":11,\"msg\":\"not now\"}'; exit 1\n")
+    config = node.pod_config()
+    assert "not now" in error_of(lambda: node.run_pod(config), *FAILS)
+    for _ in range(2):
+        [left] = node.client.ListPodSandbox().items
+        assert left.state == NOTREADY
+        node.daemon.ids.add(left.id)
+        error_of(lambda: node.client.StopPodSandbox(pod_sandbox_id=left.id), *FAILS)
+        node.daemon.restart()
+    recorder.forget("ADD")
+    pod = node.run_pod(config)
+    assert pod != left.id and node.pod_status(pod).state == READY
+    recorder.forget("DEL")
+    node.remove_pod(left.id)
+    assert [p.id for p in node.client.ListPodSandbox().items] == [pod]
+    assert node.run_pod(config) == pod
+
+
 def test_a_del_that_fails_is_tried_again(recording):
     node, recorder = recording()
     pod = node.run_pod()

@@ -304,9 +304,10 @@ def test_stop_and_remove_are_idempotent(node):
 def test_stop_ends_the_containers_and_they_stay_readable(node):
     pod = node.pod()
     container = node.sleeper(pod)
+    node.wait_log(container, "up")
     node.client.StopPodSandbox(pod_sandbox_id=pod[0])
     assert node.status(container).state == 2
-    assert node.log(container)
+    assert node.text(pod, container) == "up\n"
 
 
 def test_remove_of_a_ready_pod_takes_everything(node):
