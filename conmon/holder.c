@@ -40,9 +40,7 @@ static int enter(const char *path, int type)
  */
 static int mount_program(const char *path)
 {
-        int fd;
-
-        fd = open(PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0500);
+        int fd = open(PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0500);
         if (fd < 0)
                 return -1;
         close(fd);
@@ -61,21 +59,21 @@ static int mount_program(const char *path)
 static int enter_empty_root(void)
 {
         const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
-        char program[PATH_MAX];
+        char path[PATH_MAX];
         /*
-         * By its path: the running program's own mount is that of the namespace that is left. The
-         * path is asked for before: afterwards it would start at the machine's root, which is not
-         * ours in a chroot.
+         * By its path, because the running program's own mount stays that of the namespace that is
+         * left. Asked before that: afterwards the path counts from that namespace's root, which in
+         * a chroot is not ours.
          */
-        ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+        ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
 
         if (length < 0)
                 return -1;
-        program[length] = 0;
+        path[length] = 0;
         if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return -1;
         if (mount(PROGRAM, EMPTY_PLACE, "tmpfs", flags, "size=4k,nr_inodes=2,mode=0555") < 0 ||
-            chdir(EMPTY_PLACE) < 0 || mount_program(program) < 0)
+            chdir(EMPTY_PLACE) < 0 || mount_program(path) < 0)
                 return -1;
         /* With the same folder twice the old root comes to lie over the new one; then it is taken
          * off. */
