@@ -15,7 +15,9 @@
 #include "base/memory.h"
 
 #define READ_STEP      4096
-#define TREE_DEPTH_MAX 512 /* descriptors held while a tree is walked */
+#define TREE_DEPTH_MAX 512 /* descriptors held while a tree is measured */
+#define REMOVE_DEPTH   100 /* and while one is removed: what is deeper is moved up first */
+#define MOVED_NAME     16  /* digits of a name for what is moved up */
 
 int file_read(const char *path, size_t max, struct buffer *contents, struct error *err)
 {
@@ -151,43 +153,74 @@ int file_make_directories(const char *path, mode_t mode, struct error *err)
         return error_errno(err, errno, "make folder %s", path);
 }
 
+struct removal {
+        dev_t device;
+        int root_fd; /* the tree's own folder, once it is open; else -1 */
+        size_t moved;
+};
+
+/* A container makes trees as deep as it likes: what lies too deep comes to the tree's top. */
+static int move_up(struct removal *removal, int parent_fd, const char *name, struct error *err)
+{
+        char moved[MOVED_NAME + 1];
+        id_random_hex(moved, MOVED_NAME);
+        if (renameat(parent_fd, name, removal->root_fd, moved) < 0)
+                return error_errno(err, errno, "remove %s", name);
+        removal->moved++;
+        return 0;
+}
+
+static int remove_at(struct removal *removal, int parent_fd, const char *name, int depth,
+                     struct error *err);
+
+static int remove_contents(struct removal *removal, DIR *dir, int depth, struct error *err)
+{
+        struct dirent *entry;
+        rewinddir(dir);
+        while ((entry = readdir(dir))) {
+                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+                        continue;
+                int result = remove_at(removal, dirfd(dir), entry->d_name, depth + 1, err);
+                if (result < 0)
+                        return result;
+        }
+        return 0;
+}
+
 /* Removes name below parent_fd. Descends through descriptors, so that a renamed or swapped folder
  * leads nowhere. */
-static int remove_at(int parent_fd, const char *name, dev_t device, int depth, struct error *err)
+static int remove_at(struct removal *removal, int parent_fd, const char *name, int depth,
+                     struct error *err)
 {
         if (unlinkat(parent_fd, name, 0) == 0 || errno == ENOENT)
                 return 0;
         if (errno != EISDIR && errno != EPERM)
                 return error_errno(err, errno, "remove %s", name);
-        if (depth == 0)
-                return error_errno(err, ELOOP, "remove %s: more than %d folders deep", name,
-                                   TREE_DEPTH_MAX);
+        if (depth > REMOVE_DEPTH)
+                return move_up(removal, parent_fd, name, err);
         AUTO_FD int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? 0 : error_errno(err, errno, "remove %s", name);
         struct stat st;
         if (fstat(fd, &st) < 0)
                 return error_errno(err, errno, "remove %s", name);
-        if (st.st_dev != device)
+        if (st.st_dev != removal->device)
                 return error_errno(err, EBUSY, "remove %s: a file system is mounted there", name);
-        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
-        AUTO_DIR DIR *dir = copy < 0 ? NULL : fdopendir(copy);
-        if (!dir) {
-                int number = errno;
-                if (copy >= 0)
-                        close(copy);
-                return error_errno(err, number, "remove %s", name);
-        }
-        struct dirent *entry;
-        while ((entry = readdir(dir))) {
-                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
-                        continue;
-                int result = remove_at(fd, entry->d_name, device, depth - 1, err);
+        AUTO_DIR DIR *dir = fdopendir(fd);
+        if (!dir)
+                return error_errno(err, errno, "remove %s", name);
+        take_fd(&fd);
+        if (depth == 0)
+                removal->root_fd = dirfd(dir);
+        size_t moved;
+        do {
+                moved = removal->moved;
+                int result = remove_contents(removal, dir, depth, err);
                 if (result < 0) {
                         error_context(err, "%s", name);
                         return result;
                 }
-        }
+        } while (depth == 0 && removal->moved != moved);
         if (unlinkat(parent_fd, name, AT_REMOVEDIR) < 0 && errno != ENOENT)
                 return error_errno(err, errno, "remove %s", name);
         return 0;
@@ -204,7 +237,8 @@ int file_remove_tree(const char *path, struct error *err)
         struct stat st;
         if (fstat(fd, &st) < 0)
                 return error_errno(err, errno, "remove %s", path);
-        int result = remove_at(fd, name, st.st_dev, TREE_DEPTH_MAX, err);
+        struct removal removal = {.device = st.st_dev, .root_fd = -1};
+        int result = remove_at(&removal, fd, name, 0, err);
         if (result < 0)
                 error_context(err, "%s", parent);
         return result;
@@ -226,24 +260,46 @@ int file_open_in(int root_fd, const char *path, int flags, mode_t mode, struct e
         return (int)fd;
 }
 
+/* A file with several links, which counts once. */
+struct linked {
+        ino_t inode;
+        unsigned long long bytes;
+};
+
 struct usage {
         unsigned long long bytes, inodes;
         dev_t device;
-        ino_t *linked; /* inodes with several links that were counted; a sorted set would be
-                          overdone for the few */
-        size_t linked_count;
+        struct linked *linked; /* as they were met: the same file may be there several times */
+        size_t linked_count, linked_size;
 };
 
-static bool seen_before(struct usage *usage, const struct stat *st)
+static void add_linked(struct usage *usage, const struct stat *st)
 {
-        if (S_ISDIR(st->st_mode) || st->st_nlink < 2)
-                return false;
-        for (size_t i = 0; i < usage->linked_count; i++)
-                if (usage->linked[i] == st->st_ino)
-                        return true;
-        usage->linked = xrealloc(usage->linked, (usage->linked_count + 1) * sizeof *usage->linked);
-        usage->linked[usage->linked_count++] = st->st_ino;
-        return false;
+        if (usage->linked_count == usage->linked_size) {
+                usage->linked_size = usage->linked_size ? usage->linked_size * 2 : 64;
+                usage->linked =
+                        xrealloc(usage->linked, usage->linked_size * sizeof *usage->linked);
+        }
+        usage->linked[usage->linked_count++] =
+                (struct linked){st->st_ino, (unsigned long long)st->st_blocks * 512};
+}
+
+static int by_inode(const void *left, const void *right)
+{
+        ino_t a = ((const struct linked *)left)->inode, b = ((const struct linked *)right)->inode;
+        return a < b ? -1 : a > b;
+}
+
+static void count_linked(struct usage *usage)
+{
+        if (usage->linked_count)
+                qsort(usage->linked, usage->linked_count, sizeof *usage->linked, by_inode);
+        for (size_t i = 0; i < usage->linked_count; i++) {
+                if (i > 0 && usage->linked[i].inode == usage->linked[i - 1].inode)
+                        continue;
+                usage->bytes += usage->linked[i].bytes;
+                usage->inodes++;
+        }
 }
 
 static int add_usage(struct usage *usage, int parent_fd, const char *name, int depth,
@@ -254,8 +310,12 @@ static int add_usage(struct usage *usage, int parent_fd, const char *name, int d
                 return errno == ENOENT ? 0 : error_errno(err, errno, "measure %s", name);
         if (!usage->device)
                 usage->device = st.st_dev;
-        if (st.st_dev != usage->device || seen_before(usage, &st))
+        if (st.st_dev != usage->device)
                 return 0;
+        if (!S_ISDIR(st.st_mode) && st.st_nlink > 1) {
+                add_linked(usage, &st);
+                return 0;
+        }
         usage->bytes += (unsigned long long)st.st_blocks * 512;
         usage->inodes++;
         if (!S_ISDIR(st.st_mode) || depth == 0)
@@ -284,6 +344,7 @@ int file_tree_usage(const char *path, unsigned long long *bytes, unsigned long l
 {
         struct usage usage = {0};
         int result = add_usage(&usage, AT_FDCWD, path, TREE_DEPTH_MAX, err);
+        count_linked(&usage);
         free(usage.linked);
         if (result < 0)
                 return result;

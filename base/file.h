@@ -36,7 +36,7 @@ int file_make_directories(const char *path, mode_t mode, struct error *err);
 
 /*
  * Removes path and everything below it; not there is fine. Never follows a symlink and never
- * crosses into another mount: a mount point inside gives -EBUSY.
+ * crosses into another mount: a mount point inside gives -EBUSY. The tree may be of any depth.
  */
 int file_remove_tree(const char *path, struct error *err);
 

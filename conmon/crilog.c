@@ -98,12 +98,17 @@ static void start_anew(struct crilog *log)
  */
 static void lose(struct crilog *log, unsigned part, size_t begun)
 {
+        struct stat status;
+
         for (unsigned i = part; i < log->part_count; i++)
                 log->lost_lines += log->ends_line[i];
         if (!begun)
                 return;
-        if (log->size >= begun && ftruncate(log->fd, (off_t)(log->size - begun)) == 0)
-                log->size -= begun;
+        /* Its real size: where somebody has emptied the file meanwhile, ours would fill it with
+         * zeroes. */
+        if (fstat(log->fd, &status) == 0 && status.st_size >= (off_t)begun &&
+            ftruncate(log->fd, status.st_size - (off_t)begun) == 0)
+                log->size = (uint64_t)status.st_size - begun;
         else
                 log->torn = true;
 }

@@ -13,6 +13,7 @@
 #define SECONDS_MAX       3600 /* of any time that can be set: what takes longer hangs */
 #define PARALLEL_MAX      64
 #define LAYER_ENTRIES_MAX 1000000000
+#define LAYER_MIB_MAX     (1 << 24)
 #define WORKERS_MAX       1024
 #define TASKS_MIN         16
 #define TASKS_MAX         1000000
@@ -41,6 +42,7 @@ const struct config_setting config_settings[] = {
          SECONDS_MAX},
         {"images.max_layer_entries", CONFIG_NUMBER, PLACE(images.max_layer_entries), 1,
          LAYER_ENTRIES_MAX},
+        {"images.max_layer_mib", CONFIG_NUMBER, PLACE(images.max_layer_mib), 1, LAYER_MIB_MAX},
         {"runtime.default_handler", CONFIG_HANDLER_NAME, PLACE(runtime.default_handler)},
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
@@ -118,6 +120,7 @@ struct config *config_new(const struct config_machine *machine)
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
         config->images.max_layer_entries = 2000000;
+        config->images.max_layer_mib = 65536;
         config->runtime.cgroup_driver =
                 machine->systemd ? CONFIG_CGROUP_SYSTEMD : CONFIG_CGROUP_CGROUPFS;
         config->runtime.create_timeout = 120;

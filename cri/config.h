@@ -73,6 +73,8 @@ struct config {
                 unsigned pull_stall_timeout;
                 /* Files, folders, links and so on in one layer. [2000000] */
                 unsigned max_layer_entries;
+                /* MiB of one layer, unpacked. [65536] */
+                unsigned max_layer_mib;
         } images;
 
         struct {

@@ -86,7 +86,8 @@ static int open_images(struct error *err)
                 .parallel = config->images.max_parallel_pulls,
                 .limits = {.parallel_layers = config->images.max_parallel_layers,
                            .stall_timeout = config->images.pull_stall_timeout * INT64_C(1000),
-                           .entries = config->images.max_layer_entries},
+                           .entries = config->images.max_layer_entries,
+                           .unpacked_bytes = (int64_t)config->images.max_layer_mib << 20},
         };
         node.puller = puller_new(&options);
         return 0;

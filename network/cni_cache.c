@@ -203,19 +203,25 @@ static bool is_leftover(const char *name)
 }
 
 int cni_cache_list(const char *directory, const char *network_name, const char *container_id,
-                   struct cni_cache_entry **entries, size_t *count, struct error *err)
+                   struct cni_cache_entry **entries, size_t *count, size_t *unread,
+                   struct error *err)
 {
         AUTO_FREE char *folder = xprintf("%s/results", directory);
         struct cni_cache_entry *list = NULL;
-        size_t found = 0, looked_at = 0;
+        size_t found = 0, looked_at = 0, strange = 0;
         AUTO_DIR DIR *stream = opendir(folder);
         if (!stream && errno != ENOENT && errno != ENOTDIR)
                 return error_errno(err, errno, "CNI cache: read folder %s", folder);
         for (struct dirent *each; stream && (each = readdir(stream));) {
-                if (++looked_at > CNI_CACHE_ENTRIES_MAX)
-                        break;
                 if (!name_may_match(each->d_name, network_name, container_id))
                         continue;
+                /* Half a list would be taken for all: what is not on it would be freed. */
+                if (++looked_at > CNI_CACHE_ENTRIES_MAX) {
+                        cni_cache_free(list, found);
+                        return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                                         "CNI cache: more than %d files in %s",
+                                         CNI_CACHE_ENTRIES_MAX, folder);
+                }
                 AUTO_FREE char *path = xprintf("%s/%s", folder, each->d_name);
                 if (is_leftover(each->d_name)) {
                         /* Of a write that a crash cut off; this container has no other one under
@@ -225,8 +231,10 @@ int cni_cache_list(const char *directory, const char *network_name, const char *
                         continue;
                 }
                 struct cni_cache_entry entry;
-                if (!read_entry(path, &entry))
+                if (!read_entry(path, &entry)) {
+                        strange++;
                         continue;
+                }
                 if ((network_name && strcmp(entry.network_name, network_name) != 0) ||
                     (container_id && strcmp(entry.container_id, container_id) != 0)) {
                         entry_fini(&entry);
@@ -237,6 +245,8 @@ int cni_cache_list(const char *directory, const char *network_name, const char *
         }
         *entries = list;
         *count = found;
+        if (unread)
+                *unread = strange;
         return 0;
 }
 

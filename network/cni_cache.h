@@ -16,7 +16,7 @@
 #include "network/cni_config.h"
 
 #define CNI_CACHE_FILE_MAX    (4 * 1024 * 1024) /* bytes of one entry */
-#define CNI_CACHE_ENTRIES_MAX 65536             /* files looked at in the folder */
+#define CNI_CACHE_ENTRIES_MAX 65536             /* files that one list looks at */
 
 struct cni_cache_entry {
         char *path;
@@ -43,11 +43,14 @@ int cni_cache_remove(const struct cni_cache_entry *entry, struct error *err);
 
 /*
  * The entries of a container, or of all containers where container_id is null, by network_name
- * unless that is null. Files that are no entries are skipped. *entries is a heap array; free with
+ * unless that is null. Files that are no entries are skipped; *unread (may be null) counts those
+ * whose names say that they could be what is asked for: other runtimes' older forms, or damaged.
+ * More than CNI_CACHE_ENTRIES_MAX are RESOURCE_EXHAUSTED. *entries is a heap array; free with
  * cni_cache_free.
  */
 int cni_cache_list(const char *directory, const char *network_name, const char *container_id,
-                   struct cni_cache_entry **entries, size_t *count, struct error *err);
+                   struct cni_cache_entry **entries, size_t *count, size_t *unread,
+                   struct error *err);
 void cni_cache_free(struct cni_cache_entry *entries, size_t count);
 
 #endif

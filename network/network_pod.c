@@ -176,10 +176,11 @@ static int check_ports(const struct network_pod *pod, const struct cni_network *
 
 struct cache_call {
         const char *directory;
-        const char *container_id;
+        const char *network_name; /* null: all networks */
+        const char *container_id; /* null: all containers */
         struct cni_cache_entry *entry;
         struct cni_cache_entry *entries;
-        size_t count;
+        size_t count, unread;
         struct error *err;
 };
 
@@ -198,8 +199,8 @@ static int remove_on_worker(void *argument)
 static int list_on_worker(void *argument)
 {
         struct cache_call *call = argument;
-        return cni_cache_list(call->directory, NULL, call->container_id, &call->entries,
-                              &call->count, call->err);
+        return cni_cache_list(call->directory, call->network_name, call->container_id,
+                              &call->entries, &call->count, &call->unread, call->err);
 }
 
 /* ---- freeing ---- */
@@ -454,21 +455,38 @@ static bool is_stale(const struct network *network, const struct cni_cache_entry
                !table_get(network->spared, entry->container_id);
 }
 
-/* What plugins must keep; false where the network is not ours alone. */
-static bool list_valid(const struct network *network, const struct cni_network *config,
-                       const struct cache_call *call, char *const *valid, json_t *attachments)
+static bool has_entry(const struct cache_call *call, const char *id)
 {
+        for (size_t i = 0; i < call->count; i++)
+                if (strcmp(call->entries[i].container_id, id) == 0)
+                        return true;
+        return false;
+}
+
+static void add_attachment(json_t *attachments, const char *id, const char *interface)
+{
+        json_array_append_new(attachments,
+                              json_pack("{s:s, s:s}", "containerID", id, "ifname", interface));
+}
+
+/* What plugins must keep; false where the network is not ours alone. */
+static bool list_valid(const struct network *network, const struct cache_call *call,
+                       char *const *valid, json_t *attachments)
+{
+        /* Whose those are that cannot be read, nobody knows. */
+        if (call->unread)
+                return false;
         for (size_t i = 0; i < call->count; i++) {
                 const struct cni_cache_entry *entry = &call->entries[i];
-                if (strcmp(entry->network_name, config->name) != 0)
-                        continue;
                 if (!is_ours(network, entry))
                         return false;
                 if (!is_stale(network, entry, valid))
-                        json_array_append_new(attachments, json_pack("{s:s, s:s}", "containerID",
-                                                                     entry->container_id, "ifname",
-                                                                     entry->interface));
+                        add_attachment(attachments, entry->container_id, entry->interface);
         }
+        /* A pod keeps its address also where its entry was lost. */
+        for (; valid && *valid; valid++)
+                if (!has_entry(call, *valid))
+                        add_attachment(attachments, *valid, NETWORK_INTERFACE);
         return true;
 }
 
@@ -481,10 +499,11 @@ static int collect_in_plugins(struct network *network, char *const *valid, struc
                 return 0;
         AUTO_CNI_NETWORK struct cni_network *config = cni_network_ref(network->config.network);
         AUTO_JSON json_t *attachments = json_array();
-        struct cache_call call = {.directory = network->cache_dir, .err = err};
+        struct cache_call call = {
+                .directory = network->cache_dir, .network_name = config->name, .err = err};
         network->collecting = true;
         int status = task_offload(list_on_worker, &call);
-        if (status == 0 && list_valid(network, config, &call, valid, attachments))
+        if (status == 0 && list_valid(network, &call, valid, attachments))
                 status = cni_gc(network->plugin_dirs, config, attachments, clock_after(GC_TIMEOUT),
                                 err);
         cni_cache_free(call.entries, call.count);

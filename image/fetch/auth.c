@@ -244,9 +244,10 @@ static int read_token(const struct buffer *reply, char **token, struct error *er
         AUTO_JSON json_t *value = NULL;
         const char *text = NULL;
 
-        int r = json_parse(reply->data ? reply->data : "", reply->length, "answer", &value, err);
-        if (r < 0)
-                return r;
+        /* The parser's own words quote what it stumbles over: that may be the token. */
+        if (json_parse(reply->data ? reply->data : "", reply->length, "answer", &value, NULL) < 0)
+                return error_set(err, ERROR_UNAUTHENTICATED, "its answer is not valid JSON");
+        int r;
         if ((r = json_get_string(value, "token", "answer", &text, err)) < 0 ||
             (!(text && text[0]) &&
              (r = json_get_string(value, "access_token", "answer", &text, err)) < 0))

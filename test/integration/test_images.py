@@ -646,6 +646,15 @@ def test_more_entries_than_allowed_are_refused(own_node, bad):
     node.pull(image(10000))
 
 
+def test_a_layer_larger_than_allowed_is_refused(own_node, bad):
+    node = own_node(config={"images": "max_layer_mib = 8\n"})
+    name = bad.put("a/b", "large", Image([Layer("gzip").file("zero", bytes(8 << 20))]))
+    message = error_of(lambda: node.pull(name), *FAILS)
+    assert str(8 << 20) in message and "bytes" in message
+    assert node.image_status(name) is None
+    node.pull(bad.put("a/b", "fits", Image([Layer("gzip").file("zero", bytes(7 << 20))])))
+
+
 def test_a_bomb_is_refused_or_bounded_by_what_the_manifest_says(node, bad):
     """A small blob that inflates to much: the diff ID is checked over all of it, and nothing is left."""
     class Bomb:

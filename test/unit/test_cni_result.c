@@ -206,10 +206,10 @@ static void test_cache(void **state)
 
         struct cni_cache_entry *entries = NULL;
         size_t count = 0;
-        assert_int_equal(cni_cache_list(folder, NULL, NULL, &entries, &count, &err), 0);
+        assert_int_equal(cni_cache_list(folder, NULL, NULL, &entries, &count, NULL, &err), 0);
         assert_int_equal(count, 2);
         cni_cache_free(entries, count);
-        assert_int_equal(cni_cache_list(folder, "my-net", "abc", &entries, &count, &err), 0);
+        assert_int_equal(cni_cache_list(folder, "my-net", "abc", &entries, &count, NULL, &err), 0);
         assert_int_equal(count, 1);
         assert_string_equal(entries[0].container_id, "abc");
         assert_string_equal(entries[0].args, "IgnoreUnknown=1;K8S_POD_NAME=p");
@@ -222,10 +222,10 @@ static void test_cache(void **state)
         assert_int_equal(cni_cache_remove(&entries[0], &err), 0);
         assert_int_equal(cni_cache_remove(&entries[0], &err), 0);
         cni_cache_free(entries, count);
-        assert_int_equal(cni_cache_list(folder, NULL, "abc", &entries, &count, &err), 0);
+        assert_int_equal(cni_cache_list(folder, NULL, "abc", &entries, &count, NULL, &err), 0);
         assert_int_equal(count, 0);
         cni_cache_free(entries, count);
-        assert_int_equal(cni_cache_list("/nowhere", NULL, "abc", &entries, &count, &err), 0);
+        assert_int_equal(cni_cache_list("/nowhere", NULL, "abc", &entries, &count, NULL, &err), 0);
         assert_int_equal(count, 0);
         file_remove_tree(folder, NULL);
 }
@@ -249,7 +249,7 @@ static void test_base64_lengths(void **state)
                 assert_int_equal(cni_cache_write(place, &entry, &err), 0);
                 struct cni_cache_entry *entries = NULL;
                 size_t count = 0;
-                assert_int_equal(cni_cache_list(place, NULL, "abc", &entries, &count, &err), 0);
+                assert_int_equal(cni_cache_list(place, NULL, "abc", &entries, &count, NULL, &err), 0);
                 assert_int_equal(count, 1);
                 assert_true(json_equal(entries[0].network->json, network->json));
                 cni_cache_remove(&entries[0], &err);

@@ -457,7 +457,7 @@ static void test_print(void **state)
                 "timeout = 11\n"
                 "\n[images]\nregistries_conf = \"/c\"\nmax_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
-                "max_layer_entries = 20\n"
+                "max_layer_entries = 20\nmax_layer_mib = 21\n"
                 "\n[runtime]\ndefault_handler = \"zz\"\n"
                 "cgroup_driver = \"systemd\"\ncreate_timeout = 15\n"
                 "monitor_cgroup = \"/m\"\n"

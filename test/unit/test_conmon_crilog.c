@@ -198,6 +198,23 @@ static void full_disk(void **state)
         assert_string_equal(contents(path, NULL), HEAD "stdout F one\n" HEAD "stdout F five\n");
 }
 
+/* Somebody empties the file in place: what is taken back of a torn line must not bring its old size
+ * back. */
+static void full_disk_after_truncation(void **state)
+{
+        const size_t line = strlen(HEAD "stdout F one\n");
+
+        add(&out, "one\ntwo\nthree\nfour\n");
+        assert_int_equal(truncate(path, 0), 0);
+        signal(SIGXFSZ, SIG_IGN);
+        limit_file(line + 10);
+        add(&out, "one\ntwo\n");
+        limit_file(RLIM_INFINITY);
+        assert_int_equal(crilog.lost_lines, 1);
+        add(&out, "six\n");
+        assert_string_equal(contents(path, NULL), HEAD "stdout F one\n" HEAD "stdout F six\n");
+}
+
 static void nowhere_to_write(void **state)
 {
         crilog_close(&crilog);
@@ -265,6 +282,7 @@ int main(void)
                 TEST(lines),      TEST(last_line_without_end),
                 TEST(any_byte),   TEST(long_lines),
                 TEST(many_lines), TEST(full_disk),
+                TEST(full_disk_after_truncation),
                 TEST(reopens),    TEST(keeps_old_when_reopen_fails),
                 TEST(own_bound),  TEST(nowhere_to_write),
                 TEST(no_log),

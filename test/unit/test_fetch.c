@@ -614,6 +614,15 @@ static void test_token_server_without_tokens(void **state)
         assert_fails(pull, ERROR_UNAUTHENTICATED, "", "no token");
 }
 
+static void test_token_in_a_broken_answer(void **state)
+{
+        struct pull *pull = *state;
+        pull->registry->auth = AUTH_BEARER;
+        pull->registry->token_reply = "{\"token\":\"half-a-token";
+        assert_fails(pull, ERROR_UNAUTHENTICATED, "", "not valid JSON");
+        assert_null(strstr(pull->err.message, "half-a-token"));
+}
+
 static void test_token_that_is_not_accepted(void **state)
 {
         struct pull *pull = *state;
@@ -750,6 +759,7 @@ int main(void)
                 TEST(test_token_for_an_identity_token),
                 TEST(test_registry_token),
                 TEST(test_token_server_without_tokens),
+                TEST(test_token_in_a_broken_answer),
                 TEST(test_token_that_is_not_accepted),
                 TEST(test_token_server_elsewhere_without_tls),
                 TEST(test_redirects_get_no_credentials),

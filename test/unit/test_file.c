@@ -110,6 +110,50 @@ static void test_remove_tree_stops_at_a_mount(void **state)
         assert_int_equal(file_remove_tree(tree, &err), 0);
 }
 
+/* Deeper than there are descriptors, and than a path is long. */
+static void test_remove_tree_of_any_depth(void **state)
+{
+        (void)state;
+        enum { DEPTH = 3000 };
+        struct error err;
+        AUTO_FREE char *tree = path_of("tree");
+        assert_int_equal(mkdir(tree, 0755), 0);
+        int fd = open(tree, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        for (int i = 0; i < DEPTH; i++) {
+                assert_int_equal(mkdirat(fd, "deeper", 0755), 0);
+                assert_int_equal(mkdirat(fd, "beside", 0755), 0);
+                int next = openat(fd, "deeper", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+                assert_true(next >= 0);
+                close(fd);
+                fd = next;
+        }
+        close(fd);
+        assert_int_equal(file_remove_tree(tree, &err), 0);
+        assert_int_equal(access(tree, F_OK), -1);
+}
+
+static void test_usage_counts_links_once(void **state)
+{
+        (void)state;
+        struct error err;
+        unsigned long long bytes, inodes, alone;
+        AUTO_FREE char *file = path_of("file");
+        AUTO_FREE char *other = path_of("other");
+        assert_int_equal(file_replace(file, "contents", 8, 0600, &err), 0);
+        assert_int_equal(file_replace(other, "contents", 8, 0600, &err), 0);
+        assert_int_equal(file_tree_usage(directory, &alone, &inodes, &err), 0);
+        assert_int_equal(inodes, 3);
+        for (int i = 0; i < 3; i++) {
+                AUTO_FREE char *name = xprintf("%s/link%d", directory, i);
+                AUTO_FREE char *second = xprintf("%s/second%d", directory, i);
+                assert_int_equal(link(file, name), 0);
+                assert_int_equal(link(other, second), 0);
+        }
+        assert_int_equal(file_tree_usage(directory, &bytes, &inodes, &err), 0);
+        assert_int_equal(inodes, 3);
+        assert_int_equal(bytes, alone);
+}
+
 static void test_open_in_stays_inside(void **state)
 {
         (void)state;
@@ -152,6 +196,8 @@ int main(void)
                                                 setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remove_tree_follows_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remove_tree_stops_at_a_mount, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_remove_tree_of_any_depth, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_usage_counts_links_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_open_in_stays_inside, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_make_directories, setup, teardown),
         };
