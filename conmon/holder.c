@@ -38,17 +38,9 @@ static int enter(const char *path, int type)
 
 /* In the folder where we are: the program that we run, which cannot be written through this mount.
  */
-static int mount_program(void)
+static int mount_program(const char *path)
 {
-        char path[PATH_MAX];
-        /* By its path: the running program's own mount is that of the namespace that was left. */
-        ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
-        int fd;
-
-        if (length < 0)
-                return -1;
-        path[length] = 0;
-        fd = open(PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0500);
+        int fd = open(PROGRAM, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0500);
         if (fd < 0)
                 return -1;
         close(fd);
@@ -67,11 +59,21 @@ static int mount_program(void)
 static int enter_empty_root(void)
 {
         const unsigned long flags = MS_NOSUID | MS_NODEV | MS_NOEXEC;
+        char path[PATH_MAX];
+        /*
+         * By its path, because the running program's own mount stays that of the namespace that is
+         * left. Asked before that: afterwards the path counts from that namespace's root, which in
+         * a chroot is not ours.
+         */
+        ssize_t length = readlink("/proc/self/exe", path, sizeof(path) - 1);
 
+        if (length < 0)
+                return -1;
+        path[length] = 0;
         if (unshare(CLONE_NEWNS) < 0 || mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0)
                 return -1;
         if (mount(PROGRAM, EMPTY_PLACE, "tmpfs", flags, "size=4k,nr_inodes=2,mode=0555") < 0 ||
-            chdir(EMPTY_PLACE) < 0 || mount_program() < 0)
+            chdir(EMPTY_PLACE) < 0 || mount_program(path) < 0)
                 return -1;
         /* With the same folder twice the old root comes to lie over the new one; then it is taken
          * off. */

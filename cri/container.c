@@ -205,6 +205,28 @@ int container_save(struct container *container, bool durable, struct error *err)
         return record_replace(node.containers_dir, container->id, record, durable, err);
 }
 
+int container_save_run(struct container *container, struct error *err)
+{
+        AUTO_JSON json_t *record = container_record(container);
+        return record_replace(node.run_containers_dir, container->id, record, false, err);
+}
+
+static void save_task(void *argument)
+{
+        AUTO_CONTAINER struct container *container = argument;
+        struct error err;
+        task_lock(&container->lock, CLOCK_NEVER);
+        if (container->phase != CONTAINER_REMOVED && container_save(container, false, &err) < 0)
+                log_failure(&err, "the container's record is not up to date", "container",
+                            container->id, NULL);
+        task_unlock(&container->lock);
+}
+
+void container_save_later(struct container *container)
+{
+        task_start("save container", save_task, container_ref(container));
+}
+
 static int restore_gids(struct container *container, const json_t *record, struct error *err)
 {
         json_t *gids;
@@ -268,6 +290,7 @@ int container_restore(struct container *container, const json_t *record, struct 
         container->stop_signal = (int)stop_signal;
         container->pid = same_boot ? (pid_t)pid : 0;
         container->start_time = same_boot ? (uint64_t)start_time : 0;
+        container->of_earlier_boot = !same_boot;
         container->claimed = true;
         return 0;
 }
@@ -413,6 +436,7 @@ void container_exited_unseen(struct container *container)
         if (container->phase == CONTAINER_EXITED)
                 return;
         finish(container, 255, "Unknown", clock_real());
+        container_save_later(container);
         log_warning("nobody saw how the container ended", "container", container->id, NULL);
 }
 

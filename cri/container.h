@@ -56,6 +56,7 @@ struct container {
         uint64_t start_time;
         int pidfd;               /* or -1 */
         struct monitor *monitor; /* or null */
+        bool of_earlier_boot;    /* its record was written before this boot */
         bool exit_told;          /* by its monitor, which keeps a record of it */
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
@@ -107,6 +108,12 @@ char *container_run_path(const struct container *container, const char *name);
 
 json_t *container_record(const struct container *container);
 int container_save(struct container *container, bool durable, struct error *err);
+/*
+ * Writes the same record into the run folder: what changes with each start is of no use after a
+ * reboot, so nobody waits for a disk. container_save follows in its own time.
+ */
+int container_save_run(struct container *container, struct error *err);
+void container_save_later(struct container *container);
 int container_restore(struct container *container, const json_t *record, struct error *err);
 
 /* ---- its life ---- */

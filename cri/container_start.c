@@ -96,7 +96,7 @@ static int start(struct container *container, struct error *err)
         int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
         container_step(container, "writing the record");
         container->phase = CONTAINER_STARTING;
-        int result = container_save(container, false, err);
+        int result = container_save_run(container, err);
         if (result < 0) {
                 container->phase = CONTAINER_CREATED;
                 return result;
@@ -124,10 +124,15 @@ static int start(struct container *container, struct error *err)
         } else if (container->phase == CONTAINER_STARTING) {
                 container->phase = CONTAINER_RUNNING;
         }
+        /* A failed start is told by the record alone; a running container also by its monitor. */
         struct error unsaved;
-        if (container_save(container, false, &unsaved) < 0)
+        int saved = result < 0 ? container_save(container, false, &unsaved)
+                               : container_save_run(container, &unsaved);
+        if (saved < 0)
                 log_failure(&unsaved, "the container's record is not up to date", "container",
                             container->id, NULL);
+        if (result == 0)
+                container_save_later(container);
         return result;
 }
 

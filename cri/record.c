@@ -175,8 +175,6 @@ static int write_new_file(const char *folder, const char *name, const void *byte
                 from += count;
                 length -= (size_t)count;
         }
-        if (fsync(fd) < 0)
-                return error_errno(err, errno, "sync %s", path);
         return 0;
 }
 
@@ -186,14 +184,8 @@ static int fill_and_place(const struct job *job, const char *beside, const char 
         if (result == 0)
                 result = write_new_file(beside, "record.json", job->record, strlen(job->record),
                                         job->err);
-        if (result == 0) {
-                AUTO_FREE char *inside = xprintf("%s/record.json", beside);
-                result = file_sync_parent(inside, job->err);
-        }
         if (result == 0 && rename(beside, path) < 0)
                 result = error_errno(job->err, errno, "rename %s", beside);
-        if (result == 0)
-                result = file_sync_parent(path, job->err);
         return result;
 }
 
@@ -235,13 +227,27 @@ int record_create(const char *folder, const char *id, const ProtobufCMessage *re
         return result < 0 ? error_context(err, "write record") : 0;
 }
 
+static int sync_file(const char *path, struct error *err)
+{
+        AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", path);
+        return fsync(fd) < 0 ? error_errno(err, errno, "sync %s", path) : 0;
+}
+
 static int replace_on_worker(void *argument)
 {
         struct job *job = argument;
         AUTO_FREE char *path = xprintf("%s/%s/record.json", job->folder, job->id);
         size_t length = strlen(job->record);
-        return job->durable ? file_replace(path, job->record, length, 0600, job->err)
-                            : file_replace_volatile(path, job->record, length, 0600, job->err);
+        if (!job->durable)
+                return file_replace_volatile(path, job->record, length, 0600, job->err);
+        AUTO_FREE char *config = xprintf("%s/%s/config.pb", job->folder, job->id);
+        AUTO_FREE char *folder = xprintf("%s/%s", job->folder, job->id);
+        int result = sync_file(config, job->err);
+        if (result == 0)
+                result = file_replace(path, job->record, length, 0600, job->err);
+        return result == 0 ? file_sync_parent(folder, job->err) : result;
 }
 
 int record_replace(const char *folder, const char *id, json_t *record, bool durable,
@@ -281,18 +287,11 @@ static int read_file_of(const char *folder, const char *id, const char *name,
         return file_read(path, RECORD_FILE_MAX, contents, err);
 }
 
-int record_load(const char *folder, const char *id, const ProtobufCMessageDescriptor *descriptor,
-                struct arena *arena, ProtobufCMessage **request, json_t **record, struct error *err)
+static int parse_record(const char *folder, const char *id, const struct buffer *text,
+                        json_t **record, struct error *err)
 {
-        AUTO_BUFFER struct buffer text = BUFFER_INIT;
-        AUTO_BUFFER struct buffer config = BUFFER_INIT;
-        int result = read_file_of(folder, id, "record.json", &text, err);
-        if (result == 0)
-                result = read_file_of(folder, id, "config.pb", &config, err);
-        if (result < 0)
-                return result;
         AUTO_JSON json_t *value = NULL;
-        if (json_parse(text.data, text.length, "record.json", &value, err) < 0)
+        if (json_parse(text->data, text->length, "record.json", &value, err) < 0)
                 return error_set(err, ERROR_DATA_LOSS, "%s/%s: record.json is not JSON", folder,
                                  id);
         int64_t version = 0;
@@ -301,6 +300,33 @@ int record_load(const char *folder, const char *id, const ProtobufCMessageDescri
                 return error_set(err, ERROR_DATA_LOSS,
                                  "%s/%s: record.json has version %lld, this crisp reads 1 to %d",
                                  folder, id, (long long)version, RECORD_VERSION);
+        *record = take_ptr(value);
+        return 0;
+}
+
+int record_load_state(const char *folder, const char *id, json_t **record, struct error *err)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        int result = read_file_of(folder, id, "record.json", &text, err);
+        return result < 0 ? result : parse_record(folder, id, &text, record, err);
+}
+
+int record_load(const char *folder, const char *id, const ProtobufCMessageDescriptor *descriptor,
+                struct arena *arena, ProtobufCMessage **request, json_t **record, struct error *err)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        AUTO_BUFFER struct buffer config = BUFFER_INIT;
+        AUTO_JSON json_t *value = NULL;
+        int result = read_file_of(folder, id, "record.json", &text, err);
+        if (result == 0)
+                result = read_file_of(folder, id, "config.pb", &config, err);
+        if (result == 0 && !text.length)
+                return error_set(err, ERROR_NOT_FOUND, "%s/%s: an intent that a power cut left",
+                                 folder, id);
+        if (result == 0)
+                result = parse_record(folder, id, &text, &value, err);
+        if (result < 0)
+                return result;
         ProtobufCAllocator allocator;
         record_arena_allocator(arena, &allocator);
         ProtobufCMessage *message = protobuf_c_message_unpack(descriptor, &allocator, config.length,

@@ -2,9 +2,13 @@
  * record: what is kept of a pod or container on disk.
  *
  * FOLDER/ID/config.pb is the request that made it, FOLDER/ID/record.json what became of it. A
- * record appears whole and goes whole: it is made and removed under another name. Functions that
- * touch the disk wait, and are for tasks, but for record_load and record_list, which block and are
- * for the start.
+ * record appears whole and goes whole: it is made and removed under another name.
+ *
+ * The intent is for a daemon that is killed: it is written before anything is done, and not synced,
+ * as nothing that was done by then outlives the machine. What a client is told of is synced first.
+ *
+ * Functions that touch the disk wait, and are for tasks, but for those that load and list, which
+ * block and are for the start.
  */
 #ifndef CRISP_CRI_RECORD_H
 #define CRISP_CRI_RECORD_H
@@ -19,11 +23,11 @@
 
 #define RECORD_VERSION 1
 
-/* Makes FOLDER/ID with both files, synced. record is borrowed and gets "version". */
+/* Makes FOLDER/ID with both files, not synced. record is borrowed and gets "version". */
 int record_create(const char *folder, const char *id, const ProtobufCMessage *request,
                   json_t *record, struct error *err);
 
-/* Replaces record.json as a whole; durable: synced too. */
+/* Replaces record.json as a whole; durable: it is synced, with the request and the folders. */
 int record_replace(const char *folder, const char *id, json_t *record, bool durable,
                    struct error *err);
 
@@ -31,12 +35,16 @@ int record_replace(const char *folder, const char *id, json_t *record, bool dura
 int record_remove(const char *folder, const char *id, struct error *err);
 
 /*
- * Reads both files. *request is unpacked into the arena. Errors: NOT_FOUND, or DATA_LOSS for what
- * cannot be understood, also a version that is newer than ours.
+ * Reads both files. *request is unpacked into the arena. Errors: NOT_FOUND also for an intent that
+ * a power cut left empty, DATA_LOSS for what cannot be understood, also a version that is newer
+ * than ours.
  */
 int record_load(const char *folder, const char *id, const ProtobufCMessageDescriptor *descriptor,
                 struct arena *arena, ProtobufCMessage **request, json_t **record,
                 struct error *err);
+
+/* Reads FOLDER/ID/record.json alone. Errors as above. */
+int record_load_state(const char *folder, const char *id, json_t **record, struct error *err);
 
 /* The ids of all records in a folder (strv_free), and in *leftovers the names of what a crash left
  * half made. */

@@ -206,9 +206,14 @@ static void recover_container(struct container *container)
                 task_start("drop container", drop_container, container_ref(container));
                 break;
         case CONTAINER_EXITED:
-                container_clean_up_later(container);
+                if (!container->clean)
+                        container_clean_up_later(container);
                 break;
         case CONTAINER_CREATED:
+                /* It may have run: what it was then went with the run folder. */
+                if (container->of_earlier_boot)
+                        recover_started(container);
+                break;
         case CONTAINER_REMOVED:
                 break;
         }
@@ -233,7 +238,10 @@ static int load_container(const char *id, struct error *err)
         if (!pod || !request->config || !request->config->metadata || !request->config->image)
                 return error_set(err, ERROR_DATA_LOSS, "its pod or its configuration is missing");
         AUTO_CONTAINER struct container *container = container_new(id, pod, request);
-        result = container_restore(container, record, err);
+        AUTO_JSON json_t *newer = NULL;
+        if (record_load_state(node.run_containers_dir, id, &newer, NULL) < 0)
+                newer = NULL;
+        result = container_restore(container, newer ? newer : record, err);
         if (result == 0)
                 recover_container(container);
         return result;
@@ -249,12 +257,15 @@ static int load_all(const char *folder, int (*load)(const char *id, struct error
         int result = record_list(folder, &ids, &leftovers, err);
         if (result < 0)
                 return result;
-        remove_leftovers(folder, leftovers);
         for (size_t i = 0; ids && ids[i]; i++) {
                 struct error reason;
-                if (load(ids[i], &reason) < 0)
+                int loaded = load(ids[i], &reason);
+                if (loaded == -ENOENT)
+                        strv_push(&leftovers, ids[i]);
+                else if (loaded < 0)
                         record_set_aside(folder, ids[i], &reason);
         }
+        remove_leftovers(folder, leftovers);
         strv_free(ids);
         strv_free(leftovers);
         return 0;

@@ -1,8 +1,6 @@
 """A CRI client that knows nothing of crisp: messages and methods come from api/cri/runtime_v1.proto when it runs."""
-import atexit
 import importlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,17 +14,16 @@ MESSAGE_MAX = 16 << 20
 
 
 def _generate():
-    folder = tempfile.mkdtemp(prefix="crisp-cri-")
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    subprocess.run(
-        [program("protoc"), f"--proto_path={TOP}/api/cri", f"--python_out={folder}", f"{TOP}/api/cri/runtime_v1.proto"],
-        check=True,
-    )
-    sys.path.insert(0, folder)
-    try:
-        return importlib.import_module("runtime_v1_pb2")
-    finally:
-        sys.path.remove(folder)
+    with tempfile.TemporaryDirectory(prefix="crisp-cri-") as folder:
+        subprocess.run(
+            [program("protoc"), f"--proto_path={TOP}/api/cri", f"--python_out={folder}", f"{TOP}/api/cri/runtime_v1.proto"],
+            check=True,
+        )
+        sys.path.insert(0, folder)
+        try:
+            return importlib.import_module("runtime_v1_pb2")
+        finally:
+            sys.path.remove(folder)
 
 
 pb = _generate()

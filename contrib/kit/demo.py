@@ -17,6 +17,7 @@ from kit.registry import Registry  # noqa: E402
 from kit.wait import wait_for  # noqa: E402
 
 FORWARD = "/proc/sys/net/ipv4/ip_forward"
+CNI_CACHE = ["/var/lib/cni/results", "/var/lib/cni"]  # one for all runtimes of a machine
 SCRIPT = """
 echo "hello from $(hostname), process $$"
 echo "this page comes out of the pod" > /tmp/index.html
@@ -74,13 +75,17 @@ def run(daemon, registry):
         "metadata": {"name": "demo", "uid": "demo-1", "namespace": "default", "attempt": 0},
         "hostname": "demo",
         "log_directory": f"{daemon.root}/logs",
-        "linux": {"cgroup_parent": daemon.cgroup},
+        "linux": {
+            "cgroup_parent": daemon.cgroup,
+            "security_context": {"namespace_options": {"pid": "CONTAINER"}},
+        },
     }
     config = {
         "metadata": {"name": "web", "attempt": 0},
         "image": {"image": name},
         "command": ["/bin/sh", "-c", SCRIPT],
         "log_path": "web.log",
+        "linux": {"security_context": {"namespace_options": {"pid": "CONTAINER"}}},
     }
     with Step("run a pod: its namespaces and its network"):
         pod = client.RunPodSandbox(config=pod_config).pod_sandbox_id
@@ -149,6 +154,7 @@ def main():
     # A ctrl-C or a kill goes through the cleaning up as well.
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     forward = read(FORWARD)
+    new_folders = [folder for folder in CNI_CACHE if not os.path.exists(folder)]
     root = tempfile.mkdtemp(prefix="crisp-demo-")
     registry, daemon, result = Registry(f"{root}/registry"), None, 1
     try:
@@ -171,11 +177,16 @@ def main():
             if read(FORWARD) != forward:
                 with open(FORWARD, "w") as file:
                     file.write(forward)
+            for folder in filter(os.path.isdir, new_folders):
+                try:
+                    os.rmdir(folder)
+                except OSError as e:
+                    left.append(str(e))
             left += leaks.remains(daemon) if daemon else []
-        if result == 0 and left:
-            result = 1
+        if left:
+            result = result or 1
             print("left behind:\n" + "\n".join(left))
-        elif result == 0:
+        else:
             tell("no process, mount, namespace, interface, address, packet filter rule, cgroup or file is left")
     return result
 

@@ -1,6 +1,7 @@
 """Fixtures: a daemon of the tests' own, a registry with images, and the check that nothing is left after each test."""
 import os
 import shutil
+import signal
 import sys
 import tempfile
 
@@ -13,6 +14,15 @@ from kit.daemon import Daemon  # noqa: E402
 from kit.image import Image, Layer, busybox_layer  # noqa: E402
 from kit.registry import Registry  # noqa: E402
 from support import Node  # noqa: E402
+
+
+def interrupt(*_):
+    raise KeyboardInterrupt
+
+
+def pytest_configure(config):
+    # Who is told to end, by a deadline for instance, still takes down what he started.
+    signal.signal(signal.SIGTERM, interrupt)
 
 
 def pytest_addoption(parser):

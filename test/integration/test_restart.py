@@ -278,8 +278,7 @@ def test_killed_during_a_pull(node):
         assert node.image_status(name).id == built.id
         node.client.RemoveImage(image={"image": name})
     def helpers():
-        return [p for p in subprocess.run(["ps", "-eo", "args"], stdout=subprocess.PIPE, text=True).stdout.splitlines()
-                if "crisp-image" in p and node.daemon.root in p]
+        return [words for _, words in leaks.processes(node.daemon) if "crisp-image" in words]
     wait_for(lambda: not helpers(), "the helper of the killed daemon to end")
 
 

@@ -172,6 +172,8 @@ static void test_damage_is_told(void **state)
         expect_unreadable(ERROR_DATA_LOSS);
         write_file("record.json", "{}");
         expect_unreadable(ERROR_DATA_LOSS);
+        write_file("record.json", ""); /* an intent, and then the power went */
+        expect_unreadable(ERROR_NOT_FOUND);
 }
 
 static void test_set_aside_and_leftovers(void **state)
