@@ -116,7 +116,7 @@ static int set_up_on_worker(void *argument)
                 result =
                         cgroup_parent_ensure(&node.cgroups, place.parent, &setup->parent_made, err);
         if (result == 0)
-                result = file_make_directories(directory, 0711, err);
+                result = file_make_directories(directory, 0700, err);
         if (result == 0 && *logs)
                 result = file_make_directories(logs, 0755, err);
         if (result == 0)
