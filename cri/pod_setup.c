@@ -106,7 +106,7 @@ static int set_up_on_worker(void *argument)
         AUTO_FREE char *directory = pod_path(pod, "");
         const char *logs = pod_config(pod)->log_directory;
 
-        int result = file_make_directories(directory, 0711, err);
+        int result = file_make_directories(directory, 0700, err);
         if (result == 0 && *logs)
                 result = file_make_directories(logs, 0755, err);
         if (result == 0)
