@@ -57,7 +57,7 @@ static int mount_on_worker(void *argument)
         AUTO_FREE char *run = container_run_path(job->container, "");
         AUTO_FREE char *target = container_run_path(job->container, "rootfs");
         AUTO_FREE char *writable = container_state_path(job->container, "");
-        int result = file_make_directories(run, 0711, job->err);
+        int result = file_make_directories(run, 0700, job->err);
         return result == 0 ? rootfs_mount(job->rootfs, writable, target, job->err) : result;
 }
 

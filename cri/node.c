@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -11,6 +12,7 @@
 #include "base/task.h"
 
 #define PROBE_DEADLINE (10 * NSEC_PER_SEC)
+#define PULL_STALLS    4 /* stalls of a registry in a row before a pull says anything */
 
 struct node node;
 
@@ -32,14 +34,19 @@ static int make_folders(struct error *err)
         node.containers_dir = xprintf("%s/containers", config->state_dir);
         node.run_pods_dir = xprintf("%s/pods", config->run_dir);
         node.run_containers_dir = xprintf("%s/containers", config->run_dir);
-        /* A container's user passes through to what is mounted for it; nobody lists others'
-         * folders. */
+        /*
+         * Root's alone: a set-user-ID program that a container made in its root, or a pod's shared
+         * memory, must not be in reach of the host's users, who can read the paths in
+         * /proc/mounts. What a container gets is mounted, and nobody passes through here to it.
+         */
         const char *folders[] = {node.pods_dir, node.containers_dir, node.run_pods_dir,
                                  node.run_containers_dir};
         for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-                int result = file_make_directories(folders[i], 0711, err);
+                int result = file_make_directories(folders[i], 0700, err);
                 if (result < 0)
                         return result;
+                if (chmod(folders[i], 0700) < 0)
+                        return error_errno(err, errno, "change the mode of %s", folders[i]);
         }
         return 0;
 }
@@ -84,6 +91,9 @@ static int open_images(struct error *err)
                 .program = program,
                 .environment = environ,
                 .parallel = config->images.max_parallel_pulls,
+                /* crisp-image tries again before it gives up: it is not to be cut off meanwhile. */
+                .stall = PULL_STALL_DEFAULT +
+                         PULL_STALLS * config->images.pull_stall_timeout * NSEC_PER_SEC,
                 .limits = {.parallel_layers = config->images.max_parallel_layers,
                            .stall_timeout = config->images.pull_stall_timeout * INT64_C(1000),
                            .entries = config->images.max_layer_entries,

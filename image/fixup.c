@@ -317,6 +317,11 @@ static int redirect(struct fixup *fixup, const struct stack_view *view, const ch
         if (below->kind != STACK_FOLDER)
                 return 0;
 
+        /* Each path is compared with all of them; honest images have a handful. */
+        if (fixup->redirect_count == FIXUP_REDIRECTS_MAX)
+                return error_set(fixup->err, ERROR_RESOURCE_EXHAUSTED,
+                                 "more than %d folders of one layer where another has a symlink",
+                                 FIXUP_REDIRECTS_MAX);
         size_t next = fixup->redirect_count++;
         fixup->redirects =
                 xrealloc(fixup->redirects, fixup->redirect_count * sizeof(*fixup->redirects));

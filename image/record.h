@@ -11,7 +11,7 @@
 
 #define RECORD_VERSION   1
 #define RECORD_BYTES_MAX (4u << 20)
-#define RECORD_NAMES_MAX 10000 /* tags, and digests */
+#define RECORD_NAMES_MAX 4000 /* tags, and digests: that many of the longest fit into the bytes */
 
 /* The record of an image, on the heap. */
 char *record_encode(const struct image *image);

@@ -25,6 +25,7 @@ struct commit {
         const struct fetch_layer **sources; /* for each layer what is to be placed, or null */
         bool known;                         /* the image is here: its fix-up too, if it needs one */
         struct layer *fixup;
+        char *replaced; /* the manifest that the image had until now, or null */
         /* from the configuration */
         struct image_config *config;
         struct error *err;
@@ -335,6 +336,12 @@ static int name_image(struct commit *commit, struct image *image, const char *ta
         bool was_removed = image->removed;
         int64_t pulled_at = image->pulled_at;
 
+        /* A record with more could not be read again. */
+        if ((new_tag && strv_length(image->tags) >= RECORD_NAMES_MAX) ||
+            (new_digest && strv_length(image->digests) >= RECORD_NAMES_MAX))
+                return error_set(commit->err, ERROR_RESOURCE_EXHAUSTED,
+                                 "image %s has %d names already: remove it first", image->id,
+                                 RECORD_NAMES_MAX);
         if (new_tag)
                 strv_push(&image->tags, tag);
         if (new_digest)
@@ -346,6 +353,8 @@ static int name_image(struct commit *commit, struct image *image, const char *ta
 
         int result = store_write_record(commit->store, image, commit->err);
         if (result == 0) {
+                if (strcmp(old_manifest, image->manifest_digest) != 0)
+                        commit->replaced = take_ptr(old_manifest);
                 free(old_manifest);
                 return 0;
         }
@@ -431,6 +440,8 @@ int store_commit(struct store *store, const struct reference *reference, const c
                 for (size_t i = 0; i < commit.layer_count; i++)
                         commit.layers[i]->placing = false;
                 store_collect(store, commit.fixup, NULL, NULL, &trash);
+        } else if (commit.replaced) {
+                store_collect(store, NULL, NULL, commit.replaced, &trash);
         }
         task_unlock(&store->lock);
 
@@ -438,6 +449,7 @@ int store_commit(struct store *store, const struct reference *reference, const c
         image_config_free(commit.config);
         free(commit.layers);
         free(commit.sources);
+        free(commit.replaced);
         if (r < 0)
                 return error_context(err, "store image");
         *id = xstrdup(result->config_digest);

@@ -17,6 +17,22 @@ def listed(node, **filter):
     return sorted(c.id for c in node.client.ListContainers(filter=filter).containers)
 
 
+def test_host_users_do_not_reach_into_containers(node):
+    """A set-user-ID program that a container's root made would be root's on the host."""
+    pod = node.pod()
+    container = node.run(pod, ["/bin/sh", "-c", "cp /bin/busybox /owned; chmod 4755 /owned; sleep 100"])
+    mounts = [line.split()[1] for line in open("/proc/mounts", encoding="utf-8")
+              if container in line.split()[1] or pod[0] in line.split()[1]]
+    assert any(path.endswith("/rootfs") for path in mounts) and any(path.endswith("/shm") for path in mounts)
+    run, state = f"{node.daemon.root}/run", f"{node.daemon.root}/state"
+    for path in mounts:
+        assert path.startswith((f"{run}/", f"{state}/"))
+        # The test's own folder is closed to others: what counts is below it.
+        parts = path[len(node.daemon.root) + 1:].split("/")
+        way = ["/".join([node.daemon.root, *parts[:i]]) for i in range(2, len(parts))]
+        assert any(os.stat(folder).st_mode & 0o007 == 0 for folder in way), path
+
+
 # ---- life ----
 
 def test_created_running_exited(node):

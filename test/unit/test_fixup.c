@@ -5,6 +5,7 @@
 #include <sys/sysmacros.h>
 #include <sys/xattr.h>
 
+#include "image/fixup.h"
 #include "image/rootfs.h"
 
 static struct store *store;
@@ -350,6 +351,34 @@ static void opaque_folders_hide(void)
         done();
 }
 
+enum { MANY = FIXUP_REDIRECTS_MAX + 1 };
+
+static void fill_many(const char *directory, unsigned diff_id)
+{
+        for (int i = 0; i < MANY; i++) {
+                AUTO_FREE char *path = xprintf("%s/d%d", directory, i);
+                assert_int_equal(diff_id == 1 ? symlink("t", path) : mkdir(path, 0755), 0);
+        }
+        if (diff_id == 1)
+                run_script(directory, "mkdir t");
+}
+
+/* Paths are compared with every redirection: their number has a bound. */
+static void too_many_symlinks_are_refused(void)
+{
+        static char names[MANY][8];
+        static const char *paths[MANY + 1];
+        struct error err;
+        for (int i = 0; i < MANY; i++)
+                snprintf(names[i], sizeof(names[i]), "d%d", i), paths[i] = names[i];
+        const struct report reports[] = {{0}, {.implied = paths}};
+        store = open_store();
+        assert_true(put(fill_many, reports, 2, &err) < 0);
+        assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+        assert_non_null(strstr(err.message, "more than 1000 folders"));
+        store_free(store);
+}
+
 #define TASK_TEST(name)                                                                            \
         static void test_##name(void **state)                                                      \
         {                                                                                          \
@@ -369,6 +398,7 @@ TASK_TEST(hard_links_reach_other_layers)
 TASK_TEST(a_link_to_nothing_is_refused)
 TASK_TEST(strange_paths_are_refused)
 TASK_TEST(opaque_folders_hide)
+TASK_TEST(too_many_symlinks_are_refused)
 
 int main(void)
 {
@@ -383,6 +413,7 @@ int main(void)
                 cmocka_unit_test(test_a_link_to_nothing_is_refused),
                 cmocka_unit_test(test_strange_paths_are_refused),
                 cmocka_unit_test(test_opaque_folders_hide),
+                cmocka_unit_test(test_too_many_symlinks_are_refused),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -2,6 +2,9 @@
 #include "test/unit/image_fixture.h"
 
 #include <dirent.h>
+#include <jansson.h>
+
+#include "image/record.h"
 
 static const unsigned ONE[] = {0xa1};
 static const unsigned TWO[] = {0xa1, 0xb2};
@@ -175,6 +178,68 @@ static void a_tag_moves(void)
                 store_free(store);
                 store = open_store();
         }
+        store_free(store);
+}
+
+static void commit_with_manifest(struct store *store, unsigned manifest, int expected)
+{
+        struct reference reference;
+        struct error err;
+        char *staging, *given = NULL;
+        assert_int_equal(reference_parse("app:1", &reference, NULL), 0);
+        assert_int_equal(store_stage(store, &staging, NULL), 0);
+        struct fixture *fixture = fixture_new(staging, 1, ONE, 1, fill_with_name);
+        free((char *)(uintptr_t)fixture->result.manifest_digest);
+        free((char *)(uintptr_t)fixture->result.repo_digest);
+        fixture->result.manifest_digest = digest_of(manifest);
+        fixture->result.repo_digest = digest_of(manifest);
+        int result = store_commit(store, &reference, staging, &fixture->result, &given, &err);
+        if (expected == 0)
+                assert_int_equal(result, 0);
+        else
+                assert_int_equal(err.code, expected);
+        free(given);
+        fixture_free(fixture);
+        store_unstage(store, staging);
+}
+
+/* The same image comes with another manifest: the former one's file is no use any more. */
+static void a_manifest_is_replaced(void)
+{
+        struct store *store = open_store();
+        commit_with_manifest(store, 0x10, 0);
+        commit_with_manifest(store, 0x11, 0);
+        assert_clean(1, 1);
+        assert_true(exists(at("images/manifests/%064x", 0x11)));
+        assert_int_equal(strv_length(store_find(store, "app:1")->digests), 2);
+        store_free(store);
+        store = open_store();
+        assert_non_null(store_find(store, "app:1"));
+        store_free(store);
+}
+
+/* A record that is written can be read: an image has so many names and no more. */
+static void names_have_a_bound(void)
+{
+        struct store *store = open_store();
+        commit_with_manifest(store, 0x10, 0);
+        store_free(store);
+        const char *path = at("images/records/%064x.json", 1);
+        json_t *record = json_load_file(path, 0, NULL), *digests = json_array();
+        for (unsigned i = 0; i < RECORD_NAMES_MAX; i++)
+                json_array_append_new(digests,
+                                      json_sprintf("docker.io/library/app@sha256:%064x", i));
+        json_object_set_new(record, "digests", digests);
+        assert_int_equal(json_dump_file(record, path, 0), 0);
+        json_decref(record);
+
+        store = open_store();
+        assert_non_null(store_find(store, "app:1"));
+        commit_with_manifest(store, RECORD_NAMES_MAX + 1, ERROR_RESOURCE_EXHAUSTED);
+        assert_non_null(store_find(store, "app:1"));
+        store_free(store);
+        store = open_store();
+        assert_non_null(store_find(store, "app:1"));
         store_free(store);
 }
 
@@ -570,6 +635,8 @@ TASK_TEST(finds_by_every_name)
 TASK_TEST(users_are_read)
 TASK_TEST(is_there_after_a_restart)
 TASK_TEST(a_tag_moves)
+TASK_TEST(a_manifest_is_replaced)
+TASK_TEST(names_have_a_bound)
 TASK_TEST(of_two_claims_the_newer_counts)
 TASK_TEST(removes)
 TASK_TEST(what_is_used_stays)
@@ -591,6 +658,8 @@ int main(void)
                 cmocka_unit_test(test_users_are_read),
                 cmocka_unit_test(test_is_there_after_a_restart),
                 cmocka_unit_test(test_a_tag_moves),
+                cmocka_unit_test(test_a_manifest_is_replaced),
+                cmocka_unit_test(test_names_have_a_bound),
                 cmocka_unit_test(test_of_two_claims_the_newer_counts),
                 cmocka_unit_test(test_removes),
                 cmocka_unit_test(test_what_is_used_stays),
