@@ -249,7 +249,8 @@ static void test_base64_lengths(void **state)
                 assert_int_equal(cni_cache_write(place, &entry, &err), 0);
                 struct cni_cache_entry *entries = NULL;
                 size_t count = 0;
-                assert_int_equal(cni_cache_list(place, NULL, "abc", &entries, &count, NULL, &err), 0);
+                assert_int_equal(cni_cache_list(place, NULL, "abc", &entries, &count, NULL, &err),
+                                 0);
                 assert_int_equal(count, 1);
                 assert_true(json_equal(entries[0].network->json, network->json));
                 cni_cache_remove(&entries[0], &err);
