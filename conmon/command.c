@@ -2,9 +2,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #define STAT_MAX     1024 /* bytes; /proc/PID/stat has some 300 */
@@ -14,11 +16,15 @@ static void become_command(char *const *command, int input, int output, int erro
 {
         char memory[512];
         struct text text = text_in(memory, sizeof(memory));
+        char defaults[64] = {0}; /* the kernel's struct sigaction, all zeroes: SIG_DFL */
         sigset_t none;
 
-        /* Ignored signals and the mask outlive exec: the container would inherit them. */
+        /*
+         * Ignored signals and the mask outlive exec: the container would inherit them. libc's
+         * signal() refuses those that libc uses itself, and they too may have come to us ignored.
+         */
         for (int number = 1; number < NSIG; number++)
-                signal(number, SIG_DFL);
+                syscall(SYS_rt_sigaction, number, defaults, NULL, (size_t)(NSIG - 1) / CHAR_BIT);
         sigemptyset(&none);
         sigprocmask(SIG_SETMASK, &none, NULL);
         if (dup2(input, 0) == 0 && dup2(output, 1) == 1 && dup2(errors, 2) == 2)

@@ -4,6 +4,7 @@
 #include <fcntl.h>
 #include <inttypes.h>
 #include <malloc.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -186,6 +187,26 @@ static void check_mount_namespace(void)
                         NULL);
 }
 
+/*
+ * setns leads to the root of a mount namespace, not to that of a chroot, and a pivot_root inside a
+ * chroot does not replace it. So a command that a runtime executes in a container would run in the
+ * machine's own files. Joins the namespace that we are in, which only a process with one thread
+ * may.
+ */
+static int check_root(struct error *err)
+{
+        struct stat ours, whole;
+        AUTO_FD int fd = open("/proc/self/ns/mnt", O_RDONLY | O_CLOEXEC);
+
+        if (fd < 0 || stat("/", &ours) < 0 || setns(fd, CLONE_NEWNS) < 0 || stat("/", &whole) < 0 ||
+            (ours.st_dev == whole.st_dev && ours.st_ino == whole.st_ino))
+                return 0;
+        return error_set(
+                err, ERROR_FAILED_PRECONDITION,
+                "the daemon is in a chroot: commands in containers would run in the machine's own "
+                "files. Use pivot_root in a mount namespace, a container or a virtual machine");
+}
+
 static int make_folders(const struct config *config, struct error *err)
 {
         int result = file_make_directories(config->run_dir, RUN_DIR_MODE, err);
@@ -216,8 +237,10 @@ static int start_server(struct daemon *daemon, struct error *err)
 static int start(struct daemon *daemon, struct error *err)
 {
         const struct config *config = daemon->config;
-        int result = catch_signals(daemon, err);
+        int result = check_root(err);
 
+        if (result == 0)
+                result = catch_signals(daemon, err);
         if (result == 0)
                 result = make_folders(config, err);
         if (result < 0)

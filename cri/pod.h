@@ -44,6 +44,7 @@ struct pod {
         bool torn_down;     /* nothing but its records is left */
         char *parent_made;  /* the topmost folder of its cgroup parent that was not there before; or
                                null */
+        bool left_cgroup;   /* its part in its cgroup parent is given up */
         bool stopping;      /* takes no new containers */
         bool claimed;       /* a client knows its id; until then it is in no list */
         struct timer *unclaimed_timer;
@@ -121,6 +122,8 @@ int pod_set_up(struct pod *pod, struct error *err);
 int pod_tear_down(struct pod *pod, struct error *err);
 /* Removes its cgroup parent where it made it and is the last in it. Its containers must be gone. */
 int pod_leave_cgroup(struct pod *pod, struct error *err);
+/* Makes its cgroup parent where it is not there (pod_cgroup.c). */
+int pod_join_cgroup(struct pod *pod, struct error *err);
 /* Ends its containers, tears it down, and notes that. Takes the lock. */
 int pod_stop(struct pod *pod, struct error *err);
 /* Stops it and removes it with its containers and records. Takes the lock. */

@@ -24,7 +24,6 @@
 struct setup {
         struct pod *pod;
         struct error *err;
-        char *parent_made;
 };
 
 static int write_run_file(struct pod *pod, const char *name, const char *text, struct error *err)
@@ -107,16 +106,7 @@ static int set_up_on_worker(void *argument)
         AUTO_FREE char *directory = pod_path(pod, "");
         const char *logs = pod_config(pod)->log_directory;
 
-        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
-        int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place, err);
-        if (result < 0)
-                return result;
-        /* With systemd the slice is systemd's to make and to take away. */
-        if (node.cgroup_driver == CGROUP_DRIVER_CGROUPFS)
-                result =
-                        cgroup_parent_ensure(&node.cgroups, place.parent, &setup->parent_made, err);
-        if (result == 0)
-                result = file_make_directories(directory, 0700, err);
+        int result = file_make_directories(directory, 0700, err);
         if (result == 0 && *logs)
                 result = file_make_directories(logs, 0755, err);
         if (result == 0)
@@ -202,9 +192,12 @@ static int start_holder(struct pod *pod, struct error *err)
 int pod_set_up(struct pod *pod, struct error *err)
 {
         struct setup setup = {.pod = pod, .err = err};
+        pod_step(pod, "making its cgroup parent");
+        int result = pod_join_cgroup(pod, err);
+        if (result < 0)
+                return error_context(err, "make its cgroup parent");
         pod_step(pod, "making namespaces");
-        int result = task_offload(set_up_on_worker, &setup);
-        pod->parent_made = setup.parent_made;
+        result = task_offload(set_up_on_worker, &setup);
         if (result < 0)
                 return error_context(err, "make namespaces");
         if (pod_shares_pids(pod)) {

@@ -104,38 +104,6 @@ int pod_tear_down(struct pod *pod, struct error *err)
         return result;
 }
 
-/* ---- the cgroup parent ---- */
-
-static int remove_parent_on_worker(void *argument)
-{
-        const struct teardown *teardown = argument;
-        const struct pod *pod = teardown->pod;
-        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
-        int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place,
-                                  teardown->err);
-        if (result == 0)
-                cgroup_parent_remove(&node.cgroups, place.parent, pod->parent_made);
-        return result;
-}
-
-/* A parent that we made goes with the last pod in it; whoever stays takes that over. */
-int pod_leave_cgroup(struct pod *pod, struct error *err)
-{
-        if (!pod->parent_made)
-                return 0;
-        bool last = true;
-        size_t cursor = 0;
-        for (struct pod *other; (other = table_next(node.pods, &cursor, NULL));) {
-                if (other == pod || strcmp(pod_cgroup_parent(other), pod_cgroup_parent(pod)) != 0)
-                        continue;
-                last = false;
-                if (!other->parent_made)
-                        other->parent_made = xstrdup(pod->parent_made);
-        }
-        struct teardown teardown = {.pod = pod, .err = err};
-        return last ? task_offload(remove_parent_on_worker, &teardown) : 0;
-}
-
 /* ---- stopping and removing ---- */
 
 static int stop_containers(struct pod *pod, struct error *err)

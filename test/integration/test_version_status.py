@@ -211,3 +211,29 @@ def test_deadline_of_a_client_is_seen(daemon):
     except grpc.RpcError as e:
         assert e.code() in (KINDS.DEADLINE_EXCEEDED, KINDS.UNKNOWN, KINDS.UNAVAILABLE)
     assert daemon.client.Version().version
+
+
+CHROOT = """
+set -e
+mount -t tmpfs tmpfs "$1"
+cd /
+for name in *; do
+    if [ -h "$name" ]; then ln -s "$(readlink "$name")" "$1/$name"
+    elif [ -d "$name" ]; then mkdir "$1/$name"; mount --rbind "/$name" "$1/$name"
+    fi
+done
+exec timeout 60 chroot "$1" "$2" serve --config "$3"
+"""
+
+
+def test_in_a_chroot_it_refuses_to_start(own_daemon):
+    """What a runtime executes in a container would see the machine's own files there."""
+    daemon = own_daemon(start=False)
+    place = f"{daemon.root}/chroot"
+    os.mkdir(place)
+    ended = subprocess.run(
+        ["unshare", "--mount", "--propagation", "private", "sh", "-c", CHROOT, "sh", place, daemon.crisp, f"{daemon.root}/crisp.toml"],
+        stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )
+    assert ended.returncode == 1
+    assert "chroot" in ended.stdout
