@@ -80,8 +80,7 @@ int confine_writes(const char *folder, struct error *err)
         AUTO_FD int fd = open(folder, O_PATH | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0)
                 return error_errno(err, errno, "open %s", folder);
-        AUTO_FD int rules =
-                (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
+        AUTO_FD int rules = (int)syscall(SYS_landlock_create_ruleset, &ruleset, sizeof(ruleset), 0);
         struct landlock_path_beneath_attr below = {.allowed_access = ruleset.handled_access_fs,
                                                    .parent_fd = fd};
         if (rules < 0 ||
