@@ -288,8 +288,7 @@ static void add_linked(struct usage *usage, const struct stat *st)
 {
         if (usage->linked_count == usage->linked_size) {
                 usage->linked_size = usage->linked_size ? usage->linked_size * 2 : 64;
-                usage->linked =
-                        xrealloc(usage->linked, usage->linked_size * sizeof *usage->linked);
+                usage->linked = xrealloc(usage->linked, usage->linked_size * sizeof *usage->linked);
         }
         usage->linked[usage->linked_count++] =
                 (struct linked){st->st_ino, (unsigned long long)st->st_blocks * 512};

@@ -146,6 +146,8 @@ static int pull(struct error *err)
                 return r;
         if (request.staging[0] != '/' || chdir(request.staging) < 0)
                 return error_set(err, ERROR_INVALID_ARGUMENT, "request: staging: no such folder");
+        if ((r = confine_writes(request.staging, err)) < 0)
+                return r;
         int number = pthread_create(&watcher, NULL, watch_stdin, NULL);
         if (number != 0)
                 return error_errno(err, number, "starting a thread");

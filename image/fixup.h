@@ -15,9 +15,9 @@
 #include "base/error.h"
 #include "image/layer.h"
 
-#define FIXUP_STEPS_MAX 4000000     /* paths looked at for one image */
-#define FIXUP_REDIRECTS_MAX 1000 /* folders of one image that a symlink leads elsewhere */
-#define FIXUP_NOTES_MAX (64u << 20) /* bytes of one layer's notes */
+#define FIXUP_STEPS_MAX     4000000     /* paths looked at for one image */
+#define FIXUP_REDIRECTS_MAX 1000        /* folders of one image that a symlink leads elsewhere */
+#define FIXUP_NOTES_MAX     (64u << 20) /* bytes of one layer's notes */
 
 /*
  * Makes the fix-up of these layers (the lowest first, all in place in store_fd) as the folder name

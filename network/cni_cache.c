@@ -202,6 +202,13 @@ static bool is_leftover(const char *name)
         return length > size && strcmp(name + length - size, NEW_SUFFIX) == 0;
 }
 
+/* What a power failure leaves of a file that was renamed but not yet written to the disk. */
+static bool is_empty(const char *path)
+{
+        struct stat status;
+        return lstat(path, &status) == 0 && S_ISREG(status.st_mode) && status.st_size == 0;
+}
+
 int cni_cache_list(const char *directory, const char *network_name, const char *container_id,
                    struct cni_cache_entry **entries, size_t *count, size_t *unread,
                    struct error *err)
@@ -223,7 +230,7 @@ int cni_cache_list(const char *directory, const char *network_name, const char *
                                          CNI_CACHE_ENTRIES_MAX, folder);
                 }
                 AUTO_FREE char *path = xprintf("%s/%s", folder, each->d_name);
-                if (is_leftover(each->d_name)) {
+                if (is_leftover(each->d_name) || (container_id && is_empty(path))) {
                         /* Of a write that a crash cut off; this container has no other one under
                          * way. */
                         if (container_id)

@@ -503,6 +503,10 @@ static int collect_in_plugins(struct network *network, char *const *valid, struc
                 .directory = network->cache_dir, .network_name = config->name, .err = err};
         network->collecting = true;
         int status = task_offload(list_on_worker, &call);
+        if (call.unread)
+                log_warning("the network's plugins are not asked to collect: the cache has files "
+                            "that cannot be read",
+                            "network", config->name, "folder", network->cache_dir, NULL);
         if (status == 0 && list_valid(network, &call, valid, attachments))
                 status = cni_gc(network->plugin_dirs, config, attachments, clock_after(GC_TIMEOUT),
                                 err);

@@ -13,4 +13,11 @@
  */
 int confine_process(struct error *err);
 
+/*
+ * After confine_process: from now on the process can make, change, rename and remove files below
+ * folder alone (Landlock). Does nothing where the kernel has no Landlock that lets a link be made
+ * from one folder to another (before 5.19, or turned off).
+ */
+int confine_writes(const char *folder, struct error *err);
+
 #endif

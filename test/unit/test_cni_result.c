@@ -249,12 +249,42 @@ static void test_base64_lengths(void **state)
                 assert_int_equal(cni_cache_write(place, &entry, &err), 0);
                 struct cni_cache_entry *entries = NULL;
                 size_t count = 0;
-                assert_int_equal(cni_cache_list(place, NULL, "abc", &entries, &count, NULL, &err), 0);
+                assert_int_equal(cni_cache_list(place, NULL, "abc", &entries, &count, NULL, &err),
+                                 0);
                 assert_int_equal(count, 1);
                 assert_true(json_equal(entries[0].network->json, network->json));
                 cni_cache_remove(&entries[0], &err);
                 cni_cache_free(entries, count);
         }
+        file_remove_tree(place, NULL);
+}
+
+/* Files that are no entries: what a power failure left of the container's own goes, others count.
+ */
+static void test_files_that_are_no_entries(void **state)
+{
+        (void)state;
+        char place[] = "/tmp/crisp-test-cni-cache-XXXXXX";
+        struct error err = {0};
+        struct cni_cache_entry *entries = NULL;
+        size_t count = 7, unread = 7;
+        assert_non_null(mkdtemp(place));
+        AUTO_FREE char *results = xprintf("%s/results", place);
+        AUTO_FREE char *empty = xprintf("%s/net-abc-eth0", results);
+        AUTO_FREE char *bare = xprintf("%s/net-other-eth0", results);
+        AUTO_FREE char *elsewhere = xprintf("%s/else-other-eth0", results);
+        assert_int_equal(file_make_directories(results, 0700, &err), 0);
+        assert_int_equal(file_replace_volatile(empty, "", 0, 0600, &err), 0);
+        assert_int_equal(file_replace_volatile(bare, "{}", 2, 0600, &err), 0);
+        assert_int_equal(file_replace_volatile(elsewhere, "{}", 2, 0600, &err), 0);
+        assert_int_equal(cni_cache_list(place, "net", NULL, &entries, &count, &unread, &err), 0);
+        assert_int_equal(count, 0);
+        assert_int_equal(unread, 2);
+        assert_int_equal(cni_cache_list(place, NULL, "abc", &entries, &count, &unread, &err), 0);
+        assert_int_equal(count, 0);
+        assert_int_equal(unread, 0);
+        assert_int_equal(access(empty, F_OK), -1);
+        assert_int_equal(access(bare, F_OK), 0);
         file_remove_tree(place, NULL);
 }
 
@@ -303,9 +333,13 @@ static void test_bandwidth(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_addresses),       cmocka_unit_test(test_wrong_addresses),
-                cmocka_unit_test(test_refused_results), cmocka_unit_test(test_conversion),
-                cmocka_unit_test(test_cache),           cmocka_unit_test(test_base64_lengths),
+                cmocka_unit_test(test_addresses),
+                cmocka_unit_test(test_wrong_addresses),
+                cmocka_unit_test(test_refused_results),
+                cmocka_unit_test(test_conversion),
+                cmocka_unit_test(test_cache),
+                cmocka_unit_test(test_base64_lengths),
+                cmocka_unit_test(test_files_that_are_no_entries),
                 cmocka_unit_test(test_bandwidth),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

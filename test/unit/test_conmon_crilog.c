@@ -279,12 +279,17 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
 #define TEST(function) cmocka_unit_test_setup_teardown(function, set_up, tear_down)
-                TEST(lines),      TEST(last_line_without_end),
-                TEST(any_byte),   TEST(long_lines),
-                TEST(many_lines), TEST(full_disk),
+                TEST(lines),
+                TEST(last_line_without_end),
+                TEST(any_byte),
+                TEST(long_lines),
+                TEST(many_lines),
+                TEST(full_disk),
                 TEST(full_disk_after_truncation),
-                TEST(reopens),    TEST(keeps_old_when_reopen_fails),
-                TEST(own_bound),  TEST(nowhere_to_write),
+                TEST(reopens),
+                TEST(keeps_old_when_reopen_fails),
+                TEST(own_bound),
+                TEST(nowhere_to_write),
                 TEST(no_log),
         };
         int failed;
