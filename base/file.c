@@ -15,7 +15,7 @@
 #include "base/memory.h"
 
 #define READ_STEP      4096
-#define TREE_DEPTH_MAX 512 /* descriptors held while a tree is measured */
+#define USAGE_DEPTH    100 /* descriptors held while a tree is measured */
 #define REMOVE_DEPTH   100 /* and while one is removed: what is deeper is moved up first */
 #define MOVED_NAME     16  /* digits of a name for what is moved up */
 
@@ -153,8 +153,25 @@ int file_make_directories(const char *path, mode_t mode, struct error *err)
         return error_errno(err, errno, "make folder %s", path);
 }
 
+/*
+ * Opens the folder name of parent_fd. -EXDEV when something is
+ * mounted there, also what is of the same file system: a bind mount, whose device number is the
+ * same.
+ */
+static int open_folder(int parent_fd, const char *name)
+{
+        struct open_how how = {
+                .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
+                .resolve = RESOLVE_NO_XDEV | RESOLVE_NO_SYMLINKS,
+        };
+        long fd;
+        do
+                fd = syscall(SYS_openat2, parent_fd, name, &how, sizeof how);
+        while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+        return fd < 0 ? -errno : (int)fd;
+}
+
 struct removal {
-        dev_t device;
         int root_fd; /* the tree's own folder, once it is open; else -1 */
         size_t moved;
 };
@@ -198,14 +215,11 @@ static int remove_at(struct removal *removal, int parent_fd, const char *name, i
                 return error_errno(err, errno, "remove %s", name);
         if (depth > REMOVE_DEPTH)
                 return move_up(removal, parent_fd, name, err);
-        AUTO_FD int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return errno == ENOENT ? 0 : error_errno(err, errno, "remove %s", name);
-        struct stat st;
-        if (fstat(fd, &st) < 0)
-                return error_errno(err, errno, "remove %s", name);
-        if (st.st_dev != removal->device)
+        AUTO_FD int fd = open_folder(parent_fd, name);
+        if (fd == -EXDEV)
                 return error_errno(err, EBUSY, "remove %s: a file system is mounted there", name);
+        if (fd < 0)
+                return fd == -ENOENT ? 0 : error_errno(err, fd, "remove %s", name);
         AUTO_DIR DIR *dir = fdopendir(fd);
         if (!dir)
                 return error_errno(err, errno, "remove %s", name);
@@ -234,10 +248,7 @@ int file_remove_tree(const char *path, struct error *err)
         AUTO_FD int fd = open(parent, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return errno == ENOENT ? 0 : error_errno(err, errno, "remove %s", path);
-        struct stat st;
-        if (fstat(fd, &st) < 0)
-                return error_errno(err, errno, "remove %s", path);
-        struct removal removal = {.device = st.st_dev, .root_fd = -1};
+        struct removal removal = {.root_fd = -1};
         int result = remove_at(&removal, fd, name, 0, err);
         if (result < 0)
                 error_context(err, "%s", parent);
@@ -301,10 +312,12 @@ static void count_linked(struct usage *usage)
         }
 }
 
-static int add_usage(struct usage *usage, int parent_fd, const char *name, int depth,
-                     struct error *err)
+/* Counts one entry; *folder says whether there may be more below it. */
+static int count_entry(struct usage *usage, int parent_fd, const char *name, bool *folder,
+                       struct error *err)
 {
         struct stat st;
+        *folder = false;
         if (fstatat(parent_fd, name, &st, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno == ENOENT ? 0 : error_errno(err, errno, "measure %s", name);
         if (!usage->device)
@@ -317,21 +330,128 @@ static int add_usage(struct usage *usage, int parent_fd, const char *name, int d
         }
         usage->bytes += (unsigned long long)st.st_blocks * 512;
         usage->inodes++;
-        if (!S_ISDIR(st.st_mode) || depth == 0)
-                return 0;
-        int fd = openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        AUTO_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        *folder = S_ISDIR(st.st_mode);
+        return 0;
+}
+
+/* A folder on the way down below USAGE_DEPTH. */
+struct level {
+        char **folders; /* strv: those in it, or null */
+        size_t next;
+        dev_t device;
+        ino_t inode;
+};
+
+static int read_level(struct usage *usage, int fd, struct level *level, struct error *err)
+{
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return error_errno(err, errno, "measure a folder");
+        *level = (struct level){.device = st.st_dev, .inode = st.st_ino};
+        int copy = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+        AUTO_DIR DIR *dir = copy < 0 ? NULL : fdopendir(copy);
         if (!dir) {
                 int number = errno;
-                if (fd >= 0)
-                        close(fd);
-                return number == ENOENT ? 0 : error_errno(err, number, "measure %s", name);
+                if (copy >= 0)
+                        close(copy);
+                return error_errno(err, number, "measure a folder");
         }
         struct dirent *entry;
         while ((entry = readdir(dir))) {
                 if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
                         continue;
-                int result = add_usage(usage, fd, entry->d_name, depth - 1, err);
+                bool folder;
+                int result = count_entry(usage, fd, entry->d_name, &folder, err);
+                if (result < 0) {
+                        strv_free(take_ptr(level->folders));
+                        return result;
+                }
+                if (folder)
+                        strv_push(&level->folders, entry->d_name);
+        }
+        return 0;
+}
+
+/* Goes back to the folder above, unless somebody has moved this one elsewhere meanwhile. */
+static int go_up(int fd, const struct level *above)
+{
+        struct stat st;
+        AUTO_FD int up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (up < 0 || fstat(up, &st) < 0 || st.st_dev != above->device ||
+            st.st_ino != above->inode)
+                return -1;
+        return take_fd(&up);
+}
+
+/* What is below a folder, however deep, with one descriptor and without recursion. */
+static int add_deep(struct usage *usage, int parent_fd, const char *name, struct error *err)
+{
+        struct level *levels = NULL;
+        size_t count = 0, size = 0;
+        int result = 0;
+        int fd = open_folder(parent_fd, name);
+        bool entered = fd >= 0;
+        while (fd >= 0 && result == 0) {
+                if (entered) {
+                        if (count == size) {
+                                size = size ? size * 2 : 64;
+                                levels = xrealloc(levels, size * sizeof *levels);
+                        }
+                        result = read_level(usage, fd, &levels[count], err);
+                        count += result == 0;
+                        entered = false;
+                        continue;
+                }
+                struct level *level = &levels[count - 1];
+                int next;
+                if (level->folders && level->folders[level->next]) {
+                        next = open_folder(fd, level->folders[level->next++]);
+                        if (next < 0) /* gone, or a mount */
+                                continue;
+                        entered = true;
+                } else {
+                        strv_free(level->folders);
+                        next = --count ? go_up(fd, &levels[count - 1]) : -1;
+                }
+                close(fd);
+                fd = next;
+        }
+        if (fd >= 0)
+                close(fd);
+        while (count)
+                strv_free(levels[--count].folders);
+        free(levels);
+        return result;
+}
+
+static int add_usage(struct usage *usage, int parent_fd, const char *name, int depth,
+                     struct error *err)
+{
+        bool folder;
+        int result = count_entry(usage, parent_fd, name, &folder, err);
+        if (result < 0 || !folder)
+                return result;
+        if (depth > USAGE_DEPTH)
+                return add_deep(usage, parent_fd, name, err);
+        /* The path that was asked for may lead over mounts, what is below it not. */
+        int fd = depth ? open_folder(parent_fd, name)
+                       : openat(parent_fd, name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        int number = depth ? -fd : errno;
+        if (fd < 0)
+                return number == ENOENT || number == EXDEV
+                               ? 0
+                               : error_errno(err, number, "measure %s", name);
+        AUTO_DIR DIR *dir = fdopendir(fd);
+        if (!dir) {
+                number = errno;
+                close(fd);
+                return error_errno(err, number, "measure %s", name);
+        }
+        struct dirent *entry;
+        while ((entry = readdir(dir))) {
+                if (strcmp(entry->d_name, ".") == 0 || strcmp(entry->d_name, "..") == 0)
+                        continue;
+                result = add_usage(usage, fd, entry->d_name, depth + 1, err);
                 if (result < 0)
                         return result;
         }
@@ -342,7 +462,7 @@ int file_tree_usage(const char *path, unsigned long long *bytes, unsigned long l
                     struct error *err)
 {
         struct usage usage = {0};
-        int result = add_usage(&usage, AT_FDCWD, path, TREE_DEPTH_MAX, err);
+        int result = add_usage(&usage, AT_FDCWD, path, 0, err);
         count_linked(&usage);
         free(usage.linked);
         if (result < 0)

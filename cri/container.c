@@ -75,6 +75,8 @@ void container_publish(struct container *container)
 void container_withdraw(struct container *container)
 {
         container->phase = CONTAINER_REMOVED;
+        /* What a crash left half made is dropped without having settled otherwise. */
+        event_signal(&container->settled);
         timer_free(take_ptr(container->unclaimed_timer));
         if (table_get(node.container_names, container->name) == container)
                 table_remove(node.container_names, container->name);
@@ -433,7 +435,7 @@ void container_exited(struct container *container, const struct monitor_exit *ex
 
 void container_exited_unseen(struct container *container)
 {
-        if (container->phase == CONTAINER_EXITED)
+        if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
                 return;
         finish(container, 255, "Unknown", clock_real());
         container_save_later(container);

@@ -138,6 +138,10 @@ static int join(struct container *container, struct error *err)
         if (container->phase == CONTAINER_CREATING)
                 return error_set(err, ERROR_CANCELLED,
                                  "the client went away while the container was being created");
+        if (container->phase == CONTAINER_REMOVED)
+                return error_set(err, ERROR_ABORTED,
+                                 "container %s was removed while it was being created: try again",
+                                 container->id);
         return 0;
 }
 

@@ -124,10 +124,12 @@ static int start(struct container *container, struct error *err)
         } else if (container->phase == CONTAINER_STARTING) {
                 container->phase = CONTAINER_RUNNING;
         }
-        /* A failed start is told by the record alone; a running container also by its monitor. */
+        /* A failed start is told by the record alone; a running container also by its monitor. The
+         * run folder's is newer than the other until it has gone, so it comes first. */
         struct error unsaved;
-        int saved = result < 0 ? container_save(container, false, &unsaved)
-                               : container_save_run(container, &unsaved);
+        int saved = container_save_run(container, &unsaved);
+        if (result < 0)
+                saved = container_save(container, false, &unsaved);
         if (saved < 0)
                 log_failure(&unsaved, "the container's record is not up to date", "container",
                             container->id, NULL);

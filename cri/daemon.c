@@ -28,6 +28,7 @@
 #include "cri/node.h"
 #include "cri/server.h"
 #include "cri/services.h"
+#include "network/namespace.h"
 
 #define LOCK_NAME      "crisp.lock"
 #define STATE_DIR_MODE 0700
@@ -174,11 +175,7 @@ static int catch_signals(struct daemon *daemon, struct error *err)
  * and every pod's network too. */
 static void check_mount_namespace(void)
 {
-        struct stat ours, init;
-
-        if (stat("/proc/self/ns/mnt", &ours) < 0 || stat("/proc/1/ns/mnt", &init) < 0)
-                return;
-        if (ours.st_ino != init.st_ino)
+        if (!namespace_mounts_are_shared_with_init())
                 log_warning(
                         "the daemon has a mount namespace of its own: when it ends, pods lose "
                         "their "

@@ -35,6 +35,11 @@ int container_exec_sync_handler(struct rpc *rpc, const void *request_, void *res
         int result = container_find(request->container_id, &container, err);
         if (result == 0)
                 result = container_require_running(container, err);
+        if (result == 0 && !container->pod->handler)
+                result = error_set(err, ERROR_FAILED_PRECONDITION,
+                                   "container %s: its pod's runtime handler \"%s\" is not "
+                                   "configured any more",
+                                   container->id, container->pod->request->runtime_handler);
         if (result < 0)
                 return error_context(err, "exec");
         AUTO_FREE char *directory = container_run_path(container, "");

@@ -130,6 +130,14 @@ static int stop_containers(struct pod *pod, struct error *err)
         return result;
 }
 
+/* The kernel is the truth: a full disk keeps nobody from stopping a pod. */
+static void save(struct pod *pod)
+{
+        struct error unsaved;
+        if (pod_save(pod, false, &unsaved) < 0)
+                log_failure(&unsaved, "the pod's record is not up to date", "pod", pod->id, NULL);
+}
+
 static int stop_locked(struct pod *pod, struct error *err)
 {
         pod->stopping = true;
@@ -137,15 +145,16 @@ static int stop_locked(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
         bool was_torn_down = pod->torn_down;
+        bool was_ready = pod->phase == POD_READY;
         pod->phase = POD_NOTREADY;
+        /* The intent: a pod whose network was freed must not come back as one that is ready because
+         * its namespace was still there when the daemon was killed. */
+        if (was_ready)
+                save(pod);
         result = pod_tear_down(pod, err);
-        if (result < 0 || was_torn_down)
-                return result;
-        /* The kernel is the truth: a full disk keeps nobody from stopping a pod. */
-        struct error unsaved;
-        if (pod_save(pod, false, &unsaved) < 0)
-                log_failure(&unsaved, "the pod's record is not up to date", "pod", pod->id, NULL);
-        return 0;
+        if (result == 0 && !was_torn_down)
+                save(pod);
+        return result;
 }
 
 int pod_stop(struct pod *pod, struct error *err)

@@ -147,6 +147,7 @@ static void adopt_started(void *argument)
                           "the daemon ended while the container was being started");
                 container_signal(container, SIGKILL);
                 container_start_failed(container, &err);
+                container_save_later(container);
         }
         task_unlock(&container->lock);
 }
@@ -184,6 +185,7 @@ static void recover_started(struct container *container)
                 error_set(&err, ERROR_ABORTED,
                           "the daemon ended while the container was being started");
                 container_start_failed(container, &err);
+                container_save_later(container);
         } else {
                 container_exited_unseen(container);
         }
@@ -219,6 +221,14 @@ static void recover_container(struct container *container)
         }
 }
 
+static bool same_phase(const json_t *older, const json_t *newer)
+{
+        const char *old_phase = "", *new_phase = "";
+        return json_get_string(older, "phase", "record.json", &old_phase, NULL) == 0 &&
+               json_get_string(newer, "phase", "record.json", &new_phase, NULL) == 0 &&
+               strcmp(old_phase, new_phase) == 0;
+}
+
 static int load_container(const char *id, struct error *err)
 {
         AUTO_ARENA struct arena *arena = arena_new();
@@ -242,9 +252,13 @@ static int load_container(const char *id, struct error *err)
         if (record_load_state(node.run_containers_dir, id, &newer, NULL) < 0)
                 newer = NULL;
         result = container_restore(container, newer ? newer : record, err);
-        if (result == 0)
-                recover_container(container);
-        return result;
+        if (result < 0)
+                return result;
+        /* The newer record goes with the run folder when the container is cleaned up. */
+        if (newer && !same_phase(record, newer))
+                container_save_later(container);
+        recover_container(container);
+        return 0;
 }
 
 /* ---- all of them ---- */

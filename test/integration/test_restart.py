@@ -1,5 +1,6 @@
 """The daemon is killed at every step; after the next start all is there, and nothing twice."""
 import glob
+import json
 import os
 import shutil
 import signal
@@ -342,3 +343,143 @@ def test_a_record_that_cannot_be_read_is_set_aside(node):
     for name in aside:
         shutil.rmtree(f"{node.daemon.state}/containers/{name}")
     node.daemon.start()
+
+
+def record_of(node, container):
+    return f"{node.daemon.state}/containers/{container}/record.json"
+
+
+def test_an_ended_container_stays_ended_whenever_the_daemon_was_killed(node):
+    container = node.sleeper(node.pod())
+    # The daemon is killed after it has noted the start in the run folder, and before it has in the state folder.
+    node.daemon.kill()
+    with open(record_of(node, container)) as file:
+        record = json.load(file)
+    with open(record_of(node, container), "w") as file:
+        json.dump({**record, "phase": "created"}, file)
+    node.daemon.start()
+    assert node.status(container).state == RUNNING
+    node.stop(container)
+    ended = node.status(container)
+    wait_for(lambda: not os.path.exists(f"{node.daemon.run}/containers/{container}"), "the cleaning up")
+    node.daemon.kill()
+    node.daemon.start()
+    assert str(node.status(container)) == str(ended)
+
+
+def test_a_retry_of_what_is_being_dropped_does_not_hang(node):
+    pod = node.pod()
+    config = node.container_config(["true"])
+    create = dict(pod_sandbox_id=pod[0], config=config, sandbox_config=pod[1])
+    container = node.client.CreateContainer(**create).container_id
+    node.daemon.kill()
+    with open(record_of(node, container)) as file:
+        record = json.load(file)
+    with open(record_of(node, container), "w") as file:
+        json.dump({**record, "phase": "creating"}, file)
+    # So that dropping it takes a while.
+    folder = f"{node.daemon.state}/containers/{container}/many"
+    os.mkdir(folder)
+    for i in range(60000):
+        os.close(os.open(f"{folder}/{i}", os.O_CREAT | os.O_WRONLY))
+    node.daemon.start()
+    try:
+        node.client.start("CreateContainer", **create).result(timeout=30)
+    except grpc.RpcError as e:
+        assert e.code() == KINDS.ABORTED, e
+    made = node.client.CreateContainer(**create).container_id
+    assert node.status(made).state == CREATED
+
+
+def test_a_pod_that_was_being_stopped_is_not_ready(own_daemon, busybox):
+    from support import Node
+
+    daemon = own_daemon(start=False, network=False)
+    recorder = Recorder(daemon)
+    daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
+    node = Node(daemon.start(), busybox)
+    pod = node.run_pod()
+    recorder.behave("DEL", f"echo > {recorder.folder}/here; exec sleep 6667\n")
+    call = node.client.start("StopPodSandbox", pod_sandbox_id=pod)
+    wait_for(lambda: os.path.exists(f"{recorder.folder}/here"), "the plugin")
+    daemon.kill()
+    interrupted(call)
+    recorder.forget("DEL")
+    daemon.start()
+    assert node.pod_status(pod).state == NOTREADY
+    node.remove_pod(pod)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline") as file:
+                if "6667" in file.read().split("\0"):
+                    os.kill(int(pid), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+
+
+HALF_A_RUNTIME = """#!/bin/sh
+for word; do case $word in
+start) echo 'no start today' >&2; exit 9;;
+delete) [ -f {folder}/stuck ] && exec sleep 6668;;
+esac; done
+exec {path} "$@"
+"""
+
+
+def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler):
+    from support import Node
+
+    daemon = own_daemon(start=False)
+    path = f"{daemon.root}/half-a-runtime"
+    with open(path, "w") as file:
+        file.write(HALF_A_RUNTIME.format(folder=daemon.root, path=shutil.which(handler or "runc")))
+    os.chmod(path, 0o755)
+    with open(f"{daemon.root}/stuck", "w"):
+        pass
+    daemon.write_config(extra={"runtime.handlers.half": f'kind = "oci"\npath = "{path}"\n'})
+    node = Node(daemon.start(), busybox)
+    config = node.pod_config()
+    pod = (node.run_pod(config, handler="half"), config)
+    container = node.create(pod, ["true"])
+    with pytest.raises(grpc.RpcError):
+        node.start(container)
+    failed = node.status(container)
+    assert (failed.state, failed.exit_code, failed.reason) == (EXITED, 128, "StartError")
+    daemon.kill()
+    os.unlink(f"{daemon.root}/stuck")
+    daemon.start()
+    assert str(node.status(container)) == str(failed)
+    wait_for(lambda: not os.path.exists(f"{daemon.run}/containers/{container}"), "the cleaning up")
+    daemon.restart()
+    assert str(node.status(container)) == str(failed)
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline") as file:
+                if "6668" in file.read().split("\0"):
+                    os.kill(int(pid), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+
+
+def test_a_container_whose_handler_the_configuration_lost(own_daemon, busybox, handler):
+    from support import Node
+
+    daemon = own_daemon(start=False)
+    path = shutil.which(handler or "runc")
+    daemon.write_config(extra={"runtime.handlers.late": f'kind = "oci"\npath = "{path}"\n'})
+    node = Node(daemon.start(), busybox)
+    config = node.pod_config()
+    pod = (node.run_pod(config, handler="late"), config)
+    container = node.sleeper(pod)
+    daemon.kill()
+    daemon.write_config(extra={})
+    daemon.start()
+    with pytest.raises(grpc.RpcError) as failure:
+        node.exec(container, "true")
+    assert failure.value.code() == KINDS.FAILED_PRECONDITION and "late" in failure.value.details()
+    assert node.status(container).state == RUNNING
+    daemon.kill()
+    daemon.write_config(extra={"runtime.handlers.late": f'kind = "oci"\npath = "{path}"\n'})
+    daemon.start()
+    assert node.exec(container, "true").exit_code == 0
+    node.remove_pod(pod[0])

@@ -110,7 +110,7 @@ static void test_remove_tree_stops_at_a_mount(void **state)
         assert_int_equal(file_remove_tree(tree, &err), 0);
 }
 
-/* Deeper than there are descriptors, and than a path is long. */
+/* Deeper than there are descriptors, and than a path is long. Measured, too. */
 static void test_remove_tree_of_any_depth(void **state)
 {
         (void)state;
@@ -128,8 +128,35 @@ static void test_remove_tree_of_any_depth(void **state)
                 fd = next;
         }
         close(fd);
+        unsigned long long bytes, inodes;
+        assert_int_equal(file_tree_usage(tree, &bytes, &inodes, &err), 0);
+        assert_int_equal(inodes, 1 + 2 * DEPTH);
         assert_int_equal(file_remove_tree(tree, &err), 0);
         assert_int_equal(access(tree, F_OK), -1);
+}
+
+/* A bind mount has the device number of what is around it. */
+static void test_a_bind_mount_is_left_alone(void **state)
+{
+        (void)state;
+        struct error err;
+        unsigned long long bytes, inodes;
+        AUTO_FREE char *elsewhere = path_of("elsewhere");
+        AUTO_FREE char *kept = path_of("elsewhere/kept");
+        AUTO_FREE char *tree = path_of("tree");
+        AUTO_FREE char *mounted = path_of("tree/mounted");
+        assert_int_equal(file_make_directories(kept, 0755, &err), 0);
+        assert_int_equal(file_make_directories(mounted, 0755, &err), 0);
+        if (mount(elsewhere, mounted, NULL, MS_BIND, NULL) < 0)
+                skip();
+        int measured = file_tree_usage(tree, &bytes, &inodes, &err);
+        int removed = file_remove_tree(tree, &err);
+        assert_int_equal(umount(mounted), 0);
+        assert_int_equal(measured, 0);
+        assert_int_equal(inodes, 2);
+        assert_int_equal(removed, -EBUSY);
+        assert_int_equal(access(kept, F_OK), 0);
+        assert_int_equal(file_remove_tree(tree, &err), 0);
 }
 
 static void test_usage_counts_links_once(void **state)
@@ -197,6 +224,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_remove_tree_follows_nothing, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remove_tree_stops_at_a_mount, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remove_tree_of_any_depth, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_a_bind_mount_is_left_alone, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_usage_counts_links_once, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_open_in_stays_inside, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_make_directories, setup, teardown),
