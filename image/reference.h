@@ -18,11 +18,11 @@
 #define REFERENCE_DIGEST_MAX 135 /* "sha512:" and 128 digits */
 
 struct reference {
-	char registry[REFERENCE_NAME_MAX + 1];   /* host[:port]: "docker.io", "[::1]:5000" */
-	char repository[REFERENCE_NAME_MAX + 1]; /* "library/busybox" */
-	char tag[REFERENCE_TAG_MAX + 1];         /* empty where only a digest was given */
-	char digest[REFERENCE_DIGEST_MAX +
-		    1]; /* "sha256:...", or empty; it decides where both are given */
+        char registry[REFERENCE_NAME_MAX + 1];   /* host[:port]: "docker.io", "[::1]:5000" */
+        char repository[REFERENCE_NAME_MAX + 1]; /* "library/busybox" */
+        char tag[REFERENCE_TAG_MAX + 1];         /* empty where only a digest was given */
+        char digest[REFERENCE_DIGEST_MAX +
+                    1]; /* "sha256:...", or empty; it decides where both are given */
 };
 
 /*

@@ -37,7 +37,7 @@
 
 #define REQUEST_LINE_MAX (4u << 20) /* bytes of the request with its newline */
 #define REPLY_LINE_MAX                                                                             \
-	(32u << 20) /* bytes of a reply with its newline: what the daemon must be ready to read */
+        (32u << 20) /* bytes of a reply with its newline: what the daemon must be ready to read */
 
 #define REQUEST_ENDPOINTS_MAX 32
 #define REQUEST_PRESENT_MAX   16384 /* diff IDs that the store has */
@@ -46,47 +46,47 @@
 
 /* Null where not given; the meanings are those of CRI's AuthConfig. */
 struct fetch_credentials {
-	const char *username;
-	const char *password;
-	const char *auth;           /* base64 of username:password */
-	const char *identity_token; /* an OAuth2 refresh token */
-	const char *registry_token; /* a bearer token for the registry itself */
-	const char *server_address; /* the registry they are for; others do not get them. Null: the
-				       reference's */
+        const char *username;
+        const char *password;
+        const char *auth;           /* base64 of username:password */
+        const char *identity_token; /* an OAuth2 refresh token */
+        const char *registry_token; /* a bearer token for the registry itself */
+        const char *server_address; /* the registry they are for; others do not get them. Null: the
+                                       reference's */
 };
 
 struct fetch_endpoint {
-	const char *url; /* "https://mirror.example:5000" or with a path that goes between /v2/ and
-			    the repository */
-	const char *repository; /* in place of the reference's; null: the same */
-	bool insecure;          /* accept any certificate */
+        const char *url; /* "https://mirror.example:5000" or with a path that goes between /v2/ and
+                            the repository */
+        const char *repository; /* in place of the reference's; null: the same */
+        bool insecure;          /* accept any certificate */
 };
 
 /* Bounds; 0 stands for the default (FETCH_... in image/fetch/limits.h). Sizes in bytes, times in
  * milliseconds. */
 struct fetch_limits {
-	int64_t layer_bytes;     /* compressed bytes of one layer */
-	int64_t unpacked_bytes;  /* bytes of one layer's tar stream */
-	int64_t entries;         /* files, folders, links and so on in one layer */
-	int64_t parallel_layers; /* layers under way at once */
-	int64_t connect_timeout; /* to reach an endpoint */
-	int64_t stall_timeout;   /* without a byte from the registry */
-	int64_t retries;         /* further tries of one request after a passing failure */
-	int64_t retry_delay_max; /* longest wait before a retry, whatever Retry-After says */
+        int64_t layer_bytes;     /* compressed bytes of one layer */
+        int64_t unpacked_bytes;  /* bytes of one layer's tar stream */
+        int64_t entries;         /* files, folders, links and so on in one layer */
+        int64_t parallel_layers; /* layers under way at once */
+        int64_t connect_timeout; /* to reach an endpoint */
+        int64_t stall_timeout;   /* without a byte from the registry */
+        int64_t retries;         /* further tries of one request after a passing failure */
+        int64_t retry_delay_max; /* longest wait before a retry, whatever Retry-After says */
 };
 
 struct fetch_request {
-	const char *reference;                  /* an image's name; it need not be normalized */
-	const struct fetch_endpoint *endpoints; /* tried in this order; none: the registry itself */
-	size_t endpoint_count;
-	struct fetch_credentials credentials;
-	const char *os; /* null: the platform of this machine. So are the next two */
-	const char *architecture;
-	const char *variant;
-	const char *const *present; /* diff IDs of layers that need not come, or null */
-	size_t present_count;
-	const char *staging; /* absolute path */
-	struct fetch_limits limits;
+        const char *reference;                  /* an image's name; it need not be normalized */
+        const struct fetch_endpoint *endpoints; /* tried in this order; none: the registry itself */
+        size_t endpoint_count;
+        struct fetch_credentials credentials;
+        const char *os; /* null: the platform of this machine. So are the next two */
+        const char *architecture;
+        const char *variant;
+        const char *const *present; /* diff IDs of layers that need not come, or null */
+        size_t present_count;
+        const char *staging; /* absolute path */
+        struct fetch_limits limits;
 };
 
 /* The line with its newline, on the heap; wipe it with request_wipe_text before freeing it. */
@@ -94,7 +94,7 @@ char *request_encode(const struct fetch_request *request);
 
 /* line is without or with its newline. INVALID_ARGUMENT names the member that is wrong. */
 int request_decode(const char *line, size_t length, struct arena *arena,
-		   struct fetch_request *request, struct error *err);
+                   struct fetch_request *request, struct error *err);
 
 /* Overwrites the credentials' bytes, which must be the request's own (decoded), and forgets them.
  */
@@ -107,66 +107,66 @@ void request_wipe_text(char *text);
 enum fetch_reply_kind { FETCH_PROGRESS = 1, FETCH_RESULT, FETCH_ERROR };
 
 struct fetch_progress {
-	const char *digest; /* of the compressed layer */
-	int64_t bytes;      /* compressed bytes that came so far */
-	int64_t total;      /* as the manifest says */
-	bool done;          /* whole, checked and unpacked */
+        const char *digest; /* of the compressed layer */
+        int64_t bytes;      /* compressed bytes that came so far */
+        int64_t total;      /* as the manifest says */
+        bool done;          /* whole, checked and unpacked */
 };
 
 /* A hard link whose target is not in the same layer. Neither path has a leading slash. The link was
  * not made. */
 struct fetch_link {
-	const char *path;
-	const char *target;
+        const char *path;
+        const char *target;
 };
 
 struct fetch_layer {
-	const char *diff_id;
-	const char *digest; /* of the compressed bytes */
-	int64_t size;       /* compressed bytes */
-	/*
-	 * Name of its folder below staging/layers; null where the request said that the store has
-	 * it, and for every layer after the first with the same diff ID. Then what follows is
-	 * empty.
-	 */
-	const char *directory;
-	int64_t unpacked; /* bytes of the tar stream */
-	int64_t entries;
-	/* Paths relative to the layer's root, without leading slash; "." is the root itself. */
-	const char *const *opaque; /* folders that hide what lower layers have in them: to be marked
-				      trusted.overlay.opaque */
-	size_t opaque_count;
-	const char *const
-		*implied; /* folders that the layer has no entry for: made root:root 0755 */
-	size_t implied_count;
-	const struct fetch_link *links;
-	size_t link_count;
+        const char *diff_id;
+        const char *digest; /* of the compressed bytes */
+        int64_t size;       /* compressed bytes */
+        /*
+         * Name of its folder below staging/layers; null where the request said that the store has
+         * it, and for every layer after the first with the same diff ID. Then what follows is
+         * empty.
+         */
+        const char *directory;
+        int64_t unpacked; /* bytes of the tar stream */
+        int64_t entries;
+        /* Paths relative to the layer's root, without leading slash; "." is the root itself. */
+        const char *const *opaque; /* folders that hide what lower layers have in them: to be marked
+                                      trusted.overlay.opaque */
+        size_t opaque_count;
+        const char *const
+                *implied; /* folders that the layer has no entry for: made root:root 0755 */
+        size_t implied_count;
+        const struct fetch_link *links;
+        size_t link_count;
 };
 
 struct fetch_result {
-	const char *manifest_digest; /* of the image manifest, for this platform */
-	const char *manifest_media_type;
-	const char *index_digest; /* of the index or list that led to it, or null */
-	const char
-		*repo_digest; /* what the name resolved to: index_digest or else manifest_digest */
-	const char *config_digest; /* the image's ID */
-	int64_t config_size;
-	int64_t total_size; /* bytes of manifest, configuration and compressed layers */
-	const struct fetch_layer *layers; /* the lowest first */
-	size_t layer_count;
+        const char *manifest_digest; /* of the image manifest, for this platform */
+        const char *manifest_media_type;
+        const char *index_digest; /* of the index or list that led to it, or null */
+        const char
+                *repo_digest; /* what the name resolved to: index_digest or else manifest_digest */
+        const char *config_digest; /* the image's ID */
+        int64_t config_size;
+        int64_t total_size; /* bytes of manifest, configuration and compressed layers */
+        const struct fetch_layer *layers; /* the lowest first */
+        size_t layer_count;
 };
 
 struct fetch_reply {
-	enum fetch_reply_kind kind;
-	struct fetch_progress progress;
-	struct fetch_result result;
-	struct error error; /* code, word, message */
+        enum fetch_reply_kind kind;
+        struct fetch_progress progress;
+        struct fetch_result result;
+        struct error error; /* code, word, message */
 };
 
 /* The line with its newline, on the heap. */
 char *reply_encode(const struct fetch_reply *reply);
 
 int reply_decode(const char *line, size_t length, struct arena *arena, struct fetch_reply *reply,
-		 struct error *err);
+                 struct error *err);
 
 #endif

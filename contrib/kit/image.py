@@ -211,6 +211,7 @@ def busybox_layer(compression="gzip"):
     for applet in subprocess.run([binary, "--list"], stdout=subprocess.PIPE, text=True, check=True).stdout.split():
         if applet != "busybox":
             layer.symlink(f"bin/{applet}", "busybox")
+    layer.file("home/tester/of-the-image", "")
     layer.file("etc/passwd", PASSWD).file("etc/group", GROUP)
     return layer
 

@@ -11,8 +11,10 @@ sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../
 
 from kit import leaks  # noqa: E402
 from kit.daemon import Daemon  # noqa: E402
-from kit.image import Image, Layer, busybox_layer  # noqa: E402
+from kit.hostile import HostileRegistry  # noqa: E402
+from kit.image import Image, busybox_layer  # noqa: E402
 from kit.registry import Registry  # noqa: E402
+from kit.wait import wait_for  # noqa: E402
 from support import Node  # noqa: E402
 
 
@@ -91,7 +93,7 @@ class Shared:
         if self.daemon and not self.daemon.alive():
             self.drop()
         if not self.daemon:
-            self.daemon = Daemon(self.build, self.handler, config={"limits": ""})
+            self.daemon = Daemon(self.build, self.handler)
             running.append(self.daemon)
             self.daemon.start()
         return self.daemon
@@ -183,11 +185,37 @@ def own_node(own_daemon, busybox):
 
 
 @pytest.fixture
+def bad():
+    """A registry that misbehaves as it is told to."""
+    with HostileRegistry() as registry:
+        yield registry
+
+
+def layer_folders(daemon):
+    found = []
+    for folder, folders, _ in os.walk(f"{daemon.state}/images"):
+        if folder.endswith("/layers"):
+            found += [f"{folder}/{name}" for name in folders]
+            folders.clear()
+    return found
+
+
+@pytest.fixture
+def no_images_left(node):
+    """After the test every image is removed, and then no layer may be left, whole or partial."""
+    yield
+    if node.daemon.alive():
+        node.daemon.remove_everything()
+        for image in node.client.ListImages().images:
+            node.client.RemoveImage(image={"image": image.id})
+        assert not node.client.ListImages().images
+        wait_for(lambda: not layer_folders(node.daemon), "layers and partial downloads to be gone", 20)
+
+
+@pytest.fixture
 def image(registry, layer):
     """Pushes a variant of busybox and returns its name: image("name", config={...}, extra=[Layer...])."""
     def make(name, config=None, extra=(), format="oci", tag="1"):
         return registry.push(f"test/{name}", tag, Image([layer, *extra], config, format))
     return make
 
-
-__all__ = ["Image", "Layer"]

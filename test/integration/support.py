@@ -6,6 +6,7 @@ import re
 
 import grpc
 from kit.cri import pb
+from kit.image import Image, Layer
 from kit.wait import wait_for
 
 _serial = itertools.count(1)
@@ -14,6 +15,7 @@ CREATED, RUNNING, EXITED, UNKNOWN = range(4)
 READY, NOTREADY = range(2)
 POD, CONTAINER, NODE, TARGET = range(4)
 KINDS = grpc.StatusCode
+FAILS = tuple(set(KINDS) - {KINDS.OK, KINDS.UNIMPLEMENTED, KINDS.DEADLINE_EXCEEDED})  # any plain failure
 
 
 def error_of(call, *codes):
@@ -25,6 +27,14 @@ def error_of(call, *codes):
         assert e.details(), "an error without a message"
         return e.details()
     raise AssertionError(f"was not refused, but gave {result}")
+
+
+def small(*files, compression="gzip", **more):
+    """An image of some little files."""
+    layer = Layer(compression)
+    for name in files or ("hello",):
+        layer.file(name, name + "\n")
+    return Image([layer], **more)
 
 
 class Node:

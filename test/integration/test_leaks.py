@@ -55,8 +55,10 @@ def test_a_cgroup(idle):
 
 def test_an_interface_and_a_rule(idle):
     name = f"v{idle.tag}"
-    for words in (["add", idle.bridge, "type", "bridge"], ["add", name, "type", "veth", "peer", "name", f"p{idle.tag}"], ["set", name, "master", idle.bridge]):
-        subprocess.run(["ip", "link", *words], check=True)
+    for words in (
+        f"add {idle.bridge} type bridge", f"add {name} type veth peer name p{idle.tag}", f"set {name} master {idle.bridge}",
+    ):
+        subprocess.run(["ip", "link", *words.split()], check=True)
     rule = ["INPUT", "-s", f"{idle.subnet}.0/24", "-j", "ACCEPT"]
     subprocess.run(["iptables", "-A", *rule], check=True)
     try:

@@ -2,10 +2,13 @@
 import os
 import re
 import signal
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
+from kit.cri import Client
 from kit.wait import wait_for
 from support import KINDS, READY, RUNNING, Node
 from test_network import Recorder
@@ -118,8 +121,6 @@ def test_descriptors_and_memory_stay_flat(own_node):
 
 
 def test_clients_that_come_and_go_cost_nothing(node):
-    from kit.cri import Client
-
     def visit(_):
         client = Client(node.daemon.socket)
         client.Version()
@@ -133,9 +134,6 @@ def test_clients_that_come_and_go_cost_nothing(node):
 
 def test_a_stopped_client_does_not_hold_up_others(node):
     """A process that asks and never reads."""
-    import subprocess
-    import sys
-
     code = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
         "from kit.cri import Client\n"

@@ -11,7 +11,7 @@ from kit import hostile, leaks
 from kit.hostile import HostileRegistry
 from kit.image import Image, Layer
 from kit.wait import wait_for
-from support import CREATED, EXITED, KINDS, NOTREADY, POD, READY, RUNNING, parse_log
+from support import CREATED, EXITED, KINDS, NOTREADY, POD, READY, RUNNING, Node, parse_log
 from test_network import Recorder
 
 
@@ -235,8 +235,6 @@ def test_killed_during_stop_and_remove(node, moment):
 
 
 def test_killed_while_a_plugin_hangs(own_daemon, busybox):
-    from support import Node
-
     daemon = own_daemon(start=False, network=False)
     recorder = Recorder(daemon)
     daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})

@@ -4,6 +4,7 @@ import os
 import socket
 import stat
 import subprocess
+import tomllib
 
 import grpc
 import pytest
@@ -117,8 +118,6 @@ def test_crisp_version(daemon):
 
 
 def test_crisp_config_prints_what_is_in_effect(daemon):
-    import tomllib
-
     out = subprocess.run(
         [daemon.crisp, "config", "--config", f"{daemon.root}/crisp.toml"], stdout=subprocess.PIPE, text=True, check=True, timeout=60
     ).stdout
