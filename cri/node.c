@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/program.h"
 #include "base/task.h"
+#include "cri/container.h"
 
 #define PROBE_DEADLINE (10 * NSEC_PER_SEC)
 #define PULL_STALLS    4 /* stalls of a registry in a row before a pull says anything */
@@ -153,8 +154,20 @@ static void remove_monitor_cgroup(void)
                               NULL);
 }
 
+/* Pods and containers go on; what is let go is what the daemon knows of them. */
+static void release_objects(void)
+{
+        size_t cursor = 0;
+        for (void *each; (each = table_next(node.containers, &cursor, NULL));)
+                container_unref(each);
+        cursor = 0;
+        for (void *each; (each = table_next(node.pods, &cursor, NULL));)
+                pod_unref(each);
+}
+
 void node_close(void)
 {
+        release_objects();
         remove_monitor_cgroup();
         network_free(node.network);
         puller_free(node.puller);

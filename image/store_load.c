@@ -374,23 +374,23 @@ static void clean_entry(struct clean_job *job, const char *folder, const char *n
 {
         int fd = job->store->fd;
         AUTO_FREE char *path = xprintf("%s/%s", folder, name);
-        AUTO_FREE char *away = xprintf("staging/%s/%u", job->stage, number);
+        struct error err;
         if (unlinkat(fd, path, 0) == 0 || errno == ENOENT)
                 return;
-        if (renameat(fd, path, fd, away) < 0)
-                log_warning("left-over could not be removed", "path", path, "error",
-                            strerror(errno), NULL);
+        if (store_move_away(fd, path, job->stage, number, &err) < 0)
+                log_failure(&err, "left-over could not be removed", "path", path, NULL);
 }
 
 static int clean_work(void *argument)
 {
         struct clean_job *job = argument;
         unsigned number = 0;
-        int result = store_make_stage(job->store->fd, job->stage, job->err);
-        for (size_t i = 0; result == 0 && i < FOLDER_COUNT; i++)
+        /* On a full disk there is no room for it: then all is removed where it is. */
+        store_make_stage(job->store->fd, job->stage, NULL);
+        for (size_t i = 0; i < FOLDER_COUNT; i++)
                 for (char **name = job->names[i]; name && *name; name++)
                         clean_entry(job, FOLDERS[i], *name, number++);
-        return result;
+        return 0;
 }
 
 static void destroy_removed(struct store *store)

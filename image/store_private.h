@@ -63,5 +63,9 @@ int store_destroy(struct store *store, const char *id, struct error *err);
 
 /* A fresh staging folder, blocking. */
 int store_make_stage(int fd, const char *name, struct error *err);
+/* Moves a tree into a staging folder as number; where that cannot be (a full disk) it is removed
+ * where it is, which takes longer. Not there is fine. Blocking. */
+int store_move_away(int fd, const char *tree, const char *stage, unsigned number,
+                    struct error *err);
 
 #endif

@@ -54,17 +54,26 @@ struct collect_job {
         struct error *err;
 };
 
+int store_move_away(int fd, const char *tree, const char *stage, unsigned number, struct error *err)
+{
+        AUTO_FREE char *away = xprintf("staging/%s/%u", stage, number);
+        if (renameat(fd, tree, fd, away) == 0)
+                return 0;
+        AUTO_FREE char *path = xprintf("/proc/self/fd/%d/%s", fd, tree);
+        return file_remove_tree(path, err);
+}
+
 static int collect_work(void *argument)
 {
         struct collect_job *job = argument;
-        int result = store_make_stage(job->fd, job->stage, job->err);
-        if (result < 0)
-                return result;
+        /* On a full disk there is no room for it, and room is what is wanted. */
+        store_make_stage(job->fd, job->stage, NULL);
+        int result = 0;
         unsigned number = 0;
         for (char **tree = job->trees; tree && *tree; tree++) {
-                AUTO_FREE char *away = xprintf("staging/%s/%u", job->stage, number++);
-                if (renameat(job->fd, *tree, job->fd, away) < 0 && errno != ENOENT)
-                        result = error_errno(job->err, errno, "move %s away", *tree);
+                int r = store_move_away(job->fd, *tree, job->stage, number++, job->err);
+                if (r < 0)
+                        result = r;
         }
         for (char **file = job->files; file && *file; file++)
                 if (unlinkat(job->fd, *file, 0) < 0 && errno != ENOENT)

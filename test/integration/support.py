@@ -183,8 +183,11 @@ class Node:
     # ---- what the kernel says ----
 
     def pid_of(self, container):
+        """The container's first process, once it runs its command: a runtime's start may return a moment before."""
         info = self.client.ContainerStatus(container_id=container, verbose=True).info
-        return json.loads(info["info"])["pid"]
+        pid = json.loads(info["info"])["pid"]
+        wait_for(lambda: not re.search("runc|crun", os.readlink(f"/proc/{pid}/exe")), f"process {pid} to run its command")
+        return pid
 
 
 LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP]) (.*)", re.S)

@@ -3,6 +3,7 @@
 
 #include <dirent.h>
 #include <jansson.h>
+#include <sys/mount.h>
 
 #include "image/record.h"
 
@@ -284,6 +285,27 @@ static void removes(void)
         struct store_usage usage;
         store_usage(store, &usage);
         assert_int_equal(usage.bytes + usage.inodes + usage.layers, 0);
+        store_free(store);
+}
+
+/* On a full disk no folder can be made: removing an image makes room nevertheless. */
+static void removes_where_nothing_can_be_made(void)
+{
+        if (geteuid() != 0)
+                return;
+        struct store *store = open_store();
+        put(store, "app:1", 1, TWO, 2);
+        assert_int_equal(mount("full", at("images/staging"), "tmpfs", 0, "nr_inodes=1"), 0);
+        assert_int_equal(store_remove(store, "app:1", NULL), 0);
+        assert_int_equal(entries_in(at("images/layers")), 0);
+        assert_int_equal(entries_in(at("images/configs")), 0);
+
+        /* Nor does a start leave what a crash left. */
+        assert_int_equal(mkdir(layer_dir(0xdd), 0755), 0);
+        write_file(at("images/layers/%064x/file", 0xdd), "");
+        store_clean(store);
+        assert_int_equal(entries_in(at("images/layers")), 0);
+        assert_int_equal(umount(at("images/staging")), 0);
         store_free(store);
 }
 
@@ -639,6 +661,7 @@ TASK_TEST(a_manifest_is_replaced)
 TASK_TEST(names_have_a_bound)
 TASK_TEST(of_two_claims_the_newer_counts)
 TASK_TEST(removes)
+TASK_TEST(removes_where_nothing_can_be_made)
 TASK_TEST(what_is_used_stays)
 TASK_TEST(a_removed_image_comes_back)
 TASK_TEST(a_start_ends_a_removal)
@@ -662,6 +685,7 @@ int main(void)
                 cmocka_unit_test(test_names_have_a_bound),
                 cmocka_unit_test(test_of_two_claims_the_newer_counts),
                 cmocka_unit_test(test_removes),
+                cmocka_unit_test(test_removes_where_nothing_can_be_made),
                 cmocka_unit_test(test_what_is_used_stays),
                 cmocka_unit_test(test_a_removed_image_comes_back),
                 cmocka_unit_test(test_a_start_ends_a_removal),
