@@ -14,10 +14,10 @@
 #include "base/id.h"
 #include "base/memory.h"
 
-#define READ_STEP      4096
-#define USAGE_DEPTH    100 /* descriptors held while a tree is measured */
-#define REMOVE_DEPTH   100 /* and while one is removed: what is deeper is moved up first */
-#define MOVED_NAME     16  /* digits of a name for what is moved up */
+#define READ_STEP    4096
+#define USAGE_DEPTH  100 /* descriptors held while a tree is measured */
+#define REMOVE_DEPTH 100 /* and while one is removed: what is deeper is moved up first */
+#define MOVED_NAME   16  /* digits of a name for what is moved up */
 
 int file_read(const char *path, size_t max, struct buffer *contents, struct error *err)
 {
@@ -377,8 +377,7 @@ static int go_up(int fd, const struct level *above)
 {
         struct stat st;
         AUTO_FD int up = openat(fd, "..", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (up < 0 || fstat(up, &st) < 0 || st.st_dev != above->device ||
-            st.st_ino != above->inode)
+        if (up < 0 || fstat(up, &st) < 0 || st.st_dev != above->device || st.st_ino != above->inode)
                 return -1;
         return take_fd(&up);
 }

@@ -150,10 +150,11 @@ json_t *pod_record(const struct pod *pod)
         json_object_set_new(record, "phase", json_string(phase_names[pod->phase]));
         json_object_set_new(record, "created_at", json_integer(pod->created_at));
         json_object_set_new(record, "boot_id", json_string(node.boot_id));
-        /* One that the configuration lost may come back: the default would not know its containers. */
-        json_object_set_new(record, "handler",
-                            json_string(pod->handler ? pod->handler->name
-                                                     : pod->request->runtime_handler));
+        /* One that the configuration lost may come back: the default would not know its containers.
+         */
+        json_object_set_new(
+                record, "handler",
+                json_string(pod->handler ? pod->handler->name : pod->request->runtime_handler));
         json_object_set_new(record, "ips", ips);
         json_object_set_new(record, "attached", json_boolean(pod->attached));
         json_object_set_new(record, "torn_down", json_boolean(pod->torn_down));
