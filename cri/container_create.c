@@ -105,6 +105,7 @@ static int create(struct container *container, struct error *err)
                                record, err);
         if (result < 0)
                 return result;
+        container->clean = false;
         result = build(container, image, err);
         if (result == 0) {
                 container_step(container, "writing the record");
@@ -115,11 +116,12 @@ static int create(struct container *container, struct error *err)
                 return 0;
         container->phase = CONTAINER_CREATING;
         struct error cleanup;
-        container->clean = false;
         if (container_clean_up(container, true, &cleanup) < 0 ||
-            record_remove(node.containers_dir, container->id, &cleanup) < 0)
+            record_remove(node.containers_dir, container->id, &cleanup) < 0) {
                 log_failure(&cleanup, "cleaning up after a failed container", "container",
                             container->id, NULL);
+                container->clean = false;
+        }
         return result;
 }
 
@@ -181,6 +183,7 @@ static char *absolute_log_path(const struct container *container)
 static int create_new(struct container *container, struct error *err)
 {
         container->created_at = clock_real();
+        container->clean = true; /* nothing is mounted yet */
         container->log_path = absolute_log_path(container);
         container->phase = CONTAINER_CREATING;
         int result = take_image(container, err);
@@ -193,7 +196,11 @@ static int create_new(struct container *container, struct error *err)
                 error_context(err, "create container %s",
                               container_config(container)->metadata->name);
                 settle(container, err);
-                container_withdraw(container);
+                /* What could not be cleaned up stays with the pod, whose removal tries again. */
+                if (container->clean)
+                        container_withdraw(container);
+                else
+                        table_remove(node.container_names, container->name);
         } else {
                 settle(container, NULL);
         }

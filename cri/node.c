@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 #include <sys/stat.h>
 
 #include "base/file.h"
@@ -79,9 +80,20 @@ static void open_handlers(void)
         task_start("probe runtime handlers", probe_handlers, NULL);
 }
 
+/* Whoever wrote mirrors or blocked registries into it should not find out by an image that came
+ * from elsewhere. */
+static void say_what_is_not_read(const char *registries_conf)
+{
+        if (access(registries_conf, F_OK) == 0)
+                log_warning("this version does not read registries.conf: images come from the "
+                            "registries that their names say",
+                            "file", registries_conf, NULL);
+}
+
 static int open_images(struct error *err)
 {
         const struct config *config = node.config;
+        say_what_is_not_read(config->images.registries_conf);
         AUTO_FREE char *directory = xprintf("%s/images", config->state_dir);
         int result = store_open(directory, &node.images, err);
         if (result < 0)

@@ -116,8 +116,8 @@ static char *made_clean(const char *message)
 {
         struct buffer out = BUFFER_INIT;
         for (const unsigned char *at = (const unsigned char *)message; *at;) {
-                size_t length = utf8_length(at);
-                if (out.length + length + 4 > RUNTIME_MESSAGE_MAX) {
+                size_t length = utf8_length(at), passed = length ? length : 1;
+                if (out.length + passed + sizeof "..." > RUNTIME_MESSAGE_MAX) {
                         buffer_add_text(&out, "...");
                         break;
                 }
@@ -125,7 +125,7 @@ static char *made_clean(const char *message)
                         buffer_add_text(&out, length ? " " : "?");
                 else
                         buffer_add(&out, at, length);
-                at += length ? length : 1;
+                at += passed;
         }
         return buffer_take(&out);
 }

@@ -236,12 +236,26 @@ def test_killed_during_stop_and_remove(node, moment):
     assert not node.client.ListContainers().containers
 
 
-def test_killed_while_a_plugin_hangs(own_daemon, busybox):
+@pytest.fixture
+def hung():
+    """What a script of a test waits with; it outlives the daemon that is killed, and ends with the test."""
+    seconds = str(100000 + os.getpid())
+    yield f"exec sleep {seconds}"
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline") as file:
+                if file.read().split("\0")[:2] == ["sleep", seconds]:
+                    os.kill(int(pid), signal.SIGKILL)
+        except (FileNotFoundError, ProcessLookupError):
+            pass
+
+
+def test_killed_while_a_plugin_hangs(own_daemon, busybox, hung):
     daemon = own_daemon(start=False, network=False)
     recorder = Recorder(daemon)
     daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
     node = Node(daemon.start(), busybox)
-    recorder.behave("ADD", f"echo > {recorder.folder}/here; sleep 6666\n")
+    recorder.behave("ADD", f"echo > {recorder.folder}/here; {hung}\n")
     call = node.client.start("RunPodSandbox", config=node.pod_config("hung"))
     wait_for(lambda: os.path.exists(f"{recorder.folder}/here"), "the plugin")
     daemon.kill()
@@ -251,13 +265,6 @@ def test_killed_while_a_plugin_hangs(own_daemon, busybox):
     wait_for(lambda: recorder.calls("DEL"), "what the plugin began to be undone")
     pod = node.run_pod(node.pod_config("hung"))
     assert node.pod_status(pod).state == READY
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline") as file:
-                if "6666" in file.read().split("\0"):
-                    os.kill(int(pid), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            pass
 
 
 def test_killed_during_a_pull(node):
@@ -391,7 +398,7 @@ def test_a_retry_of_what_is_being_dropped_does_not_hang(node):
     assert node.status(made).state == CREATED
 
 
-def test_a_pod_that_was_being_stopped_is_not_ready(own_daemon, busybox):
+def test_a_pod_that_was_being_stopped_is_not_ready(own_daemon, busybox, hung):
     from support import Node
 
     daemon = own_daemon(start=False, network=False)
@@ -399,7 +406,7 @@ def test_a_pod_that_was_being_stopped_is_not_ready(own_daemon, busybox):
     daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
     node = Node(daemon.start(), busybox)
     pod = node.run_pod()
-    recorder.behave("DEL", f"echo > {recorder.folder}/here; exec sleep 6667\n")
+    recorder.behave("DEL", f"echo > {recorder.folder}/here; {hung}\n")
     call = node.client.start("StopPodSandbox", pod_sandbox_id=pod)
     wait_for(lambda: os.path.exists(f"{recorder.folder}/here"), "the plugin")
     daemon.kill()
@@ -408,31 +415,24 @@ def test_a_pod_that_was_being_stopped_is_not_ready(own_daemon, busybox):
     daemon.start()
     assert node.pod_status(pod).state == NOTREADY
     node.remove_pod(pod)
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline") as file:
-                if "6667" in file.read().split("\0"):
-                    os.kill(int(pid), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            pass
 
 
 HALF_A_RUNTIME = """#!/bin/sh
 for word; do case $word in
 start) echo 'no start today' >&2; exit 9;;
-delete) [ -f {folder}/stuck ] && exec sleep 6668;;
+delete) [ -f {folder}/stuck ] && {hung};;
 esac; done
 exec {path} "$@"
 """
 
 
-def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler):
+def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler, hung):
     from support import Node
 
     daemon = own_daemon(start=False)
     path = f"{daemon.root}/half-a-runtime"
     with open(path, "w") as file:
-        file.write(HALF_A_RUNTIME.format(folder=daemon.root, path=shutil.which(handler or "runc")))
+        file.write(HALF_A_RUNTIME.format(folder=daemon.root, hung=hung, path=shutil.which(handler or "runc")))
     os.chmod(path, 0o755)
     with open(f"{daemon.root}/stuck", "w"):
         pass
@@ -452,13 +452,6 @@ def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler):
     wait_for(lambda: not os.path.exists(f"{daemon.run}/containers/{container}"), "the cleaning up")
     daemon.restart()
     assert str(node.status(container)) == str(failed)
-    for pid in filter(str.isdigit, os.listdir("/proc")):
-        try:
-            with open(f"/proc/{pid}/cmdline") as file:
-                if "6668" in file.read().split("\0"):
-                    os.kill(int(pid), signal.SIGKILL)
-        except (FileNotFoundError, ProcessLookupError):
-            pass
 
 
 def test_a_container_whose_handler_the_configuration_lost(own_daemon, busybox, handler):

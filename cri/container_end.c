@@ -1,0 +1,313 @@
+/* How a container ends: signals, its exit as its monitor tells it, and the cleaning up after it. */
+#include "cri/container.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include "base/file.h"
+#include "base/log.h"
+#include "base/memory.h"
+#include "cri/record.h"
+#include "image/rootfs.h"
+#include "oci/cgroup.h"
+
+#define CLEAN_UPS_AT_ONCE  8
+#define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
+
+/* ---- signals ---- */
+
+static bool has_own_pids(const struct container *container)
+{
+        const Runtime__V1__NamespaceOption *options =
+                container_security(container)->namespace_options;
+        if (!options)
+                options = pod_namespaces(container->pod);
+        return options->pid == RUNTIME__V1__NAMESPACE_MODE__CONTAINER;
+}
+
+struct cgroup_job {
+        struct container *container;
+        int64_t deadline;
+        struct error *err;
+};
+
+static int kill_cgroup_on_worker(void *argument)
+{
+        struct cgroup_job *job = argument;
+        return cgroup_kill(&node.cgroups, job->container->cgroup_path, job->deadline, job->err);
+}
+
+static int kill_cgroup(struct container *container, struct error *err)
+{
+        struct cgroup_job job = {
+                .container = container, .deadline = clock_after(CONTAINER_KILL_TIME), .err = err};
+        return task_offload(kill_cgroup_on_worker, &job);
+}
+
+static void kill_cgroup_task(void *argument)
+{
+        AUTO_CONTAINER struct container *container = argument;
+        struct error err;
+        if (kill_cgroup(container, &err) < 0)
+                log_failure(&err, "killing a container's processes", "container", container->id,
+                            NULL);
+}
+
+void container_signal(struct container *container, int signal)
+{
+        if (!container_may_run(container) || container->pidfd < 0)
+                return;
+        /* ESRCH: it has just ended, and its monitor is about to say so. */
+        if (syscall(SYS_pidfd_send_signal, container->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
+                log_error("a signal could not be sent", "container", container->id, "error",
+                          strerrordesc_np(errno), NULL);
+        if (signal == SIGKILL && !has_own_pids(container))
+                task_start("kill container's cgroup", kill_cgroup_task, container_ref(container));
+}
+
+/* ---- exits ---- */
+
+/*
+ * Cleaning up that nobody waits for: after a reboot every container has ended at once, and as many
+ * runtimes started together would leave the daemon no time to answer. A request for one that waits
+ * here cleans it up itself.
+ */
+struct clean_up {
+        struct container *container; /* a reference */
+        struct clean_up *next;
+};
+
+static struct {
+        struct clean_up *first, **last;
+        unsigned tasks;
+} clean_ups = {.last = &clean_ups.first};
+
+static void clean_up(struct container *container)
+{
+        struct error err;
+        task_lock(&container->lock, CLOCK_NEVER);
+        if (container->phase == CONTAINER_EXITED && container_clean_up(container, false, &err) < 0)
+                log_failure(&err, "cleaning up after a container", "container", container->id,
+                            NULL);
+        container_step(container, NULL);
+        task_unlock(&container->lock);
+}
+
+static void clean_up_task(void *argument)
+{
+        (void)argument;
+        for (struct clean_up *next; (next = clean_ups.first);) {
+                AUTO_CONTAINER struct container *container = next->container;
+                clean_ups.first = next->next;
+                if (!clean_ups.first)
+                        clean_ups.last = &clean_ups.first;
+                free(next);
+                clean_up(container);
+        }
+        clean_ups.tasks--;
+}
+
+void container_clean_up_later(struct container *container)
+{
+        struct clean_up *last = xcalloc(1, sizeof *last);
+        last->container = container_ref(container);
+        *clean_ups.last = last;
+        clean_ups.last = &last->next;
+        if (clean_ups.tasks < CLEAN_UPS_AT_ONCE) {
+                clean_ups.tasks++;
+                task_start("clean up containers", clean_up_task, NULL);
+        }
+}
+
+static void finish(struct container *container, int exit_code, const char *reason,
+                   int64_t finished_at)
+{
+        container->phase = CONTAINER_EXITED;
+        container->exit_code = exit_code;
+        container->reason = reason;
+        container->finished_at = finished_at;
+        container->pid = 0;
+        if (container->pidfd >= 0)
+                close(take_fd(&container->pidfd));
+        monitor_free(take_ptr(container->monitor));
+        event_signal(&container->ended);
+        container_clean_up_later(container);
+}
+
+void container_exited(struct container *container, const struct monitor_exit *exit)
+{
+        if (container->phase == CONTAINER_EXITED)
+                return;
+        const char *reason = exit->oom_killed       ? "OOMKilled"
+                             : exit->exit_code == 0 ? "Completed"
+                                                    : "Error";
+        container->oom_killed = exit->oom_killed;
+        container->exit_told = true;
+        finish(container, exit->exit_code, reason, exit->finished_at);
+        char code[16];
+        snprintf(code, sizeof code, "%d", exit->exit_code);
+        log_info("container has exited", "container", container->id, "code", code, "reason", reason,
+                 NULL);
+}
+
+void container_exited_unseen(struct container *container)
+{
+        if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
+                return;
+        finish(container, 255, "Unknown", clock_real());
+        container_save_later(container);
+        log_warning("nobody saw how the container ended", "container", container->id, NULL);
+}
+
+void container_start_failed(struct container *container, const struct error *reason)
+{
+        free(container->message);
+        container->message = xstrdup(reason->message);
+        finish(container, 128, "StartError", clock_real());
+}
+
+struct exit_job {
+        const struct container *container;
+        struct monitor_exit exit;
+        struct error *err;
+};
+
+static int read_exit_on_worker(void *argument)
+{
+        struct exit_job *job = argument;
+        AUTO_FREE char *directory = container_state_path(job->container, "");
+        return exit_record_read(directory, &job->exit, job->err);
+}
+
+/* The monitor went without a word: perhaps it wrote the record and could not say so, perhaps it was
+ * killed. */
+static void monitor_gone_task(void *argument)
+{
+        AUTO_CONTAINER struct container *container = argument;
+        struct error err;
+        struct exit_job job = {.container = container, .err = &err};
+        int result = task_offload(read_exit_on_worker, &job);
+        if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
+                return;
+        if (result == 0) {
+                container_exited(container, &job.exit);
+                return;
+        }
+        log_failure(&err, "the container's monitor has gone: ending the container", "container",
+                    container->id, NULL);
+        /* Without its monitor its output goes nowhere and its exit code would never be known. */
+        if (kill_cgroup(container, &err) < 0)
+                log_failure(&err, "killing a container's processes", "container", container->id,
+                            NULL);
+        container_exited_unseen(container);
+}
+
+static void on_exit_told(void *argument, const struct monitor_exit *exit)
+{
+        struct container *container = argument;
+        if (exit)
+                container_exited(container, exit);
+        else
+                task_start("monitor is gone", monitor_gone_task, container_ref(container));
+}
+
+int container_connect(struct container *container, struct error *err)
+{
+        AUTO_FREE char *socket = container_run_path(container, "monitor.sock");
+        return monitor_connect(socket, on_exit_told, container, &container->monitor, err);
+}
+
+/* ---- cleaning up ---- */
+
+struct unmount_job {
+        const struct container *container;
+        bool keep_monitor; /* unless its record is there */
+        bool kept;
+        struct error *err;
+};
+
+static int unmount_on_worker(void *argument)
+{
+        struct unmount_job *job = argument;
+        AUTO_FREE char *rootfs = container_run_path(job->container, "rootfs");
+        AUTO_FREE char *directory = container_run_path(job->container, "");
+        AUTO_FREE char *exit_record = container_state_path(job->container, MONITOR_EXIT_RECORD);
+        int result = rootfs_unmount(rootfs, job->err);
+        if (result < 0)
+                return result;
+        job->kept = job->keep_monitor && access(exit_record, F_OK) < 0;
+        return job->kept ? 0 : file_remove_tree(directory, job->err);
+}
+
+struct remove_cgroup_job {
+        const struct container *container;
+        struct error *err;
+};
+
+static int remove_cgroup_on_worker(void *argument)
+{
+        struct remove_cgroup_job *job = argument;
+        return cgroup_remove(&node.cgroups, job->container->cgroup_path,
+                             clock_after(CGROUP_REMOVE_TIME), job->err);
+}
+
+/*
+ * A runtime that cannot delete, or has gone, does not keep its containers here for ever: the kernel
+ * says whether anything of one is left.
+ */
+static int delete_without_runtime(struct container *container, const struct error *why,
+                                  struct error *err)
+{
+        struct remove_cgroup_job job = {.container = container, .err = err};
+        int result = kill_cgroup(container, err);
+        if (result == 0)
+                result = task_offload(remove_cgroup_on_worker, &job);
+        if (result == 0)
+                log_failure(why, "the runtime did not delete a container of which nothing is left",
+                            "container", container->id, NULL);
+        return result;
+}
+
+static int delete_from_runtime(struct container *container, struct error *err)
+{
+        const struct runtime_handler *handler = container->pod->handler;
+        struct error why;
+        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int result = handler ? runtime_delete(handler, container->id, true, deadline, &why)
+                             : error_set(&why, ERROR_FAILED_PRECONDITION,
+                                         "its runtime handler is not configured any more");
+        if (result < 0)
+                result = delete_without_runtime(container, &why, err);
+        container->in_runtime = result < 0;
+        return result;
+}
+
+int container_clean_up(struct container *container, bool removing, struct error *err)
+{
+        if (container->clean)
+                return 0;
+        int result = 0;
+        if (!has_own_pids(container)) {
+                container_step(container, "ending its processes");
+                result = kill_cgroup(container, err);
+        }
+        if (result == 0 && container->in_runtime) {
+                container_step(container, "deleting it from the runtime");
+                result = delete_from_runtime(container, err);
+        }
+        struct unmount_job job = {.container = container,
+                                  .keep_monitor = container->exit_told && !removing,
+                                  .err = err};
+        if (result == 0) {
+                container_step(container, "unmounting its root");
+                result = task_offload(unmount_on_worker, &job);
+        }
+        if (result < 0)
+                return error_context(err, "clean up container %s", container->id);
+        container->clean = !job.kept;
+        return 0;
+}
