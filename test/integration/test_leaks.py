@@ -1,5 +1,6 @@
 """The search for leftovers finds what there is to find: otherwise the other tests prove nothing."""
 import os
+import secrets
 import subprocess
 import sys
 
@@ -12,7 +13,7 @@ from kit.daemon import Daemon
 def idle(build, handler):
     """A daemon's folders, names and cgroup, without a daemon."""
     daemon = Daemon(build, handler)
-    daemon.ids.add("0123456789abcdef" * 4)
+    daemon.ids.add(secrets.token_hex(32))
     daemon.make_cgroup(daemon.cgroup)
     yield daemon
     daemon.destroy()
