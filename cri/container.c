@@ -46,6 +46,7 @@ void container_unref(struct container *container)
                 close(container->pidfd);
         pod_unref(container->pod);
         free(container->failure);
+        free(container->listed);
         free(container->gids);
         free(container->log_path);
         free(container->cgroup_path);

@@ -64,6 +64,10 @@ struct container {
         bool claimed; /* a client knows its id */
         struct timer *unclaimed_timer;
 
+        uint8_t *listed; /* its entry in ListContainers, packed, for listed_state; or null */
+        size_t listed_length;
+        Runtime__V1__ContainerState listed_state;
+
         const char *step; /* a literal; null when nothing is being done */
         int64_t step_since;
         struct error *failure; /* why its creation failed, for who joined it */

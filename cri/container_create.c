@@ -100,12 +100,15 @@ static int create(struct container *container, struct error *err)
                                            &container->stop_signal, err);
         if (result < 0)
                 return result;
+        /* So says the intent too: who finds it cleans up. */
+        container->clean = false;
         AUTO_JSON json_t *record = container_record(container);
         result = record_create(node.containers_dir, container->id, &container->request->base,
                                record, err);
-        if (result < 0)
+        if (result < 0) {
+                container->clean = true;
                 return result;
-        container->clean = false;
+        }
         result = build(container, image, err);
         if (result == 0) {
                 container_step(container, "writing the record");

@@ -134,6 +134,11 @@ def test_no_command_at_all_is_refused(node, image):
     assert not listed(node)
 
 
+def read_bytes(path):
+    with open(path, "rb") as file:
+        return file.read()
+
+
 def test_environment(node, image):
     name = image("env", {"Env": [f"PATH={PATH}", "FROM_IMAGE=1", "BOTH=image", "EQ=a=b"]})
     node.pull(name)
@@ -143,7 +148,9 @@ def test_environment(node, image):
     ]
     pod = node.pod(hostname="envhost")
     container = node.run(pod, ["/bin/sleep", "1000"], image=name, envs=envs)
-    with open(f"/proc/{node.pid_of(container)}/environ", "rb") as file:
+    path = f"/proc/{node.pid_of(container)}/environ"
+    wait_for(lambda: read_bytes(path), "the environment to stand")  # a moment after the program, in the middle of the exec
+    with open(path, "rb") as file:
         env = dict(line.split(b"=", 1) for line in file.read().split(b"\0") if line)
     assert env[b"FROM_IMAGE"] == b"1"
     assert env[b"BOTH"] == b"pod"
