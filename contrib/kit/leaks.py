@@ -49,8 +49,7 @@ def _cgroups(names):
     """Every cgroup folder whose path has one of the names in it, deepest first."""
     for root in cgroup_roots():
         found = []
-        for folder, folders, _ in os.walk(root):
-            folders[:] = [f for f in folders if f != "process_api"]
+        for folder, _, _ in os.walk(root):
             if any(name in folder for name in names):
                 found.append(folder)
         yield from sorted(found, key=lambda f: -f.count("/"))
