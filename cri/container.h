@@ -38,7 +38,6 @@ struct container {
         enum container_phase phase;
         int64_t created_at, started_at, finished_at; /* real time, ns; 0 before */
         int exit_code;
-        bool oom_killed;
         const char *reason; /* a literal; null where CRI wants none */
         char *message;      /* of a failed start; or null */
 

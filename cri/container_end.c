@@ -145,7 +145,6 @@ void container_exited(struct container *container, const struct monitor_exit *ex
         const char *reason = exit->oom_killed       ? "OOMKilled"
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
-        container->oom_killed = exit->oom_killed;
         container->exit_told = true;
         finish(container, exit->exit_code, reason, exit->finished_at);
         char code[16];

@@ -41,8 +41,7 @@ static Runtime__V1__RuntimeCondition *network_condition(struct arena *arena)
         return condition(arena, "NetworkReady", ready, "NetworkPluginNotReady", reason);
 }
 
-static Runtime__V1__RuntimeHandler *handler_entry(struct arena *arena, const char *name,
-                                                  const struct runtime_handler *handler)
+static Runtime__V1__RuntimeHandler *handler_entry(struct arena *arena, const char *name)
 {
         Runtime__V1__RuntimeHandlerFeatures *features = arena_alloc(arena, sizeof *features);
         runtime__v1__runtime_handler_features__init(features);
@@ -50,7 +49,6 @@ static Runtime__V1__RuntimeHandler *handler_entry(struct arena *arena, const cha
         runtime__v1__runtime_handler__init(entry);
         entry->name = (char *)name;
         entry->features = features;
-        (void)handler;
         return entry;
 }
 
@@ -61,10 +59,10 @@ static void add_handlers(struct arena *arena, Runtime__V1__StatusResponse *respo
         const struct runtime_handler *handler;
         if (node_handler("", &handler, NULL) == 0)
                 response->runtime_handlers[response->n_runtime_handlers++] =
-                        handler_entry(arena, "", handler);
+                        handler_entry(arena, "");
         for (size_t i = 0; i < node.handler_count; i++)
                 response->runtime_handlers[response->n_runtime_handlers++] =
-                        handler_entry(arena, node.handlers[i].name, &node.handlers[i]);
+                        handler_entry(arena, node.handlers[i].name);
 }
 
 static void add_info(struct rpc *rpc, Runtime__V1__StatusResponse *response)
