@@ -62,8 +62,8 @@ GRPC_LIBS  := -Wl,--start-group $(addsuffix .a,$(addprefix -l:lib,grpc_unsecure 
 ifneq ($(filter thread,$(subst $(comma), ,$(SANITIZE))),)
 GRPC_LIBS := -lgrpc_unsecure -lgpr
 endif
-DAEMON_PKG := libprotobuf-c jansson libseccomp libsystemd
-IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto jansson
+DAEMON_PKG := libprotobuf-c jansson libmd libseccomp libsystemd
+IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto jansson libmd
 DAEMON_LIBS := $(GRPC_LIBS) $(shell $(PKGCONFIG) --libs $(DAEMON_PKG) 2>/dev/null) -lm -lpthread
 IMAGE_LIBS  := $(shell $(PKGCONFIG) --libs $(IMAGE_PKG) 2>/dev/null) -lpthread
 

@@ -40,6 +40,7 @@
         (32u << 20) /* bytes of a reply with its newline: what the daemon must be ready to read */
 
 #define REQUEST_ENDPOINTS_MAX 32
+#define REQUEST_FILES_MAX     64    /* certificates or headers of an endpoint */
 #define REQUEST_PRESENT_MAX   16384 /* diff IDs that the store has */
 
 /* ---- the request ---- */
@@ -55,11 +56,21 @@ struct fetch_credentials {
                                        reference's */
 };
 
+/* A place that may have the image. Strings are null and lists empty where nothing is said. */
 struct fetch_endpoint {
         const char *url; /* "https://mirror.example:5000" or with a path that goes between /v2/ and
                             the repository */
-        const char *repository; /* in place of the reference's; null: the same */
-        bool insecure;          /* accept any certificate */
+        const char *repository;         /* in place of the reference's; null: the same */
+        bool insecure;                  /* accept any certificate */
+        bool exact_path;                /* the URL's path stands as it is, with no /v2 before it */
+        bool digests_only;              /* is not asked what a tag stands for */
+        const char *const *authorities; /* files of PEM certificates, beside the machine's own */
+        size_t authority_count;
+        const char *certificate;    /* file with the client's own certificate */
+        const char *key;            /* file with its key; null: in the same file */
+        const char *const *headers; /* "Name: value", sent to this origin alone */
+        size_t header_count;
+        int64_t connect_timeout; /* ms; 0: that of the limits */
 };
 
 /* Bounds; 0 stands for the default (FETCH_... in image/fetch/limits.h). Sizes in bytes, times in
