@@ -174,13 +174,18 @@ $B/fuzz/%: $B/test/fuzz/%.o $(call libs,cri oci image/fetch image network conmon
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS)
 
-## fuzz           each fuzz target for FUZZ_SECONDS (30), with clang; what is found stays in build-fuzzer-*/fuzz
+## fuzz           each fuzz target for FUZZ_SECONDS (30), with clang; what is found stays in build-fuzzer-*/fuzz.
+##                FUZZ="reference policy" runs these alone; with -j several at once
+FUZZ ?= $(FUZZERS:fuzz_%=%)
 .PHONY: fuzz
 fuzz:
-	$(MAKE) CC=clang SANITIZE=$(FUZZ_SANITIZE) $(FUZZERS:%=$(FUZZ_B)/fuzz/%)
-	set -e; for f in $(FUZZERS); do mkdir -p $(FUZZ_B)/fuzz/$$f.corpus; \
-	$(FUZZ_B)/fuzz/$$f -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_B)/fuzz/$$f. \
-	$(FUZZ_B)/fuzz/$$f.corpus test/fuzz/corpus/$${f#fuzz_}; done
+	$(MAKE) CC=clang SANITIZE=$(FUZZ_SANITIZE) $(FUZZ:%=$(FUZZ_B)/fuzz/%.ran)
+
+# FILE.ran never comes to be: each call fuzzes anew.
+.PHONY: $(FUZZ:%=$(FUZZ_B)/fuzz/%.ran)
+$(FUZZ:%=$(FUZZ_B)/fuzz/%.ran): $(FUZZ_B)/fuzz/%.ran: $(FUZZ_B)/fuzz/fuzz_%
+	@mkdir -p $(FUZZ_B)/fuzz/$*.corpus
+	$< -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_B)/fuzz/$*. $(FUZZ_B)/fuzz/$*.corpus test/fuzz/corpus/$*
 
 # ---- measuring ----
 
