@@ -8,9 +8,9 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "image/fetch/endpoint.h"
 #include "image/fetch/limits.h"
 #include "image/fetch/refusal.h"
+#include "image/reference.h"
 
 #define TOLD_MAX           700 /* bytes of one endpoint's failure beside others */
 #define FIRST_RETRY_DELAY  250 /* ms; doubles */
@@ -21,31 +21,26 @@ struct registry {
         struct stop *stop;
         int64_t retries;
         int64_t retry_delay_max; /* ms */
-        struct endpoint *endpoints;
+        const struct endpoint *endpoints;
         size_t count;
         atomic_size_t preferred; /* the one that answered last: blobs are where the manifest was */
 };
 
-int registry_new(const struct fetch_request *request, const struct reference *reference,
-                 struct stop *stop, struct registry **registry, struct error *err)
+struct registry *registry_new(const struct endpoint_list *endpoints,
+                              const struct fetch_limits *limits, struct stop *stop)
 {
-        AUTO_REGISTRY struct registry *new = xcalloc(1, sizeof(*new));
+        struct registry *registry = xcalloc(1, sizeof(*registry));
 
-        new->stop = stop;
-        new->retries = request->limits.retries;
-        new->retry_delay_max = request->limits.retry_delay_max;
-        int r = endpoint_list_new(request, reference, &new->endpoints, &new->count, err);
-        if (r < 0)
-                return r;
-        *registry = take_ptr(new);
-        return 0;
+        registry->stop = stop;
+        registry->retries = limits->retries;
+        registry->retry_delay_max = limits->retry_delay_max;
+        registry->endpoints = endpoints->list;
+        registry->count = endpoints->count;
+        return registry;
 }
 
 void registry_free(struct registry *registry)
 {
-        if (!registry)
-                return;
-        endpoint_list_free(registry->endpoints, registry->count);
         free(registry);
 }
 
@@ -75,8 +70,8 @@ static int refuse(const struct endpoint *endpoint, const struct http_call *call,
 
 /* Performs call, answering challenges. 0 after a 2xx. *passing says whether trying again may help.
  */
-static int perform(struct endpoint *endpoint, struct http_client *client, struct http_call *call,
-                   bool *passing, struct error *err)
+static int perform(const struct endpoint *endpoint, struct http_client *client,
+                   struct http_call *call, bool *passing, struct error *err)
 {
         for (int tries = 1;; tries++) {
                 unsigned version;
@@ -126,15 +121,17 @@ static bool pause_before(struct registry *registry, int64_t tries, int64_t retry
 }
 
 /* Performs a request on one endpoint until it works, cannot, or was tried often enough. */
-typedef int request_function(struct endpoint *endpoint, struct http_client *client, void *argument,
-                             struct http_call *call, bool *passing, struct error *err);
+typedef int request_function(const struct endpoint *endpoint, struct http_client *client,
+                             void *argument, struct http_call *call, bool *passing,
+                             struct error *err);
 
-static int try_endpoint(struct registry *registry, struct endpoint *endpoint,
+static int try_endpoint(struct registry *registry, const struct endpoint *endpoint,
                         struct http_client *client, request_function *function, void *argument,
                         struct error *err)
 {
         for (int64_t tries = 1;; tries++) {
-                AUTO_HTTP_CALL struct http_call call = {.insecure = endpoint->insecure};
+                AUTO_HTTP_CALL struct http_call call = {.trust = &endpoint->trust,
+                                                        .identity = &endpoint->identity};
                 bool passing = false;
 
                 int r = function(endpoint, client, argument, &call, &passing, err);
@@ -151,20 +148,28 @@ static int try_endpoint(struct registry *registry, struct endpoint *endpoint,
         }
 }
 
-static int try_all(struct registry *registry, struct http_client *client,
+/* by_tag: asks what a tag stands for, which some endpoints are not to be trusted with. */
+static int try_all(struct registry *registry, struct http_client *client, bool by_tag,
                    request_function *function, void *argument, struct error *err)
 {
         struct error last = {0}, deciding = {0};
         size_t decider = 0;
         char told[ERROR_MESSAGE_MAX] = "";
-        size_t first = atomic_load(&registry->preferred);
+        size_t first = atomic_load(&registry->preferred), tried = 0;
+        bool skipped = false;
 
         for (size_t i = 0; i < registry->count; i++) {
                 size_t at = (first + i) % registry->count;
-                struct endpoint *endpoint = &registry->endpoints[at];
+                const struct endpoint *endpoint = &registry->endpoints[at];
+                if (by_tag && endpoint->digests_only) {
+                        skipped = true;
+                        continue;
+                }
                 int r = try_endpoint(registry, endpoint, client, function, argument, &last);
                 if (r == 0) {
-                        atomic_store(&registry->preferred, at);
+                        /* Who was not asked for the tag may still be the first to ask for blobs. */
+                        if (!skipped)
+                                atomic_store(&registry->preferred, at);
                         return 0;
                 }
                 /* What ended because of us is no answer of an endpoint's. */
@@ -172,14 +177,18 @@ static int try_all(struct registry *registry, struct http_client *client,
                         return error_set(err, last.code, "%s: %s", endpoint->name, last.message);
                 /* The code is that of the last in the list: mirrors come before the registry
                  * itself. */
-                if (i == 0 || at > decider) {
+                if (tried == 0 || at > decider) {
                         decider = at;
                         deciding = last;
                 }
                 size_t length = strlen(told);
-                snprintf(told + length, sizeof(told) - length, "%s%s: %.*s", i > 0 ? "; " : "",
+                snprintf(told + length, sizeof(told) - length, "%s%s: %.*s", tried > 0 ? "; " : "",
                          endpoint->name, TOLD_MAX, last.message);
+                tried++;
         }
+        if (tried == 0)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "no endpoint may be asked what a tag stands for");
         return error_set(err, deciding.code, "%s", told);
 }
 
@@ -203,11 +212,13 @@ static int keep_document(struct http_call *call, const char *bytes, size_t lengt
         return 0;
 }
 
-static int request_document(struct endpoint *endpoint, struct http_client *client, void *argument,
-                            struct http_call *call, bool *passing, struct error *err)
+static int request_document(const struct endpoint *endpoint, struct http_client *client,
+                            void *argument, struct http_call *call, bool *passing,
+                            struct error *err)
 {
         struct document *document = argument;
-        AUTO_FREE char *url = xprintf("%s/%s/%s", endpoint->url, document->kind, document->name);
+        AUTO_FREE char *url = xprintf("%s/%s/%s%s", endpoint->url, document->kind, document->name,
+                                      endpoint->query);
 
         document->body.length = 0;
         call->url = url;
@@ -227,7 +238,8 @@ int registry_get(struct registry *registry, struct http_client *client, const ch
 {
         struct document document = {.kind = kind, .name = name, .accept = accept, .max = max};
 
-        int r = try_all(registry, client, request_document, &document, err);
+        bool by_tag = strcmp(kind, "manifests") == 0 && !digest_is_valid(name);
+        int r = try_all(registry, client, by_tag, request_document, &document, err);
         if (r == 0) {
                 buffer_add(body, document.body.data ? document.body.data : "",
                            document.body.length);
@@ -295,10 +307,12 @@ static int keep_blob(struct http_call *call, const char *bytes, size_t length, s
 }
 
 /* One transfer, from where the last one ended. */
-static int transfer_blob(struct endpoint *endpoint, struct http_client *client, struct blob *blob,
-                         struct http_call *call, bool *passing, struct error *err)
+static int transfer_blob(const struct endpoint *endpoint, struct http_client *client,
+                         struct blob *blob, struct http_call *call, bool *passing,
+                         struct error *err)
 {
-        AUTO_FREE char *url = xprintf("%s/blobs/%s", endpoint->url, blob->digest);
+        AUTO_FREE char *url =
+                xprintf("%s/blobs/%s%s", endpoint->url, blob->digest, endpoint->query);
 
         blob->begun = false;
         call->url = url;
@@ -324,7 +338,7 @@ static int transfer_blob(struct endpoint *endpoint, struct http_client *client, 
 
 /* A transfer that brought something is gone on with at once; one that did not is an ordinary try.
  */
-static int request_blob(struct endpoint *endpoint, struct http_client *client, void *argument,
+static int request_blob(const struct endpoint *endpoint, struct http_client *client, void *argument,
                         struct http_call *call, bool *passing, struct error *err)
 {
         struct blob *blob = argument;
@@ -343,5 +357,5 @@ int registry_stream(struct registry *registry, struct http_client *client, const
                     int64_t size, registry_sink *sink, void *argument, struct error *err)
 {
         struct blob blob = {.digest = digest, .size = size, .sink = sink, .argument = argument};
-        return try_all(registry, client, request_blob, &blob, err);
+        return try_all(registry, client, false, request_blob, &blob, err);
 }
