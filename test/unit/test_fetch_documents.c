@@ -72,6 +72,27 @@ static void test_image_manifest(void **state)
                             "application/vnd.docker.distribution.manifest.v2+json");
 }
 
+static void test_annotations(void **state)
+{
+        struct manifest manifest;
+        struct error err = {0};
+
+        assert_int_equal(parse(*state,
+                               "{" CONFIG ",\"layers\":[" LAYER ",{\"digest\":\"" SHA2
+                               "\",\"size\":9,\"annotations\":{\"a\":\"1\",\"b\":\"\"}}]}",
+                               "", &manifest, &err),
+                         0);
+        assert_null(descriptor_annotation(&manifest.entries[0], "a"));
+        assert_string_equal(descriptor_annotation(&manifest.entries[1], "a"), "1");
+        assert_string_equal(descriptor_annotation(&manifest.entries[1], "b"), "");
+        assert_null(descriptor_annotation(&manifest.entries[1], "c"));
+        assert_true(parse(*state,
+                          "{\"layers\":[],\"config\":{\"digest\":\"" SHA
+                          "\",\"size\":7,\"annotations\":{\"a\":1}}}",
+                          "", &manifest, &err) < 0);
+        assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
+}
+
 static void test_schema_1(void **state)
 {
         static const char *const texts[] = {
@@ -594,6 +615,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 TEST(test_image_manifest),
+                TEST(test_annotations),
                 TEST(test_schema_1),
                 TEST(test_bad_manifests),
                 TEST(test_too_many_layers),
