@@ -21,6 +21,7 @@
 #define MESSAGE_MAX       (256 * 1024 * 1024)
 #define PORT_MAX          65535
 #define PLUGIN_DIRS_MAX   64
+#define REGISTRY_DIRS_MAX 16
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -34,6 +35,8 @@ const struct config_setting config_settings[] = {
         {"network.plugin_dirs", CONFIG_PATHS, PLACE(network.plugin_dirs), 1, PLUGIN_DIRS_MAX},
         {"network.timeout", CONFIG_NUMBER, PLACE(network.timeout), 1, SECONDS_MAX},
         {"images.registries_conf", CONFIG_PATH, PLACE(images.registries_conf)},
+        {"images.hosts_dirs", CONFIG_PATHS, PLACE(images.hosts_dirs), 0, REGISTRY_DIRS_MAX},
+        {"images.certs_dirs", CONFIG_PATHS, PLACE(images.certs_dirs), 0, REGISTRY_DIRS_MAX},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
         {"images.max_parallel_layers", CONFIG_NUMBER, PLACE(images.max_parallel_layers), 1,
@@ -116,6 +119,9 @@ struct config *config_new(const struct config_machine *machine)
                 strv_push(&config->network.plugin_dirs, plugin_dirs[i]);
         config->network.timeout = 60;
         config->images.registries_conf = xstrdup("/etc/containers/registries.conf");
+        strv_push(&config->images.hosts_dirs, "/etc/containerd/certs.d");
+        strv_push(&config->images.certs_dirs, "/etc/containers/certs.d");
+        strv_push(&config->images.certs_dirs, "/etc/docker/certs.d");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
@@ -192,6 +198,8 @@ void config_free(struct config *config)
         free(config->network.config_dir);
         strv_free(config->network.plugin_dirs);
         free(config->images.registries_conf);
+        strv_free(config->images.hosts_dirs);
+        strv_free(config->images.certs_dirs);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
         free(config->streaming.address);
@@ -230,7 +238,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
                 char *const *paths = *(char *const *const *)field;
 
                 buffer_add_text(out, "[");
-                for (size_t i = 0; paths[i]; i++) {
+                for (size_t i = 0; paths && paths[i]; i++) {
                         buffer_add_text(out, i > 0 ? ", " : "");
                         toml_add_string(out, paths[i]);
                 }

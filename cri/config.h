@@ -65,6 +65,12 @@ struct config {
                 /* A file as of containers-registries.conf(5); it may be missing.
                  * [/etc/containers/registries.conf] */
                 char *registries_conf;
+                /* strv of folders with HOST/hosts.toml, searched in order; may be empty.
+                 * [/etc/containerd/certs.d] */
+                char **hosts_dirs;
+                /* strv of folders with HOST/ and certificates in it, searched in order; may be
+                 * empty. [/etc/containers/certs.d, /etc/docker/certs.d] */
+                char **certs_dirs;
                 /* Pulls under way at a time; further ones wait. [4] */
                 unsigned max_parallel_pulls;
                 /* Layers of one pull that download at a time. [3] */

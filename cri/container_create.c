@@ -163,7 +163,7 @@ static void settle(struct container *container, const struct error *failure)
 static int take_image(struct container *container, struct error *err)
 {
         const Runtime__V1__ImageSpec *spec = container_config(container)->image;
-        const struct image *image = store_find(node.images, spec->image);
+        const struct image *image = sources_find(node.sources, node.images, spec->image);
         if (!image)
                 return error_set(err, ERROR_NOT_FOUND, "image %s is not here: pull it first",
                                  spec->image);

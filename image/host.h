@@ -17,6 +17,10 @@ bool host_is_loopback(const char *host);
  * this machine, unless it has the port of https. */
 bool host_is_plain(const char *registry);
 
+/* "https://registry-1.docker.io" for docker.io, "http://localhost:5000" for that: the URL of a
+ * registry where nobody says how it is reached, on the heap. */
+char *host_url(const char *registry);
+
 /*
  * Whether two registries are the same one: a URL's scheme and path, the port of https and Docker
  * Hub's several names do not count.

@@ -413,9 +413,9 @@ int pull_image(struct puller *puller, const struct pull_request *request, char *
         AUTO_FREE struct reference *candidates = NULL;
         size_t count = 0;
         int result = sources_refresh(puller->sources, err);
-        if (result == 0)
-                result = sources_candidates(puller->sources, request->reference, &candidates,
-                                            &count, err);
+        if (result < 0)
+                return error_context(err, "pull %.300s", request->reference);
+        result = sources_candidates(puller->sources, request->reference, &candidates, &count, err);
         if (result < 0)
                 return result;
         AUTO_FREE char *text = candidates_text(candidates, count);

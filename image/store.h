@@ -84,9 +84,12 @@ void store_clean(struct store *store);
 /*
  * The image of this name: its ID with or without "sha256:", a unique prefix of that with
  * STORE_ID_PREFIX_MIN digits or more, a tag ("busybox", "docker.io/library/busybox:latest") or a
- * repo digest. Names win over prefixes. Null when unknown.
+ * repo digest. Names win over prefixes. Null when unknown. Short names are docker.io's here: what
+ * the machine's registries.conf makes of them is sources_find's.
  */
 const struct image *store_find(const struct store *store, const char *name);
+/* The same for IDs and their prefixes alone. */
+const struct image *store_find_id(const struct store *store, const char *name);
 
 /* The next image, in no order; start with *cursor 0; null at the end. */
 const struct image *store_next(const struct store *store, size_t *cursor);

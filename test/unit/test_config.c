@@ -98,6 +98,11 @@ static void test_defaults(void **state)
         assert_string_equal(config->network.plugin_dirs[0], "/opt/cni/bin");
         assert_int_equal(config->network.timeout, 60);
         assert_string_equal(config->images.registries_conf, "/etc/containers/registries.conf");
+        assert_string_equal(config->images.hosts_dirs[0], "/etc/containerd/certs.d");
+        assert_null(config->images.hosts_dirs[1]);
+        assert_string_equal(config->images.certs_dirs[0], "/etc/containers/certs.d");
+        assert_string_equal(config->images.certs_dirs[1], "/etc/docker/certs.d");
+        assert_null(config->images.certs_dirs[2]);
         assert_string_equal(config->runtime.default_handler, "crun");
         assert_int_equal(config->runtime.cgroup_driver, CONFIG_CGROUP_CGROUPFS);
         assert_string_equal(config->runtime.monitor_cgroup, "/crisp-monitors");
@@ -455,7 +460,8 @@ static void test_print(void **state)
                 "\n[api]\nlisten = \"/l\\u0009\"\n"
                 "\n[network]\nconfig_dir = \"/n\"\nplugin_dirs = [\"/a\", \"/b\"]\n"
                 "timeout = 11\n"
-                "\n[images]\nregistries_conf = \"/c\"\nmax_parallel_pulls = 12\n"
+                "\n[images]\nregistries_conf = \"/c\"\nhosts_dirs = []\n"
+                "certs_dirs = [\"/d\", \"/e\"]\nmax_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
                 "max_layer_entries = 20\nmax_layer_mib = 21\n"
                 "\n[runtime]\ndefault_handler = \"zz\"\n"

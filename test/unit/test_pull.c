@@ -103,7 +103,7 @@ static void assert_nothing_left(void)
 static void pulls(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play(PROGRESS FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         AUTO_FREE char *id = NULL;
@@ -137,7 +137,7 @@ static void pulls(void)
 static void fails(const char *script, enum error_code code, const char *word, const char *text)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play(script);
         struct puller *puller = make_puller(0, NSEC_PER_SEC);
         char *id = NULL;
@@ -233,7 +233,7 @@ static void a_flood_of_log(void)
 static void a_missing_program(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         struct puller *puller = make_puller(0, 0);
         char *id;
         struct error err;
@@ -292,7 +292,7 @@ static void await_file(const char *path)
 static void callers_join(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play(WAIT_FOR_GO FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         struct caller callers[] = {
@@ -348,7 +348,7 @@ static bool is_running(int pid)
 static void the_last_to_give_up_ends_it(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play("sleep 1000 >/dev/null &\necho $! >>${staging%/images/*}/children\n" WAIT_FOR_GO FILL
                      RESULT);
         struct puller *puller = make_puller(0, 0);
@@ -397,7 +397,7 @@ static void the_last_to_give_up_ends_it(void)
 static void pulls_take_turns(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play("[ ! -e ${staging%/images/*}/busy ] || touch ${staging%/images/*}/overlap\n"
              "touch ${staging%/images/*}/busy\n" WAIT_FOR_GO
              "rm ${staging%/images/*}/busy\n" FILL RESULT);
@@ -434,7 +434,7 @@ static void many_are_cancelled(void)
 {
         enum { MANY = 30 };
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play("sleep 1000");
         struct puller *puller = make_puller(4, 0);
         struct caller *callers = xcalloc(MANY, sizeof(*callers));
