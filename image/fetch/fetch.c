@@ -36,6 +36,7 @@ struct fetch {
         struct http_client *client; /* the main thread's */
         int staging_fd;
         int layers_fd;
+        int tars_fd;
         layer_progress *progress;
         void *argument;
 
@@ -239,6 +240,7 @@ static int plan_layers(struct fetch *fetch, struct fetch_result *result, struct 
                         .descriptor = descriptor,
                         .diff_id = fetch->config.diff_ids[i],
                         .layers_fd = fetch->layers_fd,
+                        .tars_fd = fetch->tars_fd,
                         .limits = &fetch->limits,
                         .notes_left = &fetch->notes_left,
                         .progress = report,
@@ -452,6 +454,9 @@ static int open_staging(struct fetch *fetch, struct error *err)
             (fetch->layers_fd = openat(fetch->staging_fd, "layers", flags)) < 0)
                 return error_errno(err, errno, "staging folder %s: layers",
                                    fetch->request->staging);
+        if (mkdirat(fetch->staging_fd, "tars", 0700) < 0 ||
+            (fetch->tars_fd = openat(fetch->staging_fd, "tars", flags)) < 0)
+                return error_errno(err, errno, "staging folder %s: tars", fetch->request->staging);
         /* Tells ext4 to spread the layers over the disk: then it does not look for inodes past
          * those just removed. */
         int attributes;
@@ -489,6 +494,7 @@ static void fetch_fini(struct fetch *fetch)
         http_client_free(fetch->client);
         registry_free(fetch->registry);
         cleanup_fd(&fetch->layers_fd);
+        cleanup_fd(&fetch->tars_fd);
         cleanup_fd(&fetch->staging_fd);
         pthread_mutex_destroy(&fetch->mutex);
 }
@@ -507,6 +513,7 @@ int fetch_run(const struct fetch_request *request, const struct endpoint_list *e
                 .arena = arena,
                 .staging_fd = -1,
                 .layers_fd = -1,
+                .tars_fd = -1,
                 .progress = progress,
                 .argument = argument,
                 .notes_left = FETCH_NOTES_BYTES_MAX,

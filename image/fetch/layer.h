@@ -15,6 +15,7 @@
 #include "image/fetch/manifest.h"
 #include "image/fetch/registry.h"
 #include "image/fetch/ring.h"
+#include "image/fetch/split.h"
 #include "image/fetch/tree.h"
 #include "image/request.h"
 
@@ -28,6 +29,7 @@ struct layer_job {
         const struct descriptor *descriptor;
         const char *diff_id;
         int layers_fd; /* the folder to make the layer's in */
+        int tars_fd;   /* the folder for its record (split.h), which gets the same name; 0: none */
         const struct fetch_limits *limits;
         _Atomic int64_t *notes_left; /* as tree_new has it */
         layer_progress *progress;
@@ -37,7 +39,8 @@ struct layer_job {
         char name[LAYER_NAME_LENGTH + 1];
         int64_t unpacked;
         int64_t entries;
-        struct tree *tree; /* for tree_notes; the caller's to free, also after a failure */
+        struct split_writer *split; /* while it is unpacked */
+        struct tree *tree;          /* for tree_notes; the caller's to free, also after a failure */
 };
 
 /*
