@@ -13,6 +13,7 @@
 
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/sha256.h"
 #include "image/secret.h"
 
 #define DOCKER_HOST       "docker.io"
@@ -42,6 +43,7 @@ struct auth_file {
         struct helper *helpers;
         size_t helper_count;
         char *store;
+        char digest[SHA256_HEX + 1]; /* of its bytes */
 };
 
 void auth_file_free(struct auth_file *file)
@@ -61,7 +63,13 @@ void auth_file_free(struct auth_file *file)
         free(file->helpers);
         free(file->store);
         free(file->name);
+        explicit_bzero(file->digest, sizeof(file->digest));
         free(file);
+}
+
+bool auth_file_same(const struct auth_file *a, const struct auth_file *b)
+{
+        return strcmp(a->digest, b->digest) == 0;
 }
 
 /* ---- keys ---- */
@@ -267,6 +275,7 @@ int auth_file_parse(const char *bytes, size_t length, const char *name, struct a
         int r;
 
         new->name = xstrdup(name);
+        sha256_hex(bytes, length, new->digest);
         r = json_parse(bytes, length, name, &root, NULL) < 0 ? refuse_text(bytes, length, err)
                                                              : read_members(new, root, err);
         wipe_values(root);

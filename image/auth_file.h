@@ -11,6 +11,7 @@
 #ifndef CRISP_IMAGE_AUTH_FILE_H
 #define CRISP_IMAGE_AUTH_FILE_H
 
+#include <stdbool.h>
 #include <stddef.h>
 
 #include "base/cleanup.h"
@@ -37,6 +38,9 @@ int auth_file_parse(const char *bytes, size_t length, const char *name, struct a
 
 /* Overwrites what is secret. Null is allowed. */
 void auth_file_free(struct auth_file *file);
+
+/* Whether both were made of the same bytes. */
+bool auth_file_same(const struct auth_file *a, const struct auth_file *b);
 
 struct auth_file_answer {
         struct fetch_credentials credentials; /* borrowed from the file; empty where it has none */

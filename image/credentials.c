@@ -63,6 +63,26 @@ void credentials_free(struct credentials *credentials)
         free(credentials);
 }
 
+static bool same_lists(char *const *a, char *const *b)
+{
+        size_t i = 0;
+        while (a[i] && b[i] && strcmp(a[i], b[i]) == 0)
+                i++;
+        return !a[i] && !b[i];
+}
+
+bool credentials_same(const struct credentials *a, const struct credentials *b)
+{
+        if (!secret_same(&a->given, &b->given) || strcmp(a->given_host, b->given_host) != 0 ||
+            a->namespaced != b->namespaced || a->file_count != b->file_count ||
+            !same_lists(a->helpers, b->helpers))
+                return false;
+        for (size_t i = 0; i < a->file_count; i++)
+                if (!auth_file_same(a->files[i], b->files[i]))
+                        return false;
+        return true;
+}
+
 const char *credentials_problem(const struct credentials *credentials)
 {
         return credentials->problem;

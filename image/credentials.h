@@ -18,6 +18,7 @@
 #ifndef CRISP_IMAGE_CREDENTIALS_H
 #define CRISP_IMAGE_CREDENTIALS_H
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/cleanup.h"
@@ -40,8 +41,12 @@ struct credentials_options {
 
 struct credentials_request {
         const struct fetch_credentials *given; /* the CRI request's, copied; null: none */
-        const char *registry;                  /* that of the image's name: given is for it where
-                                                  server_address says nothing */
+        /*
+         * Of the image's name as everybody completes it: "busybox" is docker.io's library/busybox.
+         * given is for this registry where server_address says nothing, also where a short name
+         * leads elsewhere: whoever chose the credentials knew of no other.
+         */
+        const char *registry;
         const char *repository;
         const char *namespace_; /* the pod's; null or empty: unknown */
         char *const *helpers;   /* credential-helpers of registries.conf, borrowed; null or empty:
@@ -57,6 +62,13 @@ struct credentials;
 struct credentials *credentials_new(const struct credentials_options *options,
                                     const struct credentials_request *request);
 void credentials_free(struct credentials *credentials); /* overwrites; null is allowed */
+
+/*
+ * Whether two pulls of the same image show the same everywhere: they were asked for with the same
+ * credentials, and the files that they found say the same. What a helper says is the node's, not
+ * the asker's.
+ */
+bool credentials_same(const struct credentials *a, const struct credentials *b);
 
 /*
  * What to show to host[:port] when it is asked for repository. *found is borrowed from credentials;

@@ -269,6 +269,41 @@ static void helpers_get_little_environment(void)
         tear_down();
 }
 
+static void pulls_that_show_the_same(void)
+{
+        const struct fetch_credentials joe = {.username = "joe", .password = "1"};
+        const struct fetch_credentials other = {.username = "joe", .password = "2"};
+        static char *listed[] = {"one", NULL};
+        set_up();
+        AUTO_FREE char *path = namespaced("team");
+        options.namespaced_auth_dir = at("auth");
+        assert_int_equal(mkdir(at("auth"), 0700), 0);
+        write_file(auth_files[0], "{\"auths\":{\"registry.example\":" LOGIN("node") "}}");
+        AUTO_CREDENTIALS struct credentials *first = make(&joe, "team", NULL);
+        AUTO_CREDENTIALS struct credentials *second = make(&joe, "other", NULL);
+        AUTO_CREDENTIALS struct credentials *third = make(&other, "team", NULL);
+        AUTO_CREDENTIALS struct credentials *nobody = make(NULL, NULL, NULL);
+        AUTO_CREDENTIALS struct credentials *helped = make(&joe, "team", listed);
+        assert_true(credentials_same(first, second));
+        assert_false(credentials_same(first, third));
+        assert_false(credentials_same(first, nobody));
+        assert_false(credentials_same(first, helped));
+
+        write_file(path, "{\"auths\":{\"registry.example\":" LOGIN("a") "}}");
+        AUTO_CREDENTIALS struct credentials *team = make(NULL, "team", NULL);
+        write_file(path, "{\"auths\":{\"registry.example\":" LOGIN("a") "}}");
+        AUTO_CREDENTIALS struct credentials *again = make(NULL, "team", NULL);
+        write_file(path, "{\"auths\":{\"registry.example\":" LOGIN("b") "}}");
+        AUTO_CREDENTIALS struct credentials *changed = make(NULL, "team", NULL);
+        assert_true(credentials_same(team, again));
+        assert_false(credentials_same(team, changed));
+        assert_false(credentials_same(team, nobody));
+        write_file(auth_files[0], "{}");
+        AUTO_CREDENTIALS struct credentials *later = make(NULL, NULL, NULL);
+        assert_false(credentials_same(later, nobody));
+        tear_down();
+}
+
 static void cancelled_task(void *argument)
 {
         static char *list[] = {"hangs", NULL};
@@ -307,6 +342,7 @@ TASK_TEST(a_broken_file_is_passed_over_and_named)
 TASK_TEST(helpers_are_asked)
 TASK_TEST(helpers_that_fail)
 TASK_TEST(helpers_get_little_environment)
+TASK_TEST(pulls_that_show_the_same)
 TASK_TEST(a_helper_ends_with_its_pull)
 
 int main(void)
@@ -320,6 +356,7 @@ int main(void)
                 cmocka_unit_test(test_helpers_are_asked),
                 cmocka_unit_test(test_helpers_that_fail),
                 cmocka_unit_test(test_helpers_get_little_environment),
+                cmocka_unit_test(test_pulls_that_show_the_same),
                 cmocka_unit_test(test_a_helper_ends_with_its_pull),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
