@@ -99,8 +99,10 @@ static int open_images(struct error *err)
         if (result < 0)
                 return result;
         AUTO_FREE char *program = program_path("crisp-image");
+        node.sources = sources_new();
         struct pull_options options = {
                 .store = node.images,
+                .sources = node.sources,
                 .program = program,
                 .environment = environ,
                 .parallel = config->images.max_parallel_pulls,
@@ -183,6 +185,7 @@ void node_close(void)
         remove_monitor_cgroup();
         network_free(node.network);
         puller_free(node.puller);
+        sources_free(node.sources);
         store_free(node.images);
         for (size_t i = 0; i < node.handler_count; i++)
                 runtime_handler_fini(&node.handlers[i]);

@@ -10,9 +10,10 @@
 
 struct pull {
         struct puller *puller;
-        struct pull *next; /* in puller->first while it can be joined */
-        struct reference reference;
-        char *text;                           /* the reference in full */
+        struct pull *next;            /* in puller->first while it can be joined */
+        struct reference *candidates; /* what the name may stand for; tried in this order */
+        size_t candidate_count;
+        char *text;                           /* the candidates in full */
         struct fetch_credentials credentials; /* our own copies */
         char *os, *architecture, *variant;
         struct task *task;
@@ -30,6 +31,7 @@ struct pull {
 
 struct puller {
         struct store *store;
+        struct sources *sources;
         char *program;
         char **environment;
         unsigned parallel;
@@ -45,6 +47,7 @@ struct puller *puller_new(const struct pull_options *options)
 {
         struct puller *puller = xcalloc(1, sizeof(*puller));
         puller->store = options->store;
+        puller->sources = options->sources;
         puller->program = xstrdup(options->program);
         puller->environment = strv_dup(options->environment);
         puller->parallel = options->parallel ? options->parallel : PULL_PARALLEL_DEFAULT;
@@ -119,13 +122,15 @@ static bool same_credentials(const struct fetch_credentials *a, const struct fet
         return true;
 }
 
-static struct pull *pull_new(struct puller *puller, const struct reference *reference,
-                             const struct pull_request *request)
+/* Takes candidates and text. */
+static struct pull *pull_new(struct puller *puller, struct reference *candidates, size_t count,
+                             char *text, const struct pull_request *request)
 {
         struct pull *pull = xcalloc(1, sizeof(*pull));
         pull->puller = puller;
-        pull->reference = *reference;
-        pull->text = reference_text(reference);
+        pull->candidates = candidates;
+        pull->candidate_count = count;
+        pull->text = text;
         copy_credentials(&pull->credentials, request->credentials);
         pull->os = xstrdup(request->os);
         pull->architecture = xstrdup(request->architecture);
@@ -139,6 +144,7 @@ static struct pull *pull_new(struct puller *puller, const struct reference *refe
 static void pull_free(struct pull *pull)
 {
         wipe_credentials(&pull->credentials);
+        free(pull->candidates);
         free(pull->text);
         free(pull->os);
         free(pull->architecture);
@@ -204,16 +210,36 @@ static int take_turn(struct pull *pull, struct error *err)
         return 0;
 }
 
+/* Each endpoint gets the credentials that are meant for it, or none. */
+static void give_credentials(struct pull *pull, const struct reference *reference,
+                             struct fetch_endpoint *endpoints, size_t count)
+{
+        for (size_t i = 0; i < count; i++) {
+                if (sources_are_for(&pull->credentials, reference, &endpoints[i]))
+                        endpoints[i].credentials = pull->credentials;
+        }
+}
+
 /* Fills a staging folder and stores what is in it. */
-static int fetch(struct pull *pull, char *staging, bool *ended, struct error *err)
+static int fetch(struct pull *pull, const struct reference *reference, char *staging, bool *ended,
+                 struct error *err)
 {
         struct puller *puller = pull->puller;
         AUTO_STORE_HOLD struct store_hold *hold = store_hold_new(puller->store);
         AUTO_ARENA struct arena *arena = NULL;
+        AUTO_ARENA struct arena *ours = arena_new();
+        AUTO_FREE char *text = reference_text(reference);
+        struct fetch_endpoint *endpoints = NULL;
         struct fetch_result result;
+        size_t count = 0;
+        int r = sources_endpoints(puller->sources, reference, ours, &endpoints, &count, err);
+        if (r < 0)
+                return r;
+        give_credentials(pull, reference, endpoints, count);
         struct fetch_request request = {
-                .reference = pull->text,
-                .credentials = pull->credentials,
+                .reference = text,
+                .endpoints = endpoints,
+                .endpoint_count = count,
                 .os = pull->os,
                 .architecture = pull->architecture,
                 .variant = pull->variant,
@@ -230,24 +256,20 @@ static int fetch(struct pull *pull, char *staging, bool *ended, struct error *er
         };
         request.present = store_hold_diff_ids(hold, &request.present_count);
         pull->step = "downloading";
-        int r = fetcher_run(&options, &request, &arena, &result, ended, err);
+        r = fetcher_run(&options, &request, &arena, &result, ended, err);
         if (r < 0)
                 return r;
         pull->step = "storing";
-        return store_commit(puller->store, &pull->reference, staging, &result, &pull->id, err);
+        return store_commit(puller->store, reference, staging, &result, &pull->id, err);
 }
 
-static int run(struct pull *pull, struct error *err)
+static int try_candidate(struct pull *pull, const struct reference *reference, struct error *err)
 {
         char *staging = NULL;
         bool ended = true;
-        task_set_interruptible(true);
-        int result = take_turn(pull, err);
-        if (result < 0)
-                return result;
-        result = store_stage(pull->puller->store, &staging, err);
+        int result = store_stage(pull->puller->store, &staging, err);
         if (result == 0)
-                result = fetch(pull, staging, &ended, err);
+                result = fetch(pull, reference, staging, &ended, err);
         if (ended) {
                 store_unstage(pull->puller->store, staging);
         } else {
@@ -257,6 +279,50 @@ static int run(struct pull *pull, struct error *err)
                             NULL);
                 free(staging);
         }
+        return result;
+}
+
+/* Whether somewhere else it may go better. */
+static bool is_answer(enum error_code code)
+{
+        return code != ERROR_CANCELLED && code != ERROR_DEADLINE_EXCEEDED &&
+               code != ERROR_INTERNAL && code != ERROR_RESOURCE_EXHAUSTED;
+}
+
+/* Each candidate's answer, the code being that of the first who has more to say than that it has
+ * no such image. */
+static int try_candidates(struct pull *pull, struct error *err)
+{
+        struct error deciding = {0};
+        AUTO_BUFFER struct buffer told = BUFFER_INIT;
+
+        if (pull->candidate_count == 1)
+                return try_candidate(pull, &pull->candidates[0], err);
+        for (size_t i = 0; i < pull->candidate_count; i++) {
+                AUTO_FREE char *text = reference_text(&pull->candidates[i]);
+                struct error why = {0};
+                int result = try_candidate(pull, &pull->candidates[i], &why);
+                if (result == 0)
+                        return 0;
+                buffer_printf(&told, "%s%s: %s", i > 0 ? "; " : "", text, why.message);
+                if (i == 0 || deciding.code == ERROR_NOT_FOUND || !is_answer(why.code))
+                        deciding = why;
+                if (!is_answer(why.code))
+                        break;
+        }
+        snprintf(deciding.message, sizeof(deciding.message), "%s", told.data);
+        if (err)
+                *err = deciding;
+        return deciding.number;
+}
+
+static int run(struct pull *pull, struct error *err)
+{
+        task_set_interruptible(true);
+        int result = take_turn(pull, err);
+        if (result < 0)
+                return result;
+        result = try_candidates(pull, err);
         pull->puller->running--;
         event_signal(&pull->puller->turn);
         return result;
@@ -330,20 +396,35 @@ static int await(struct pull *pull, char **id, struct error *err)
         return result;
 }
 
+/* "A or B": all that the name may stand for. */
+static char *candidates_text(const struct reference *candidates, size_t count)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        for (size_t i = 0; i < count; i++) {
+                AUTO_FREE char *one = reference_text(&candidates[i]);
+                buffer_printf(&text, "%s%s", i > 0 ? " or " : "", one);
+        }
+        return take_ptr(text.data);
+}
+
 int pull_image(struct puller *puller, const struct pull_request *request, char **id,
                struct error *err)
 {
-        struct reference reference;
-        int result = reference_parse(request->reference, &reference, err);
+        AUTO_FREE struct reference *candidates = NULL;
+        size_t count = 0;
+        int result = sources_refresh(puller->sources, err);
+        if (result == 0)
+                result = sources_candidates(puller->sources, request->reference, &candidates,
+                                            &count, err);
         if (result < 0)
                 return result;
-        AUTO_FREE char *text = reference_text(&reference);
+        AUTO_FREE char *text = candidates_text(candidates, count);
         struct pull *pull = find_pull(puller, text, request);
         if (pull) {
                 puller->counts.joined++;
         } else {
                 puller->counts.started++;
-                pull = pull_new(puller, &reference, request);
+                pull = pull_new(puller, take_ptr(candidates), count, take_ptr(text), request);
                 pull->next = puller->first;
                 puller->first = pull;
                 pull->task = task_start("pull image", pull_task, pull);

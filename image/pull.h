@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "image/request.h"
+#include "image/sources.h"
 #include "image/store.h"
 
 #define PULL_PARALLEL_DEFAULT 5
@@ -23,6 +24,7 @@ struct puller;
 
 struct pull_options {
         struct store *store;      /* outlives the puller */
+        struct sources *sources;  /* likewise */
         const char *program;      /* absolute path of crisp-image */
         char *const *environment; /* what crisp-image gets: proxies, certificate folders; or null */
         unsigned parallel;        /* pulls under way at once; the others wait. 0: the default */

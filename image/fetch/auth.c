@@ -26,7 +26,8 @@ struct auth {
         char *identity_token;
         char *repository;
         bool plain;
-        bool insecure;
+        const struct http_trust *trust;
+        const struct http_identity *identity;
         const char *secrets[SECRETS_MAX + 1];
         char *encoded; /* base64 of username:password */
 
@@ -150,19 +151,19 @@ static int read_credentials(struct auth *auth, const struct fetch_credentials *c
 }
 
 int auth_new(const struct fetch_credentials *credentials, const char *repository, bool plain,
-             bool insecure, struct auth **auth, struct error *err)
+             const struct http_trust *trust, const struct http_identity *identity,
+             struct auth **auth, struct error *err)
 {
         AUTO_AUTH struct auth *new = xcalloc(1, sizeof(*new));
 
         pthread_mutex_init(&new->mutex, NULL);
         new->repository = xstrdup(repository);
         new->plain = plain;
-        new->insecure = insecure;
-        if (credentials) {
-                int r = read_credentials(new, credentials, err);
-                if (r < 0)
-                        return r;
-        }
+        new->trust = trust;
+        new->identity = identity;
+        int r = read_credentials(new, credentials, err);
+        if (r < 0)
+                return r;
 
         size_t count = 0;
         if (new->password)
@@ -296,7 +297,8 @@ static int ask_token_server(struct auth *auth, struct http_client *client,
                 .authorization = basic,
                 .form = auth->identity_token ? query.data : NULL,
                 .accept = "application/json",
-                .insecure = auth->insecure,
+                .trust = auth->trust,
+                .identity = auth->identity,
                 .sink = keep_reply,
                 .argument = &reply,
         };

@@ -18,12 +18,14 @@
 struct auth;
 
 /*
- * credentials are those for this endpoint, or null; they are copied. repository is the one to pull
- * from; plain: the endpoint speaks http, so its token server may too. INVALID_ARGUMENT for
- * credentials that cannot be sent.
+ * credentials are those for this endpoint, all null where there are none; they are copied.
+ * repository is the one to pull from; plain: the endpoint speaks http, so its token server may too.
+ * trust and identity are the endpoint's; they are borrowed. INVALID_ARGUMENT for credentials that
+ * cannot be sent.
  */
 int auth_new(const struct fetch_credentials *credentials, const char *repository, bool plain,
-             bool insecure, struct auth **auth, struct error *err);
+             const struct http_trust *trust, const struct http_identity *identity,
+             struct auth **auth, struct error *err);
 void auth_free(struct auth *auth); /* wipes; null is allowed */
 
 /* Whether there is something to show to an endpoint that asks. */

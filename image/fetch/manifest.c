@@ -39,6 +39,41 @@ static int read_platform(const json_t *object, const char *place, struct arena *
         return r;
 }
 
+static int read_annotations(const json_t *object, const char *place, struct arena *arena,
+                            struct descriptor *descriptor, struct error *err)
+{
+        json_t *members = NULL;
+        int r = json_get_object(object, "annotations", place, &members, err);
+        if (r < 0)
+                return r;
+        if (json_object_size(members) > FETCH_ANNOTATIONS_MAX)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: more than %d annotations", place,
+                                 FETCH_ANNOTATIONS_MAX);
+
+        struct annotation *list = arena_array(arena, json_object_size(members) + 1, sizeof(*list));
+        size_t count = 0;
+        const char *name;
+        json_t *value;
+        json_object_foreach (members, name, value) {
+                if (!json_is_string(value))
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "%s: annotations: expected strings", place);
+                list[count++] = (struct annotation){arena_strdup(arena, name),
+                                                    arena_strdup(arena, json_string_value(value))};
+        }
+        descriptor->annotations = list;
+        descriptor->annotation_count = count;
+        return 0;
+}
+
+const char *descriptor_annotation(const struct descriptor *descriptor, const char *name)
+{
+        for (size_t i = 0; i < descriptor->annotation_count; i++)
+                if (strcmp(descriptor->annotations[i].name, name) == 0)
+                        return descriptor->annotations[i].value;
+        return NULL;
+}
+
 static int read_descriptor(const json_t *object, const char *place, struct arena *arena,
                            struct descriptor *descriptor, struct error *err)
 {
@@ -51,7 +86,8 @@ static int read_descriptor(const json_t *object, const char *place, struct arena
         if ((r = get_text(object, "mediaType", place, arena, &descriptor->media_type, err)) < 0 ||
             (r = get_text(object, "digest", place, arena, &descriptor->digest, err)) < 0 ||
             (r = json_get_int(object, "size", place, &size, err)) < 0 ||
-            (r = json_get_object(object, "platform", place, &platform, err)) < 0)
+            (r = json_get_object(object, "platform", place, &platform, err)) < 0 ||
+            (r = read_annotations(object, place, arena, descriptor, err)) < 0)
                 return r;
         if (!digest_is_valid(descriptor->digest))
                 return error_set(err, ERROR_INVALID_ARGUMENT,

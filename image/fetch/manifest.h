@@ -26,11 +26,18 @@ struct platform {
         const char *variant; /* or empty */
 };
 
+struct annotation {
+        const char *name;
+        const char *value;
+};
+
 struct descriptor {
         const char *media_type; /* or empty */
         const char *digest;     /* valid */
         int64_t size;
         struct platform platform; /* in an index; os is empty where it is not said */
+        const struct annotation *annotations;
+        size_t annotation_count;
 };
 
 struct manifest {
@@ -54,6 +61,9 @@ struct manifest_config {
  */
 int manifest_parse(const char *bytes, size_t length, const char *content_type, struct arena *arena,
                    struct manifest *manifest, struct error *err);
+
+/* The value of a descriptor's annotation, or null. */
+const char *descriptor_annotation(const struct descriptor *descriptor, const char *name);
 
 /* The index's entry that fits the platform best. NOT_FOUND names those that there are. */
 int manifest_select(const struct manifest *index, const struct platform *platform,

@@ -6,6 +6,7 @@
 #include "image/pull.h"
 
 static struct store *store;
+static struct sources *sources;
 
 /* Writes a shell script that plays crisp-image. The request is in $request, its staging folder in
  * $staging. */
@@ -59,6 +60,7 @@ static struct puller *make_puller(unsigned parallel, int64_t stall)
         static char *environment[] = {(char *)(uintptr_t) "PATH=/usr/bin:/bin", NULL};
         struct pull_options options = {
                 .store = store,
+                .sources = sources,
                 .program = at("crisp-image"),
                 .environment = environment,
                 .parallel = parallel,
@@ -101,6 +103,7 @@ static void assert_nothing_left(void)
 static void pulls(void)
 {
         store = open_store();
+        sources = sources_new();
         play(PROGRESS FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         AUTO_FREE char *id = NULL;
@@ -127,12 +130,14 @@ static void pulls(void)
         assert_int_equal(strv_length(store_find(store, CONFIG)->tags), 2);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
 static void fails(const char *script, enum error_code code, const char *word, const char *text)
 {
         store = open_store();
+        sources = sources_new();
         play(script);
         struct puller *puller = make_puller(0, NSEC_PER_SEC);
         char *id = NULL;
@@ -152,6 +157,7 @@ static void fails(const char *script, enum error_code code, const char *word, co
         pull_counts(puller, &counts);
         assert_int_equal(counts.failed, 1);
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -227,6 +233,7 @@ static void a_flood_of_log(void)
 static void a_missing_program(void)
 {
         store = open_store();
+        sources = sources_new();
         struct puller *puller = make_puller(0, 0);
         char *id;
         struct error err;
@@ -235,6 +242,7 @@ static void a_missing_program(void)
         assert_int_equal(pull(puller, "Not A Name", &id, &err), -EINVAL);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -284,6 +292,7 @@ static void await_file(const char *path)
 static void callers_join(void)
 {
         store = open_store();
+        sources = sources_new();
         play(WAIT_FOR_GO FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         struct caller callers[] = {
@@ -323,6 +332,7 @@ static void callers_join(void)
         assert_int_equal(counts.succeeded, 3);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -338,6 +348,7 @@ static bool is_running(int pid)
 static void the_last_to_give_up_ends_it(void)
 {
         store = open_store();
+        sources = sources_new();
         play("sleep 1000 >/dev/null &\necho $! >>${staging%/images/*}/children\n" WAIT_FOR_GO FILL
                      RESULT);
         struct puller *puller = make_puller(0, 0);
@@ -379,12 +390,14 @@ static void the_last_to_give_up_ends_it(void)
         free(next.id);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
 static void pulls_take_turns(void)
 {
         store = open_store();
+        sources = sources_new();
         play("[ ! -e ${staging%/images/*}/busy ] || touch ${staging%/images/*}/overlap\n"
              "touch ${staging%/images/*}/busy\n" WAIT_FOR_GO
              "rm ${staging%/images/*}/busy\n" FILL RESULT);
@@ -412,6 +425,7 @@ static void pulls_take_turns(void)
         assert_int_equal(counts.queued, 2);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -420,6 +434,7 @@ static void many_are_cancelled(void)
 {
         enum { MANY = 30 };
         store = open_store();
+        sources = sources_new();
         play("sleep 1000");
         struct puller *puller = make_puller(4, 0);
         struct caller *callers = xcalloc(MANY, sizeof(*callers));
@@ -440,6 +455,7 @@ static void many_are_cancelled(void)
         assert_nothing_left();
         free(callers);
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
