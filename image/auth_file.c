@@ -1,6 +1,5 @@
 #include "image/auth_file.h"
 
-#include <ctype.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdint.h>
@@ -14,17 +13,16 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/sha256.h"
+#include "image/host.h"
 #include "image/secret.h"
 
-#define DOCKER_HOST       "docker.io"
-#define DOCKER_SERVER     "https://index.docker.io/v1/" /* what `docker login` calls it */
-#define HTTPS_PORT_SUFFIX ":443"
-#define KEY_SHOWN         200 /* bytes of a key in an error */
+#define DOCKER_SERVER "https://index.docker.io/v1/" /* what `docker login` calls it */
+#define KEY_SHOWN     200                           /* bytes of a key in an error */
 
 /* Of auths. */
 struct entry {
         char *key; /* as it stands in the file */
-        char host[AUTH_FILE_HOST_MAX];
+        char host[HOST_LENGTH_MAX + 1];
         char *path; /* below the host, without slashes at its ends; empty: the whole registry */
         struct fetch_credentials credentials;
 };
@@ -32,7 +30,7 @@ struct entry {
 /* Of credHelpers. */
 struct helper {
         char *key;
-        char host[AUTH_FILE_HOST_MAX];
+        char host[HOST_LENGTH_MAX + 1];
         char *name;
 };
 
@@ -81,25 +79,6 @@ static const char *skip_scheme(const char *address)
         if (strncasecmp(address, "http://", 7) == 0)
                 return address + 7;
         return address;
-}
-
-void auth_file_host(const char *address, char out[AUTH_FILE_HOST_MAX])
-{
-        const char *host = skip_scheme(address);
-        size_t length = strcspn(host, "/");
-
-        out[0] = '\0';
-        if (length >= AUTH_FILE_HOST_MAX)
-                return;
-        for (size_t i = 0; i < length; i++)
-                out[i] = (char)tolower((unsigned char)host[i]);
-        out[length] = '\0';
-
-        size_t suffix = strlen(HTTPS_PORT_SUFFIX);
-        if (length > suffix && strcmp(out + length - suffix, HTTPS_PORT_SUFFIX) == 0)
-                out[length - suffix] = '\0';
-        if (strcmp(out, "index.docker.io") == 0 || strcmp(out, "registry-1.docker.io") == 0)
-                strcpy(out, DOCKER_HOST);
 }
 
 /*
@@ -154,7 +133,7 @@ static int read_entry(struct entry *entry, const char *key, const json_t *value,
 
         entry->key = xstrdup(key);
         entry->path = path_of(key);
-        auth_file_host(key, entry->host);
+        host_name(key, entry->host);
         if (!json_is_object(value))
                 return error_set(err, ERROR_INVALID_ARGUMENT, "%s: expected an object", place);
         if ((r = read_text(value, "username", place, &found.username, err)) < 0 ||
@@ -211,7 +190,7 @@ static int read_helpers(struct auth_file *file, const json_t *root, struct error
                         return r;
                 helper->key = xstrdup(key);
                 helper->name = xstrdup(name ? name : "");
-                auth_file_host(key, helper->host);
+                host_name(key, helper->host);
         }
         return 0;
 }
@@ -382,10 +361,10 @@ static const struct helper *find_helper(const struct auth_file *file, const char
 int auth_file_find(const struct auth_file *file, const char *host, const char *repository,
                    struct auth_file_answer *answer, struct error *err)
 {
-        char plain[AUTH_FILE_HOST_MAX];
+        char plain[HOST_LENGTH_MAX + 1];
 
         *answer = (struct auth_file_answer){0};
-        auth_file_host(host, plain);
+        host_name(host, plain);
         const struct helper *helper = find_helper(file, plain);
         if (helper && helper->name[0]) {
                 answer->helper = helper->name;
@@ -404,7 +383,7 @@ int auth_file_find(const struct auth_file *file, const char *host, const char *r
         } else if (file->store && plain[0] && !helper) {
                 /* A helper without a name switches the store off for its registry. */
                 answer->helper = file->store;
-                answer->server = strcmp(plain, DOCKER_HOST) == 0 ? DOCKER_SERVER : host;
+                answer->server = strcmp(plain, HOST_DOCKER) == 0 ? DOCKER_SERVER : host;
         }
         return 0;
 }

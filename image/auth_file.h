@@ -21,7 +21,6 @@
 #define AUTH_FILE_MAX         (1u << 20)  /* bytes */
 #define AUTH_FILE_ENTRIES_MAX 4096        /* of auths, and of credHelpers */
 #define AUTH_FILE_TEXT_MAX    (64u << 10) /* bytes of one string in it */
-#define AUTH_FILE_HOST_MAX    512         /* bytes of a host with its final zero */
 
 struct auth_file;
 
@@ -55,13 +54,6 @@ struct auth_file_answer {
  */
 int auth_file_find(const struct auth_file *file, const char *host, const char *repository,
                    struct auth_file_answer *answer, struct error *err);
-
-/*
- * The host of an address ("https://index.docker.io/v1/", "registry.example:443/team") in the form
- * in which hosts are compared: lower-case, without scheme, path and the standard port of https,
- * Docker Hub always as docker.io. What does not fit gives an empty string.
- */
-void auth_file_host(const char *address, char out[AUTH_FILE_HOST_MAX]);
 
 static inline void cleanup_auth_file(struct auth_file **file)
 {

@@ -15,6 +15,7 @@
 #include "base/task.h"
 #include "image/auth_file.h"
 #include "image/credential_helper.h"
+#include "image/host.h"
 #include "image/secret.h"
 
 #define PROBLEM_MAX     1024     /* bytes of what went wrong, all together */
@@ -34,7 +35,7 @@ struct answer {
 
 struct credentials {
         struct fetch_credentials given;
-        char given_host[AUTH_FILE_HOST_MAX]; /* that given is for */
+        char given_host[HOST_LENGTH_MAX + 1]; /* that given is for */
         struct auth_file *files[CREDENTIALS_FILES_MAX];
         size_t file_count;
         bool namespaced; /* the first file is the namespaced one, and the only one */
@@ -207,8 +208,7 @@ struct credentials *credentials_new(const struct credentials_options *options,
         bool listed = request->helpers && request->helpers[0];
 
         secret_copy(&credentials->given, given);
-        auth_file_host(address && address[0] ? address : request->registry,
-                       credentials->given_host);
+        host_name(address && address[0] ? address : request->registry, credentials->given_host);
         credentials->helpers = strv_dup(listed ? request->helpers : files_alone);
         credentials->helper_timeout =
                 options->helper_timeout ? options->helper_timeout : CREDENTIALS_HELPER_TIMEOUT;
@@ -300,10 +300,10 @@ int credentials_find(struct credentials *credentials, const char *host, const ch
                      struct fetch_credentials *found, struct error *err)
 {
         struct fetch_credentials result = {0};
-        char plain[AUTH_FILE_HOST_MAX];
+        char plain[HOST_LENGTH_MAX + 1];
         int r;
 
-        auth_file_host(host, plain);
+        host_name(host, plain);
         if (plain[0] && strcmp(plain, credentials->given_host) == 0)
                 result = credentials->given;
         if (secret_is_empty(&result) && credentials->namespaced &&
