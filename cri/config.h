@@ -65,6 +65,9 @@ struct config {
                 /* A file as of containers-registries.conf(5); it may be missing.
                  * [/etc/containers/registries.conf] */
                 char *registries_conf;
+                /* Folder of private keys for encrypted layers; it may be missing.
+                 * [/etc/crisp/keys] */
+                char *decryption_keys_dir;
                 /* Pulls under way at a time; further ones wait. [4] */
                 unsigned max_parallel_pulls;
                 /* Layers of one pull that download at a time. [3] */

@@ -105,6 +105,7 @@ static int open_images(struct error *err)
                 .sources = node.sources,
                 .program = program,
                 .environment = environ,
+                .decryption_keys = config->images.decryption_keys_dir,
                 .parallel = config->images.max_parallel_pulls,
                 /* crisp-image tries again before it gives up: it is not to be cut off meanwhile. */
                 .stall = PULL_STALL_DEFAULT +

@@ -33,6 +33,7 @@ struct puller {
         struct store *store;
         struct sources *sources;
         char *program;
+        char *decryption_keys; /* or null */
         char **environment;
         unsigned parallel;
         int64_t stall, total;
@@ -49,6 +50,7 @@ struct puller *puller_new(const struct pull_options *options)
         puller->store = options->store;
         puller->sources = options->sources;
         puller->program = xstrdup(options->program);
+        puller->decryption_keys = xstrdup(options->decryption_keys);
         puller->environment = strv_dup(options->environment);
         puller->parallel = options->parallel ? options->parallel : PULL_PARALLEL_DEFAULT;
         puller->stall = options->stall ? options->stall : PULL_STALL_DEFAULT;
@@ -62,6 +64,7 @@ void puller_free(struct puller *puller)
         if (!puller)
                 return;
         free(puller->program);
+        free(puller->decryption_keys);
         strv_free(puller->environment);
         free(puller);
 }
@@ -244,6 +247,7 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                 .architecture = pull->architecture,
                 .variant = pull->variant,
                 .staging = staging,
+                .decryption_keys = puller->decryption_keys,
                 .limits = puller->limits,
         };
         struct fetcher_options options = {

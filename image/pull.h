@@ -23,9 +23,10 @@
 struct puller;
 
 struct pull_options {
-        struct store *store;      /* outlives the puller */
-        struct sources *sources;  /* likewise */
-        const char *program;      /* absolute path of crisp-image */
+        struct store *store;         /* outlives the puller */
+        struct sources *sources;     /* likewise */
+        const char *program;         /* absolute path of crisp-image */
+        const char *decryption_keys; /* folder of keys for encrypted layers; null: none */
         char *const *environment; /* what crisp-image gets: proxies, certificate folders; or null */
         unsigned parallel;        /* pulls under way at once; the others wait. 0: the default */
         int64_t stall;            /* ns without a line from crisp-image; 0: the default */
