@@ -39,6 +39,7 @@ const struct config_setting config_settings[] = {
         {"images.namespaced_auth_dir", CONFIG_PATH, PLACE(images.namespaced_auth_dir)},
         {"images.credential_helper_timeout", CONFIG_NUMBER, PLACE(images.credential_helper_timeout),
          1, SECONDS_MAX},
+        {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
         {"images.max_parallel_layers", CONFIG_NUMBER, PLACE(images.max_parallel_layers), 1,
@@ -130,6 +131,7 @@ struct config *config_new(const struct config_machine *machine)
                 strv_push(&config->images.auth_files, auth_files[i]);
         config->images.namespaced_auth_dir = xstrdup("/etc/crisp/auth");
         config->images.credential_helper_timeout = 30;
+        config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
@@ -208,6 +210,7 @@ void config_free(struct config *config)
         free(config->images.registries_conf);
         strv_free(config->images.auth_files);
         free(config->images.namespaced_auth_dir);
+        free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
         free(config->streaming.address);

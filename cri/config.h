@@ -77,6 +77,9 @@ struct config {
                 char *namespaced_auth_dir;
                 /* Seconds for one run of a docker-credential-NAME. [30] */
                 unsigned credential_helper_timeout;
+                /* Folder of private keys for encrypted layers; it may be missing.
+                 * [/etc/crisp/keys] */
+                char *decryption_keys_dir;
                 /* Pulls under way at a time; further ones wait. [4] */
                 unsigned max_parallel_pulls;
                 /* Layers of one pull that download at a time. [3] */

@@ -109,6 +109,7 @@ static int open_images(struct error *err)
                                         config->images.credential_helper_timeout * NSEC_PER_SEC},
                 .program = program,
                 .environment = environ,
+                .decryption_keys = config->images.decryption_keys_dir,
                 .parallel = config->images.max_parallel_pulls,
                 /* crisp-image tries again before it gives up: it is not to be cut off meanwhile. */
                 .stall = PULL_STALL_DEFAULT +

@@ -34,6 +34,7 @@ struct puller {
         struct sources *sources;
         struct credentials_options credentials;
         char *program;
+        char *decryption_keys; /* or null */
         char **environment;
         unsigned parallel;
         int64_t stall, total;
@@ -51,6 +52,7 @@ struct puller *puller_new(const struct pull_options *options)
         puller->sources = options->sources;
         puller->credentials = options->credentials;
         puller->program = xstrdup(options->program);
+        puller->decryption_keys = xstrdup(options->decryption_keys);
         puller->environment = strv_dup(options->environment);
         puller->parallel = options->parallel ? options->parallel : PULL_PARALLEL_DEFAULT;
         puller->stall = options->stall ? options->stall : PULL_STALL_DEFAULT;
@@ -64,6 +66,7 @@ void puller_free(struct puller *puller)
         if (!puller)
                 return;
         free(puller->program);
+        free(puller->decryption_keys);
         strv_free(puller->environment);
         free(puller);
 }
@@ -234,6 +237,7 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                 .architecture = pull->architecture,
                 .variant = pull->variant,
                 .staging = staging,
+                .decryption_keys = puller->decryption_keys,
                 .limits = puller->limits,
         };
         struct fetcher_options options = {

@@ -28,6 +28,7 @@ struct pull_options {
         struct sources *sources;                /* likewise */
         struct credentials_options credentials; /* what it points to, too */
         const char *program;                    /* absolute path of crisp-image */
+        const char *decryption_keys; /* folder of keys for encrypted layers; null: none */
         char *const *environment; /* what crisp-image gets: proxies, certificate folders; or null */
         unsigned parallel;        /* pulls under way at once; the others wait. 0: the default */
         int64_t stall;            /* ns without a line from crisp-image; 0: the default */

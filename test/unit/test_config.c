@@ -461,6 +461,7 @@ static void test_print(void **state)
                 "timeout = 11\n"
                 "\n[images]\nregistries_conf = \"/c\"\nauth_files = []\n"
                 "namespaced_auth_dir = \"/d\"\ncredential_helper_timeout = 22\n"
+                "decryption_keys_dir = \"/k\"\n"
                 "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
                 "max_layer_entries = 20\nmax_layer_mib = 21\n"
