@@ -100,7 +100,8 @@ struct fetch_request {
         const char *variant;
         const char *const *present; /* diff IDs of layers that need not come, or null */
         size_t present_count;
-        const char *staging; /* absolute path */
+        const char *staging;         /* absolute path */
+        const char *decryption_keys; /* folder of private keys for encrypted layers, or null */
         struct fetch_limits limits;
 };
 
