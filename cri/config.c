@@ -22,6 +22,7 @@
 #define PORT_MAX          65535
 #define PLUGIN_DIRS_MAX   64
 #define REGISTRY_DIRS_MAX 16
+#define AUTH_FILES_MAX    32
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -37,6 +38,11 @@ const struct config_setting config_settings[] = {
         {"images.registries_conf", CONFIG_PATH, PLACE(images.registries_conf)},
         {"images.hosts_dirs", CONFIG_PATHS, PLACE(images.hosts_dirs), 0, REGISTRY_DIRS_MAX},
         {"images.certs_dirs", CONFIG_PATHS, PLACE(images.certs_dirs), 0, REGISTRY_DIRS_MAX},
+        {"images.auth_files", CONFIG_PATHS, PLACE(images.auth_files), 0, AUTH_FILES_MAX},
+        {"images.namespaced_auth_dir", CONFIG_PATH, PLACE(images.namespaced_auth_dir)},
+        {"images.credential_helper_timeout", CONFIG_NUMBER, PLACE(images.credential_helper_timeout),
+         1, SECONDS_MAX},
+        {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
         {"images.max_parallel_layers", CONFIG_NUMBER, PLACE(images.max_parallel_layers), 1,
@@ -110,6 +116,11 @@ struct config *config_new(const struct config_machine *machine)
                 "/usr/lib/cni",
                 "/usr/libexec/cni",
         };
+        static const char *const auth_files[] = {
+                "/run/containers/0/auth.json",
+                "/root/.config/containers/auth.json",
+                "/root/.docker/config.json",
+        };
         struct config *config = xcalloc(1, sizeof(*config));
 
         config->state_dir = xstrdup("/var/lib/crisp");
@@ -122,6 +133,11 @@ struct config *config_new(const struct config_machine *machine)
         strv_push(&config->images.hosts_dirs, "/etc/containerd/certs.d");
         strv_push(&config->images.certs_dirs, "/etc/containers/certs.d");
         strv_push(&config->images.certs_dirs, "/etc/docker/certs.d");
+        for (size_t i = 0; i < sizeof(auth_files) / sizeof(auth_files[0]); i++)
+                strv_push(&config->images.auth_files, auth_files[i]);
+        config->images.namespaced_auth_dir = xstrdup("/etc/crisp/auth");
+        config->images.credential_helper_timeout = 30;
+        config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
@@ -200,6 +216,9 @@ void config_free(struct config *config)
         free(config->images.registries_conf);
         strv_free(config->images.hosts_dirs);
         strv_free(config->images.certs_dirs);
+        strv_free(config->images.auth_files);
+        free(config->images.namespaced_auth_dir);
+        free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
         free(config->streaming.address);

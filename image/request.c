@@ -102,6 +102,7 @@ char *request_encode(const struct fetch_request *request)
         line_put_string(line, "os", request->os);
         line_put_string(line, "architecture", request->architecture);
         line_put_string(line, "variant", request->variant);
+        line_put_string(line, "decryption_keys", request->decryption_keys);
 
         json_t *endpoints = json_array();
         json_object_set_new(line, "endpoints", endpoints);
@@ -198,6 +199,8 @@ static int decode_members(const json_t *line, struct arena *arena, struct fetch_
             (r = line_get_text(line, "architecture", "request", arena, &request->architecture,
                                err)) < 0 ||
             (r = line_get_text(line, "variant", "request", arena, &request->variant, err)) < 0 ||
+            (r = line_get_text(line, "decryption_keys", "request", arena, &request->decryption_keys,
+                               err)) < 0 ||
             (r = decode_endpoints(line, arena, request, err)) < 0)
                 return r;
 

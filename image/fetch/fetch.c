@@ -27,7 +27,7 @@
 
 struct fetch {
         const struct fetch_request *request;
-        const struct endpoint_list *endpoints;
+        const struct loaded *loaded;
         struct fetch_limits limits;
         struct reference reference;
         struct stop *stop;
@@ -36,6 +36,7 @@ struct fetch {
         struct http_client *client; /* the main thread's */
         int staging_fd;
         int layers_fd;
+        int tars_fd;
         layer_progress *progress;
         void *argument;
 
@@ -227,18 +228,14 @@ static int plan_layers(struct fetch *fetch, struct fetch_result *result, struct 
                 const struct descriptor *descriptor = &fetch->manifest.entries[i];
                 struct layer_slot *slot = &fetch->slots[i];
 
-                if (strstr(descriptor->media_type, "+encrypted")) {
-                        r = error_set(err, ERROR_FAILED_PRECONDITION,
-                                      "layer %zu of %zu is encrypted, which is not supported",
-                                      i + 1, fetch->manifest.count);
-                        break;
-                }
                 slot->fetch = fetch;
                 slot->wanted = table_put(known, fetch->config.diff_ids[i], fetch) == NULL;
                 slot->job = (struct layer_job){
                         .descriptor = descriptor,
                         .diff_id = fetch->config.diff_ids[i],
                         .layers_fd = fetch->layers_fd,
+                        .tars_fd = fetch->tars_fd,
+                        .keyring = fetch->loaded->keyring,
                         .limits = &fetch->limits,
                         .notes_left = &fetch->notes_left,
                         .progress = report,
@@ -452,6 +449,9 @@ static int open_staging(struct fetch *fetch, struct error *err)
             (fetch->layers_fd = openat(fetch->staging_fd, "layers", flags)) < 0)
                 return error_errno(err, errno, "staging folder %s: layers",
                                    fetch->request->staging);
+        if (mkdirat(fetch->staging_fd, "tars", 0700) < 0 ||
+            (fetch->tars_fd = openat(fetch->staging_fd, "tars", flags)) < 0)
+                return error_errno(err, errno, "staging folder %s: tars", fetch->request->staging);
         /* Tells ext4 to spread the layers over the disk: then it does not look for inodes past
          * those just removed. */
         int attributes;
@@ -467,7 +467,7 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
         const struct fetch_request *request = fetch->request;
         int r;
 
-        fetch->registry = registry_new(fetch->endpoints, &fetch->limits, fetch->stop);
+        fetch->registry = registry_new(fetch->loaded->endpoints, &fetch->limits, fetch->stop);
         if ((r = reference_parse(request->reference, &fetch->reference, err)) < 0 ||
             (r = open_staging(fetch, err)) < 0 ||
             (r = http_client_new(fetch->stop, fetch->limits.connect_timeout,
@@ -489,24 +489,26 @@ static void fetch_fini(struct fetch *fetch)
         http_client_free(fetch->client);
         registry_free(fetch->registry);
         cleanup_fd(&fetch->layers_fd);
+        cleanup_fd(&fetch->tars_fd);
         cleanup_fd(&fetch->staging_fd);
         pthread_mutex_destroy(&fetch->mutex);
 }
 
-int fetch_run(const struct fetch_request *request, const struct endpoint_list *endpoints,
-              struct stop *stop, layer_progress *progress, void *argument, struct arena *arena,
+int fetch_run(const struct fetch_request *request, const struct loaded *loaded, struct stop *stop,
+              layer_progress *progress, void *argument, struct arena *arena,
               struct fetch_result *result, struct error *err)
 {
         struct fetch_result made = {0};
         CLEANUP(fetch_fini)
         struct fetch fetch = {
                 .request = request,
-                .endpoints = endpoints,
+                .loaded = loaded,
                 .limits = request->limits,
                 .stop = stop,
                 .arena = arena,
                 .staging_fd = -1,
                 .layers_fd = -1,
+                .tars_fd = -1,
                 .progress = progress,
                 .argument = argument,
                 .notes_left = FETCH_NOTES_BYTES_MAX,

@@ -12,9 +12,11 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "image/fetch/keyring.h"
 #include "image/fetch/manifest.h"
 #include "image/fetch/registry.h"
 #include "image/fetch/ring.h"
+#include "image/fetch/split.h"
 #include "image/fetch/tree.h"
 #include "image/request.h"
 
@@ -28,8 +30,10 @@ struct layer_job {
         const struct descriptor *descriptor;
         const char *diff_id;
         int layers_fd; /* the folder to make the layer's in */
+        int tars_fd;   /* the folder for its record (split.h), which gets the same name; 0: none */
         const struct fetch_limits *limits;
-        _Atomic int64_t *notes_left; /* as tree_new has it */
+        const struct keyring *keyring; /* for a layer that is encrypted; or null */
+        _Atomic int64_t *notes_left;   /* as tree_new has it */
         layer_progress *progress;
         void *argument;
 
@@ -37,13 +41,14 @@ struct layer_job {
         char name[LAYER_NAME_LENGTH + 1];
         int64_t unpacked;
         int64_t entries;
-        struct tree *tree; /* for tree_notes; the caller's to free, also after a failure */
+        struct split_writer *split; /* while it is unpacked */
+        struct tree *tree;          /* for tree_notes; the caller's to free, also after a failure */
 };
 
 /*
- * Fetches the layer. DATA_LOSS where a digest, a size or a diff ID is not what was promised, else
- * what registry_stream, decompress_run and unpack_run say. Blocks until its threads have ended.
- * What it made stays, also after a failure.
+ * Fetches the layer and, where it is encrypted, decrypts it. DATA_LOSS where a digest, a size or a
+ * diff ID is not what was promised, else what decrypt_new, registry_stream, decompress_run and
+ * unpack_run say. Blocks until its threads have ended. What it made stays, also after a failure.
  */
 int layer_fetch(struct layer_job *job, struct registry *registry, struct http_client *client,
                 struct error *err);

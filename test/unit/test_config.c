@@ -103,6 +103,10 @@ static void test_defaults(void **state)
         assert_string_equal(config->images.certs_dirs[0], "/etc/containers/certs.d");
         assert_string_equal(config->images.certs_dirs[1], "/etc/docker/certs.d");
         assert_null(config->images.certs_dirs[2]);
+        assert_int_equal(strv_length(config->images.auth_files), 3);
+        assert_string_equal(config->images.auth_files[0], "/run/containers/0/auth.json");
+        assert_string_equal(config->images.namespaced_auth_dir, "/etc/crisp/auth");
+        assert_int_equal(config->images.credential_helper_timeout, 30);
         assert_string_equal(config->runtime.default_handler, "crun");
         assert_int_equal(config->runtime.cgroup_driver, CONFIG_CGROUP_CGROUPFS);
         assert_string_equal(config->runtime.monitor_cgroup, "/crisp-monitors");
@@ -461,7 +465,10 @@ static void test_print(void **state)
                 "\n[network]\nconfig_dir = \"/n\"\nplugin_dirs = [\"/a\", \"/b\"]\n"
                 "timeout = 11\n"
                 "\n[images]\nregistries_conf = \"/c\"\nhosts_dirs = []\n"
-                "certs_dirs = [\"/d\", \"/e\"]\nmax_parallel_pulls = 12\n"
+                "certs_dirs = [\"/d\", \"/e\"]\nauth_files = []\n"
+                "namespaced_auth_dir = \"/d\"\ncredential_helper_timeout = 22\n"
+                "decryption_keys_dir = \"/k\"\n"
+                "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
                 "max_layer_entries = 20\nmax_layer_mib = 21\n"
                 "\n[runtime]\ndefault_handler = \"zz\"\n"

@@ -183,14 +183,14 @@ static void on_progress(void *argument, const struct fetch_progress *progress)
 
 static int run(struct pull *pull)
 {
-        AUTO_ENDPOINTS struct endpoint_list *endpoints = NULL;
+        AUTO_LOADED struct loaded loaded = {0};
         struct stop stop;
-        int r = endpoint_list_new(&pull->request, &endpoints, &pull->err);
+        int r = load_request(&pull->request, &loaded, &pull->err);
         if (r < 0)
                 return r;
         stop_init(&stop);
-        r = fetch_run(&pull->request, endpoints, &stop, on_progress, pull, pull->arena,
-                      &pull->result, &pull->err);
+        r = fetch_run(&pull->request, &loaded, &stop, on_progress, pull, pull->arena, &pull->result,
+                      &pull->err);
         stop_fini(&stop);
         return r;
 }
