@@ -103,6 +103,10 @@ static int open_images(struct error *err)
         struct pull_options options = {
                 .store = node.images,
                 .sources = node.sources,
+                .credentials = {.auth_files = config->images.auth_files,
+                                .namespaced_auth_dir = config->images.namespaced_auth_dir,
+                                .helper_timeout =
+                                        config->images.credential_helper_timeout * NSEC_PER_SEC},
                 .program = program,
                 .environment = environ,
                 .decryption_keys = config->images.decryption_keys_dir,

@@ -1,12 +1,12 @@
 #include "image/host.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <stdio.h>
 #include <string.h>
 #include <strings.h>
 
 #define HTTPS_PORT_SUFFIX ":443"
-#define HOST_MAX          300 /* bytes with the final zero: a name of 255, a scheme, a port */
 
 bool host_is_loopback(const char *host)
 {
@@ -27,7 +27,7 @@ bool host_is_loopback(const char *host)
 
 bool host_is_plain(const char *registry)
 {
-        char host[HOST_MAX];
+        char host[HOST_LENGTH_MAX + 1];
         const char *end = registry[0] == '[' ? strchr(registry, ']') : NULL;
         const char *colon = strchr(end ? end : registry, ':');
 
@@ -38,27 +38,30 @@ bool host_is_plain(const char *registry)
         return host_is_loopback(host);
 }
 
-static void simplify(const char *address, char out[HOST_MAX])
+void host_name(const char *address, char out[HOST_LENGTH_MAX + 1])
 {
-        const char *host = strstr(address, "://");
-        host = host ? host + 3 : address;
-        snprintf(out, HOST_MAX, "%.*s", (int)strcspn(host, "/"), host);
+        const char *scheme = strstr(address, "://");
+        const char *host = scheme ? scheme + 3 : address;
+        size_t length = strcspn(host, "/"), suffix = strlen(HTTPS_PORT_SUFFIX);
 
-        size_t length = strlen(out), suffix = strlen(HTTPS_PORT_SUFFIX);
+        out[0] = '\0';
+        /* What is cut would be like whatever begins the same. */
+        if (length > HOST_LENGTH_MAX)
+                return;
+        for (size_t i = 0; i < length; i++)
+                out[i] = (char)tolower((unsigned char)host[i]);
+        out[length] = '\0';
         if (length > suffix && strcmp(out + length - suffix, HTTPS_PORT_SUFFIX) == 0)
                 out[length - suffix] = '\0';
-        if (strcasecmp(out, HOST_DOCKER_SERVER) == 0 || strcasecmp(out, "index.docker.io") == 0)
-                snprintf(out, HOST_MAX, "%s", HOST_DOCKER);
+        if (strcmp(out, HOST_DOCKER_SERVER) == 0 || strcmp(out, "index.docker.io") == 0)
+                strcpy(out, HOST_DOCKER);
 }
 
 bool host_is_same(const char *a, const char *b)
 {
-        char first[HOST_MAX], second[HOST_MAX];
+        char first[HOST_LENGTH_MAX + 1], second[HOST_LENGTH_MAX + 1];
 
-        /* What is cut would be like whatever begins the same. */
-        if (strlen(a) >= HOST_MAX || strlen(b) >= HOST_MAX)
-                return false;
-        simplify(a, first);
-        simplify(b, second);
-        return strcasecmp(first, second) == 0;
+        host_name(a, first);
+        host_name(b, second);
+        return first[0] && strcmp(first, second) == 0;
 }

@@ -13,8 +13,8 @@ struct pull {
         struct pull *next;            /* in puller->first while it can be joined */
         struct reference *candidates; /* what the name may stand for; tried in this order */
         size_t candidate_count;
-        char *text;                           /* the candidates in full */
-        struct fetch_credentials credentials; /* our own copies */
+        char *text; /* the candidates in full */
+        struct credentials *credentials;
         char *os, *architecture, *variant;
         struct task *task;
         unsigned waiters;
@@ -32,6 +32,7 @@ struct pull {
 struct puller {
         struct store *store;
         struct sources *sources;
+        struct credentials_options credentials;
         char *program;
         char *decryption_keys; /* or null */
         char **environment;
@@ -49,6 +50,7 @@ struct puller *puller_new(const struct pull_options *options)
         struct puller *puller = xcalloc(1, sizeof(*puller));
         puller->store = options->store;
         puller->sources = options->sources;
+        puller->credentials = options->credentials;
         puller->program = xstrdup(options->program);
         puller->decryption_keys = xstrdup(options->decryption_keys);
         puller->environment = strv_dup(options->environment);
@@ -71,70 +73,22 @@ void puller_free(struct puller *puller)
 
 /* ---- a pull ---- */
 
-#define CREDENTIAL_COUNT 6
-
-/* The six strings of credentials, for what is done to all of them alike. */
-static void credential_list(struct fetch_credentials *credentials,
-                            const char **list[CREDENTIAL_COUNT])
-{
-        list[0] = &credentials->username;
-        list[1] = &credentials->password;
-        list[2] = &credentials->auth;
-        list[3] = &credentials->identity_token;
-        list[4] = &credentials->registry_token;
-        list[5] = &credentials->server_address;
-}
-
-static void copy_credentials(struct fetch_credentials *to, const struct fetch_credentials *from)
-{
-        struct fetch_credentials source = from ? *from : (struct fetch_credentials){0};
-        const char **ours[CREDENTIAL_COUNT], **theirs[CREDENTIAL_COUNT];
-        credential_list(to, ours);
-        credential_list(&source, theirs);
-        for (int i = 0; i < CREDENTIAL_COUNT; i++)
-                *ours[i] = xstrdup(*theirs[i]);
-}
-
-static void wipe_credentials(struct fetch_credentials *credentials)
-{
-        const char **list[CREDENTIAL_COUNT];
-        credential_list(credentials, list);
-        for (int i = 0; i < CREDENTIAL_COUNT; i++) {
-                char *text = (char *)(uintptr_t)*list[i];
-                request_wipe_text(text);
-                free(text);
-                *list[i] = NULL;
-        }
-}
-
 static bool same_text(const char *a, const char *b)
 {
         return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
-static bool same_credentials(const struct fetch_credentials *a, const struct fetch_credentials *b)
-{
-        struct fetch_credentials first = *a;
-        struct fetch_credentials second = b ? *b : (struct fetch_credentials){0};
-        const char **ones[CREDENTIAL_COUNT], **others[CREDENTIAL_COUNT];
-        credential_list(&first, ones);
-        credential_list(&second, others);
-        for (int i = 0; i < CREDENTIAL_COUNT; i++)
-                if (!same_text(*ones[i], *others[i]))
-                        return false;
-        return true;
-}
-
-/* Takes candidates and text. */
+/* Takes candidates, text and credentials. */
 static struct pull *pull_new(struct puller *puller, struct reference *candidates, size_t count,
-                             char *text, const struct pull_request *request)
+                             char *text, struct credentials *credentials,
+                             const struct pull_request *request)
 {
         struct pull *pull = xcalloc(1, sizeof(*pull));
         pull->puller = puller;
         pull->candidates = candidates;
         pull->candidate_count = count;
         pull->text = text;
-        copy_credentials(&pull->credentials, request->credentials);
+        pull->credentials = credentials;
         pull->os = xstrdup(request->os);
         pull->architecture = xstrdup(request->architecture);
         pull->variant = xstrdup(request->variant);
@@ -146,7 +100,7 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
 
 static void pull_free(struct pull *pull)
 {
-        wipe_credentials(&pull->credentials);
+        credentials_free(pull->credentials);
         free(pull->candidates);
         free(pull->text);
         free(pull->os);
@@ -168,13 +122,14 @@ static void unlist(struct pull *pull)
 }
 
 static struct pull *find_pull(struct puller *puller, const char *text,
+                              const struct credentials *credentials,
                               const struct pull_request *request)
 {
         for (struct pull *pull = puller->first; pull; pull = pull->next)
                 if (strcmp(pull->text, text) == 0 && same_text(pull->os, request->os) &&
                     same_text(pull->architecture, request->architecture) &&
                     same_text(pull->variant, request->variant) &&
-                    same_credentials(&pull->credentials, request->credentials))
+                    credentials_same(pull->credentials, credentials))
                         return pull;
         return NULL;
 }
@@ -213,14 +168,47 @@ static int take_turn(struct pull *pull, struct error *err)
         return 0;
 }
 
-/* Each endpoint gets the credentials that are meant for it, or none. */
-static void give_credentials(struct pull *pull, const struct reference *reference,
-                             struct fetch_endpoint *endpoints, size_t count)
+/* The repository as the endpoint's host has it: what its URL puts before the repository belongs to
+ * the name there. Heap. */
+static char *repository_there(const struct fetch_endpoint *endpoint,
+                              const struct reference *reference)
 {
+        const char *host = strstr(endpoint->url, "://");
+        const char *path = host ? host + 3 + strcspn(host + 3, "/") : "";
+
+        path += strspn(path, "/");
+        if (endpoint->exact_path && strncmp(path, "v2/", 3) == 0)
+                path += 3;
+        size_t length = strlen(path);
+        while (length > 0 && path[length - 1] == '/')
+                length--;
+        return xprintf("%.*s%s%s", (int)length, path, length > 0 ? "/" : "",
+                       endpoint->repository ? endpoint->repository : reference->repository);
+}
+
+/* Each endpoint gets the credentials that are meant for it, or none. */
+static int give_credentials(struct pull *pull, const struct reference *reference,
+                            struct fetch_endpoint *endpoints, size_t count, struct error *err)
+{
+        pull->step = "looking up credentials";
         for (size_t i = 0; i < count; i++) {
-                if (sources_are_for(&pull->credentials, reference, &endpoints[i]))
-                        endpoints[i].credentials = pull->credentials;
+                AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
+                int r = credentials_find(pull->credentials, endpoints[i].url, repository,
+                                         &endpoints[i].credentials, err);
+                if (r < 0)
+                        return r;
         }
+        return 0;
+}
+
+/* A registry that refused may have wanted what could not be looked up. */
+static void add_problem(const struct pull *pull, struct error *err)
+{
+        const char *problem = credentials_problem(pull->credentials);
+        size_t length = strlen(err->message);
+        if (problem[0])
+                snprintf(err->message + length, sizeof(err->message) - length, " (credentials: %s)",
+                         problem);
 }
 
 /* Fills a staging folder and stores what is in it. */
@@ -238,7 +226,9 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
         int r = sources_endpoints(puller->sources, reference, ours, &endpoints, &count, err);
         if (r < 0)
                 return r;
-        give_credentials(pull, reference, endpoints, count);
+        r = give_credentials(pull, reference, endpoints, count, err);
+        if (r < 0)
+                return r;
         struct fetch_request request = {
                 .reference = text,
                 .endpoints = endpoints,
@@ -348,6 +338,7 @@ static void pull_task(void *argument)
         struct pull *pull = argument;
         pull->result = run(pull, &pull->error);
         if (pull->result < 0) {
+                add_problem(pull, &pull->error);
                 error_context(&pull->error, "pull %s", pull->text);
                 if (pull->result == -ECANCELED)
                         log_info("image is not pulled: nobody waits for it any more", "image",
@@ -411,6 +402,24 @@ static char *candidates_text(const struct reference *candidates, size_t count)
         return take_ptr(text.data);
 }
 
+/* Before a pull is joined: whoever joins must have the same to show. */
+static int find_credentials(struct puller *puller, const struct pull_request *request,
+                            struct credentials **credentials, struct error *err)
+{
+        struct reference reference;
+        int result = reference_parse(request->reference, &reference, err);
+        if (result < 0)
+                return result;
+        struct credentials_request asked = {
+                .given = request->credentials,
+                .registry = reference.registry,
+                .repository = reference.repository,
+                .namespace_ = request->namespace_,
+        };
+        *credentials = credentials_new(&puller->credentials, &asked);
+        return 0;
+}
+
 int pull_image(struct puller *puller, const struct pull_request *request, char **id,
                struct error *err)
 {
@@ -423,12 +432,17 @@ int pull_image(struct puller *puller, const struct pull_request *request, char *
         if (result < 0)
                 return result;
         AUTO_FREE char *text = candidates_text(candidates, count);
-        struct pull *pull = find_pull(puller, text, request);
+        AUTO_CREDENTIALS struct credentials *credentials = NULL;
+        result = find_credentials(puller, request, &credentials, err);
+        if (result < 0)
+                return result;
+        struct pull *pull = find_pull(puller, text, credentials, request);
         if (pull) {
                 puller->counts.joined++;
         } else {
                 puller->counts.started++;
-                pull = pull_new(puller, take_ptr(candidates), count, take_ptr(text), request);
+                pull = pull_new(puller, take_ptr(candidates), count, take_ptr(text),
+                                take_ptr(credentials), request);
                 pull->next = puller->first;
                 puller->first = pull;
                 pull->task = task_start("pull image", pull_task, pull);

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "image/credentials.h"
 #include "image/request.h"
 #include "image/sources.h"
 #include "image/store.h"
@@ -23,9 +24,10 @@
 struct puller;
 
 struct pull_options {
-        struct store *store;         /* outlives the puller */
-        struct sources *sources;     /* likewise */
-        const char *program;         /* absolute path of crisp-image */
+        struct store *store;                    /* outlives the puller */
+        struct sources *sources;                /* likewise */
+        struct credentials_options credentials; /* what it points to, too */
+        const char *program;                    /* absolute path of crisp-image */
         const char *decryption_keys; /* folder of keys for encrypted layers; null: none */
         char *const *environment; /* what crisp-image gets: proxies, certificate folders; or null */
         unsigned parallel;        /* pulls under way at once; the others wait. 0: the default */
@@ -41,6 +43,7 @@ void puller_free(struct puller *puller); /* no pull may be under way; null is al
 struct pull_request {
         const char *reference;                       /* as asked for */
         const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
+        const char *namespace_;                      /* the pod's; null: unknown */
         const char *os;                              /* null: this machine's. So are the next two */
         const char *architecture;
         const char *variant;

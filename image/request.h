@@ -19,6 +19,7 @@
  *     index.json        the index or manifest list, if the name led to one
  *     layers/NAME/      each layer's tree, in the form of an overlayfs layer; NAME is random and
  * fresh
+ *     tars/NAME         by what the layer's tar stream can be made again; not there where it cannot
  *
  * Before a result is reported everything below staging is synced (syncfs), so that renames may
  * follow at once.

@@ -58,10 +58,3 @@ int sources_endpoints(struct sources *sources, const struct reference *reference
         *count = 1;
         return 0;
 }
-
-bool sources_are_for(const struct fetch_credentials *credentials, const struct reference *reference,
-                     const struct fetch_endpoint *endpoint)
-{
-        const char *address = credentials->server_address;
-        return host_is_same(address && address[0] ? address : reference->registry, endpoint->url);
-}

@@ -38,13 +38,6 @@ int sources_endpoints(struct sources *sources, const struct reference *reference
                       struct arena *arena, struct fetch_endpoint **endpoints, size_t *count,
                       struct error *err);
 
-/*
- * Whether an endpoint is the registry that credentials name or, where they name none, that of the
- * reference: a mirror does not get what is meant for the registry behind it.
- */
-bool sources_are_for(const struct fetch_credentials *credentials, const struct reference *reference,
-                     const struct fetch_endpoint *endpoint);
-
 static inline void cleanup_sources(struct sources **sources)
 {
         sources_free(*sources);

@@ -6,10 +6,12 @@
  *     records/HEX.json     one for each image, HEX being the digits of its ID: names, layers. What
  * makes it an image configs/HEX          the configuration, byte for byte as its digest (the
  * image's ID) says manifests/HEX        the manifest layers/HEX/          a layer's tree, by diff
- * ID: whole, synced, in the form of an overlayfs layer fixups/HEX/          what an image's layers
- * cannot say alone, by chain ID (fixup.h) l/NUMBER             a short name for a layer or fix-up:
- * overlayfs gets 500 of them into one page staging/RANDOM/      what a pull is filling, and what is
- * being removed aside/               records that could not be read, each with its reason beside it
+ * ID: whole, synced, in the form of an overlayfs layer tars/HEX             by what its tar stream
+ * can be made again (fetch/split.h); layers of older versions have none fixups/HEX/          what
+ * an image's layers cannot say alone, by chain ID (fixup.h) l/NUMBER             a short name for a
+ * layer or fix-up: overlayfs gets 500 of them into one page staging/RANDOM/      what a pull is
+ * filling, and what is being removed aside/               records that could not be read, each with
+ * its reason beside it
  *
  * A record is written after everything it names is synced and in place, and removed before anything
  * it names; so after a crash at any point each image is whole or gone, and what no record names is

@@ -19,8 +19,8 @@
 #define RECORD_SUFFIX ".json"
 
 static const char *const FOLDERS[] = {
-        "records", "configs", "manifests", "layers", "fixups",
-        "notes",   "l",       "staging",   "aside",  "empty",
+        "records", "configs", "manifests", "layers", "fixups", "notes",
+        "tars",    "l",       "staging",   "aside",  "empty",
 };
 #define FOLDER_COUNT (sizeof(FOLDERS) / sizeof(FOLDERS[0]))
 
@@ -337,6 +337,8 @@ static struct table *wanted_paths(struct store *store)
                 const char *hex = layer_hex(layer->name);
                 note_wanted(wanted, "l", name, "");
                 note_wanted(wanted, layer->is_fixup ? "fixups" : "layers", hex, "");
+                if (!layer->is_fixup)
+                        note_wanted(wanted, "tars", hex, "");
                 if (layer->noted)
                         note_wanted(wanted, "notes", hex, "");
         }

@@ -2,13 +2,16 @@
  * auth: how one endpoint is convinced.
  *
  * Keeps the Authorization header that worked last, and gets a new one when the endpoint challenges:
- * Basic from the credentials, or Bearer from the token server that it names. Any thread; nothing is
- * locked while a token server is asked.
+ * Basic from the credentials, or Bearer from the token server that it names. Credentials go to the
+ * token server by https, or by http where the endpoint itself speaks that, and never to where the
+ * token server redirects. Others (Docker, containerd, containers/image) send them to any URL. Any
+ * thread; nothing is locked while a token server is asked.
  */
 #ifndef CRISP_IMAGE_FETCH_AUTH_H
 #define CRISP_IMAGE_FETCH_AUTH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -31,9 +34,11 @@ void auth_free(struct auth *auth); /* wipes; null is allowed */
 /* Whether there is something to show to an endpoint that asks. */
 bool auth_has_credentials(const struct auth *auth);
 
-/* The header to send, on the heap (auth_free_header), or null. *version names it for auth_answer.
+/*
+ * The header to send at the time now (monotonic ns), on the heap (auth_free_header), or null: there
+ * is none yet, or the token's time is over. *version names it for auth_answer.
  */
-char *auth_header(struct auth *auth, unsigned *version);
+char *auth_header(struct auth *auth, int64_t now, unsigned *version);
 void auth_free_header(char **header); /* wipes; for CLEANUP */
 
 /*

@@ -36,6 +36,7 @@ struct fetch {
         struct http_client *client; /* the main thread's */
         int staging_fd;
         int layers_fd;
+        int tars_fd;
         layer_progress *progress;
         void *argument;
 
@@ -233,6 +234,7 @@ static int plan_layers(struct fetch *fetch, struct fetch_result *result, struct 
                         .descriptor = descriptor,
                         .diff_id = fetch->config.diff_ids[i],
                         .layers_fd = fetch->layers_fd,
+                        .tars_fd = fetch->tars_fd,
                         .keyring = fetch->loaded->keyring,
                         .limits = &fetch->limits,
                         .notes_left = &fetch->notes_left,
@@ -447,6 +449,9 @@ static int open_staging(struct fetch *fetch, struct error *err)
             (fetch->layers_fd = openat(fetch->staging_fd, "layers", flags)) < 0)
                 return error_errno(err, errno, "staging folder %s: layers",
                                    fetch->request->staging);
+        if (mkdirat(fetch->staging_fd, "tars", 0700) < 0 ||
+            (fetch->tars_fd = openat(fetch->staging_fd, "tars", flags)) < 0)
+                return error_errno(err, errno, "staging folder %s: tars", fetch->request->staging);
         /* Tells ext4 to spread the layers over the disk: then it does not look for inodes past
          * those just removed. */
         int attributes;
@@ -484,6 +489,7 @@ static void fetch_fini(struct fetch *fetch)
         http_client_free(fetch->client);
         registry_free(fetch->registry);
         cleanup_fd(&fetch->layers_fd);
+        cleanup_fd(&fetch->tars_fd);
         cleanup_fd(&fetch->staging_fd);
         pthread_mutex_destroy(&fetch->mutex);
 }
@@ -502,6 +508,7 @@ int fetch_run(const struct fetch_request *request, const struct loaded *loaded, 
                 .arena = arena,
                 .staging_fd = -1,
                 .layers_fd = -1,
+                .tars_fd = -1,
                 .progress = progress,
                 .argument = argument,
                 .notes_left = FETCH_NOTES_BYTES_MAX,

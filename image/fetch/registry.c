@@ -75,7 +75,8 @@ static int perform(const struct endpoint *endpoint, struct http_client *client,
 {
         for (int tries = 1;; tries++) {
                 unsigned version;
-                CLEANUP(auth_free_header) char *header = auth_header(endpoint->auth, &version);
+                CLEANUP(auth_free_header)
+                char *header = auth_header(endpoint->auth, clock_monotonic(), &version);
 
                 call->authorization = header;
                 int r = http_perform(client, call, err);

@@ -18,33 +18,6 @@ static void test_hosts(void **state)
         assert_false(host_is_same("registry.example.org", "registry.example"));
 }
 
-static void test_whose_credentials(void **state)
-{
-        struct reference reference, docker;
-        struct fetch_credentials credentials = {.username = "user", .password = "secret"};
-        const struct fetch_endpoint mirror = {.url = "https://mirror.example:5000/cache"};
-        const struct fetch_endpoint itself = {.url = "https://registry.example"};
-        const struct fetch_endpoint hub = {.url = "https://registry-1.docker.io"};
-        assert_int_equal(reference_parse("registry.example/app", &reference, NULL), 0);
-        assert_int_equal(reference_parse("busybox", &docker, NULL), 0);
-
-        /* Without an address they are for the reference's registry. */
-        assert_true(sources_are_for(&credentials, &reference, &itself));
-        assert_false(sources_are_for(&credentials, &reference, &mirror));
-        assert_true(sources_are_for(&credentials, &docker, &hub));
-        credentials.server_address = "";
-        assert_true(sources_are_for(&credentials, &reference, &itself));
-
-        credentials.server_address = "mirror.example:5000";
-        assert_false(sources_are_for(&credentials, &reference, &itself));
-        assert_true(sources_are_for(&credentials, &reference, &mirror));
-        credentials.server_address = "https://registry.example:443/v1/";
-        assert_true(sources_are_for(&credentials, &reference, &itself));
-        credentials.server_address = "https://index.docker.io/v1/";
-        assert_true(sources_are_for(&credentials, &docker, &hub));
-        assert_false(sources_are_for(&credentials, &reference, &itself));
-}
-
 /* The only endpoint of a name, in a task. */
 static void assert_url(struct sources *sources, const char *name, const char *url)
 {
@@ -81,7 +54,6 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_hosts),
-                cmocka_unit_test(test_whose_credentials),
                 cmocka_unit_test(test_defaults),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
