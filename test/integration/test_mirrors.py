@@ -180,6 +180,8 @@ def test_insecure_takes_any_certificate_and_none(node, app, nginx, conf, registr
         assert node.pull("registry.example/test/app:1") == app.id
         node.client.RemoveImage(image={"image": app.id})
     assert server.see()
+    message = error_of(lambda: node.pull("registry.example/test/no-such:1"), KINDS.NOT_FOUND)
+    in_order(message, f"{registry.host}: it does not speak https; {registry.host}: 404 Not Found")
 
 
 def test_an_authority_of_our_own(node, app, nginx, conf, files, authority):
