@@ -23,7 +23,7 @@ struct pull {
         struct error error;
         char *id;
         const char *step;
-        int64_t since;
+        int64_t since, step_since;
         struct pull_layer *layers;
         size_t layer_count;
 };
@@ -64,6 +64,12 @@ void puller_free(struct puller *puller)
 }
 
 /* ---- a pull ---- */
+
+static void set_step(struct pull *pull, const char *step)
+{
+        pull->step = step;
+        pull->step_since = clock_real();
+}
 
 #define CREDENTIAL_COUNT 6
 
@@ -131,8 +137,8 @@ static struct pull *pull_new(struct puller *puller, const struct reference *refe
         pull->architecture = xstrdup(request->architecture);
         pull->variant = xstrdup(request->variant);
         pull->layers = xcalloc(PULL_LAYERS_SHOWN, sizeof(*pull->layers));
-        pull->step = "starting";
-        pull->since = clock_real();
+        set_step(pull, "starting");
+        pull->since = pull->step_since;
         return pull;
 }
 
@@ -179,12 +185,17 @@ static void on_progress(void *argument, const struct fetch_progress *progress)
         for (size_t i = 0; i < pull->layer_count && !layer; i++)
                 if (strcmp(pull->layers[i].digest, progress->digest) == 0)
                         layer = &pull->layers[i];
-        if (!layer && pull->layer_count == PULL_LAYERS_SHOWN)
+        if (!layer && pull->layer_count == PULL_LAYERS_SHOWN) {
+                if (progress->done)
+                        pull->puller->counts.bytes += (uint64_t)progress->total;
                 return;
+        }
         if (!layer) {
                 layer = &pull->layers[pull->layer_count++];
                 snprintf(layer->digest, sizeof(layer->digest), "%s", progress->digest);
         }
+        if (progress->bytes > layer->bytes)
+                pull->puller->counts.bytes += (uint64_t)(progress->bytes - layer->bytes);
         layer->bytes = progress->bytes;
         layer->total = progress->total;
         layer->done = progress->done;
@@ -193,13 +204,13 @@ static void on_progress(void *argument, const struct fetch_progress *progress)
 static int take_turn(struct pull *pull, struct error *err)
 {
         struct puller *puller = pull->puller;
-        if (puller->running >= puller->parallel)
+        if (puller->running >= puller->parallel) {
                 puller->counts.queued++;
-        while (puller->running >= puller->parallel) {
-                pull->step = "waiting for a turn";
+                set_step(pull, "waiting for a turn");
+        }
+        while (puller->running >= puller->parallel)
                 if (task_wait(&puller->turn, CLOCK_NEVER) < 0)
                         return error_set(err, ERROR_CANCELLED, "nobody waits for it any more");
-        }
         puller->running++;
         return 0;
 }
@@ -229,11 +240,11 @@ static int fetch(struct pull *pull, char *staging, bool *ended, struct error *er
                 .argument = pull,
         };
         request.present = store_hold_diff_ids(hold, &request.present_count);
-        pull->step = "downloading";
+        set_step(pull, "downloading");
         int r = fetcher_run(&options, &request, &arena, &result, ended, err);
         if (r < 0)
                 return r;
-        pull->step = "storing";
+        set_step(pull, "storing");
         return store_commit(puller->store, &pull->reference, staging, &result, &pull->id, err);
 }
 
@@ -365,6 +376,7 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
                 .reference = pull->text,
                 .step = pull->step,
                 .since = pull->since,
+                .step_since = pull->step_since,
                 .waiters = pull->waiters,
                 .layers = pull->layers,
                 .layer_count = pull->layer_count,
