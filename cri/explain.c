@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/memory.h"
 #include "cri/container.h"
 #include "cri/lookup.h"
 #include "cri/node.h"
@@ -298,7 +299,7 @@ static int older_pod(const void *left, const void *right)
         return a->created_at < b->created_at ? -1 : a->created_at > b->created_at;
 }
 
-static int older_container(const void *left, const void *right)
+static int by_pod_and_name(const void *left, const void *right)
 {
         const Crisp__V1__ExplainedContainer *a = *(Crisp__V1__ExplainedContainer *const *)left;
         const Crisp__V1__ExplainedContainer *b = *(Crisp__V1__ExplainedContainer *const *)right;
@@ -345,7 +346,7 @@ static void add_containers(struct arena *arena, struct selection *selection,
                         response->containers[response->n_containers++] =
                                 describe_container(arena, next);
         qsort(response->containers, response->n_containers, sizeof *response->containers,
-              older_container);
+              by_pod_and_name);
 }
 
 static void add_images(struct arena *arena, const char *object,
@@ -382,9 +383,8 @@ int explain_object(struct arena *arena, const char *object, Crisp__V1__ExplainRe
          * of many. */
         if (selection.all || response->n_pods + response->n_containers == 0)
                 add_images(arena, object, response);
-        if (!selection.all && response->n_pulls + response->n_pods + response->n_containers +
-                                              response->n_images ==
-                                      0)
+        if (!selection.all &&
+            response->n_pulls + response->n_pods + response->n_containers + response->n_images == 0)
                 return error_set(err, ERROR_NOT_FOUND,
                                  "%s: no pod, container, image or pull under way has this name or "
                                  "ID",

@@ -12,9 +12,9 @@
 #include "image/store.h"
 
 /*
- * What is known of the object of this name (see ExplainRequest); of everything for "". Pods and
- * containers come in the order of their creation. NOT_FOUND, or INVALID_ARGUMENT for a prefix that
- * several have.
+ * What is known of the object of this name (see ExplainRequest); of everything for "". Pods come
+ * in the order of their creation, containers by pod and name. NOT_FOUND, or INVALID_ARGUMENT for a
+ * prefix that several have.
  */
 int explain_object(struct arena *arena, const char *object, Crisp__V1__ExplainResponse *response,
                    struct error *err);
