@@ -17,6 +17,7 @@
 #include "base/buffer.h"
 #include "image/fetch/confine.h"
 #include "image/fetch/fetch.h"
+#include "image/fetch/load.h"
 #include "image/fetch/stop.h"
 #include "image/request.h"
 
@@ -136,6 +137,7 @@ static int set_up(struct error *err)
 static int pull(struct error *err)
 {
         AUTO_ARENA struct arena *arena = arena_new();
+        AUTO_LOADED struct loaded loaded = {0};
         struct fetch_request request = {0};
         struct fetch_reply reply = {.kind = FETCH_RESULT};
         struct stop stop;
@@ -143,6 +145,10 @@ static int pull(struct error *err)
 
         int r = read_request(arena, &request, err);
         if (r != 0)
+                return r;
+        r = load_request(&request, &loaded, err);
+        request_wipe(&request);
+        if (r < 0)
                 return r;
         if (request.staging[0] != '/' || chdir(request.staging) < 0)
                 return error_set(err, ERROR_INVALID_ARGUMENT, "request: staging: no such folder");
@@ -153,8 +159,7 @@ static int pull(struct error *err)
                 return error_errno(err, number, "starting a thread");
 
         stop_init(&stop);
-        r = fetch_run(&request, &stop, say_progress, NULL, arena, &reply.result, err);
-        request_wipe(&request);
+        r = fetch_run(&request, &loaded, &stop, say_progress, NULL, arena, &reply.result, err);
         if (r == 0)
                 say(&reply);
         return r;

@@ -21,6 +21,7 @@
 #define MESSAGE_MAX       (256 * 1024 * 1024)
 #define PORT_MAX          65535
 #define PLUGIN_DIRS_MAX   64
+#define AUTH_FILES_MAX    32
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -34,6 +35,11 @@ const struct config_setting config_settings[] = {
         {"network.plugin_dirs", CONFIG_PATHS, PLACE(network.plugin_dirs), 1, PLUGIN_DIRS_MAX},
         {"network.timeout", CONFIG_NUMBER, PLACE(network.timeout), 1, SECONDS_MAX},
         {"images.registries_conf", CONFIG_PATH, PLACE(images.registries_conf)},
+        {"images.auth_files", CONFIG_PATHS, PLACE(images.auth_files), 0, AUTH_FILES_MAX},
+        {"images.namespaced_auth_dir", CONFIG_PATH, PLACE(images.namespaced_auth_dir)},
+        {"images.credential_helper_timeout", CONFIG_NUMBER, PLACE(images.credential_helper_timeout),
+         1, SECONDS_MAX},
+        {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
         {"images.max_parallel_layers", CONFIG_NUMBER, PLACE(images.max_parallel_layers), 1,
@@ -107,6 +113,11 @@ struct config *config_new(const struct config_machine *machine)
                 "/usr/lib/cni",
                 "/usr/libexec/cni",
         };
+        static const char *const auth_files[] = {
+                "/run/containers/0/auth.json",
+                "/root/.config/containers/auth.json",
+                "/root/.docker/config.json",
+        };
         struct config *config = xcalloc(1, sizeof(*config));
 
         config->state_dir = xstrdup("/var/lib/crisp");
@@ -116,6 +127,11 @@ struct config *config_new(const struct config_machine *machine)
                 strv_push(&config->network.plugin_dirs, plugin_dirs[i]);
         config->network.timeout = 60;
         config->images.registries_conf = xstrdup("/etc/containers/registries.conf");
+        for (size_t i = 0; i < sizeof(auth_files) / sizeof(auth_files[0]); i++)
+                strv_push(&config->images.auth_files, auth_files[i]);
+        config->images.namespaced_auth_dir = xstrdup("/etc/crisp/auth");
+        config->images.credential_helper_timeout = 30;
+        config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
@@ -192,6 +208,9 @@ void config_free(struct config *config)
         free(config->network.config_dir);
         strv_free(config->network.plugin_dirs);
         free(config->images.registries_conf);
+        strv_free(config->images.auth_files);
+        free(config->images.namespaced_auth_dir);
+        free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
         free(config->streaming.address);

@@ -65,6 +65,21 @@ struct config {
                 /* A file as of containers-registries.conf(5); it may be missing.
                  * [/etc/containers/registries.conf] */
                 char *registries_conf;
+                /*
+                 * strv of files as of containers-auth.json(5), the first that has credentials for
+                 * a registry counts; those that are missing are passed over. [where `podman login`
+                 * and `docker login` leave them for root: /run/containers/0/auth.json,
+                 * /root/.config/containers/auth.json, /root/.docker/config.json]
+                 */
+                char **auth_files;
+                /* Where NAMESPACE-SHA256.json is looked for: the auth file of one pull.
+                 * [/etc/crisp/auth] */
+                char *namespaced_auth_dir;
+                /* Seconds for one run of a docker-credential-NAME. [30] */
+                unsigned credential_helper_timeout;
+                /* Folder of private keys for encrypted layers; it may be missing.
+                 * [/etc/crisp/keys] */
+                char *decryption_keys_dir;
                 /* Pulls under way at a time; further ones wait. [4] */
                 unsigned max_parallel_pulls;
                 /* Layers of one pull that download at a time. [3] */

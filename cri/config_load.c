@@ -176,12 +176,12 @@ static int apply_text(const struct loader *loader, const struct toml_node *node,
 static int apply_paths(const struct loader *loader, const struct toml_node *node,
                        const struct config_setting *setting, char ***field)
 {
-        char **paths = NULL;
+        char **paths = xcalloc(1, sizeof(*paths)); /* none is a list, too */
         size_t count = 0;
         int rc = 0;
 
         if (node->kind != TOML_ARRAY)
-                return wrong_kind(loader, node, "an array of strings");
+                rc = wrong_kind(loader, node, "an array of strings");
         for (const struct toml_node *item = node->first; item && rc == 0; item = item->next) {
                 const char *text;
 

@@ -198,9 +198,11 @@ static int handle_pull_image(struct rpc *rpc, const void *request, void *respons
                         .registry_token = given(auth->registry_token),
                         .server_address = given(auth->server_address),
                 };
+        const Runtime__V1__PodSandboxConfig *pod = asked->sandbox_config;
         struct pull_request pull = {
                 .reference = asked->image->image,
                 .credentials = auth ? &credentials : NULL,
+                .namespace_ = pod && pod->metadata ? pod->metadata->namespace_ : NULL,
         };
         result = pull_image(node.puller, &pull, &id, err);
         if (auth)

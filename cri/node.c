@@ -99,10 +99,17 @@ static int open_images(struct error *err)
         if (result < 0)
                 return result;
         AUTO_FREE char *program = program_path("crisp-image");
+        node.sources = sources_new();
         struct pull_options options = {
                 .store = node.images,
+                .sources = node.sources,
+                .credentials = {.auth_files = config->images.auth_files,
+                                .namespaced_auth_dir = config->images.namespaced_auth_dir,
+                                .helper_timeout =
+                                        config->images.credential_helper_timeout * NSEC_PER_SEC},
                 .program = program,
                 .environment = environ,
+                .decryption_keys = config->images.decryption_keys_dir,
                 .parallel = config->images.max_parallel_pulls,
                 /* crisp-image tries again before it gives up: it is not to be cut off meanwhile. */
                 .stall = PULL_STALL_DEFAULT +
@@ -183,6 +190,7 @@ void node_close(void)
         remove_monitor_cgroup();
         network_free(node.network);
         puller_free(node.puller);
+        sources_free(node.sources);
         store_free(node.images);
         for (size_t i = 0; i < node.handler_count; i++)
                 runtime_handler_fini(&node.handlers[i]);

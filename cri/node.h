@@ -25,6 +25,7 @@ struct node {
         size_t handler_count;
         struct network *network;
         struct store *images;
+        struct sources *sources;
         struct puller *puller;
 
         /* Records: pods and containers of a state folder, and what only lives until the next boot.

@@ -10,10 +10,11 @@
 
 struct pull {
         struct puller *puller;
-        struct pull *next; /* in puller->first while it can be joined */
-        struct reference reference;
-        char *text;                           /* the reference in full */
-        struct fetch_credentials credentials; /* our own copies */
+        struct pull *next;            /* in puller->first while it can be joined */
+        struct reference *candidates; /* what the name may stand for; tried in this order */
+        size_t candidate_count;
+        char *text; /* the candidates in full */
+        struct credentials *credentials;
         char *os, *architecture, *variant;
         struct task *task;
         unsigned waiters;
@@ -30,7 +31,10 @@ struct pull {
 
 struct puller {
         struct store *store;
+        struct sources *sources;
+        struct credentials_options credentials;
         char *program;
+        char *decryption_keys; /* or null */
         char **environment;
         unsigned parallel;
         int64_t stall, total;
@@ -45,7 +49,10 @@ struct puller *puller_new(const struct pull_options *options)
 {
         struct puller *puller = xcalloc(1, sizeof(*puller));
         puller->store = options->store;
+        puller->sources = options->sources;
+        puller->credentials = options->credentials;
         puller->program = xstrdup(options->program);
+        puller->decryption_keys = xstrdup(options->decryption_keys);
         puller->environment = strv_dup(options->environment);
         puller->parallel = options->parallel ? options->parallel : PULL_PARALLEL_DEFAULT;
         puller->stall = options->stall ? options->stall : PULL_STALL_DEFAULT;
@@ -59,6 +66,7 @@ void puller_free(struct puller *puller)
         if (!puller)
                 return;
         free(puller->program);
+        free(puller->decryption_keys);
         strv_free(puller->environment);
         free(puller);
 }
@@ -71,68 +79,22 @@ static void set_step(struct pull *pull, const char *step)
         pull->step_since = clock_real();
 }
 
-#define CREDENTIAL_COUNT 6
-
-/* The six strings of credentials, for what is done to all of them alike. */
-static void credential_list(struct fetch_credentials *credentials,
-                            const char **list[CREDENTIAL_COUNT])
-{
-        list[0] = &credentials->username;
-        list[1] = &credentials->password;
-        list[2] = &credentials->auth;
-        list[3] = &credentials->identity_token;
-        list[4] = &credentials->registry_token;
-        list[5] = &credentials->server_address;
-}
-
-static void copy_credentials(struct fetch_credentials *to, const struct fetch_credentials *from)
-{
-        struct fetch_credentials source = from ? *from : (struct fetch_credentials){0};
-        const char **ours[CREDENTIAL_COUNT], **theirs[CREDENTIAL_COUNT];
-        credential_list(to, ours);
-        credential_list(&source, theirs);
-        for (int i = 0; i < CREDENTIAL_COUNT; i++)
-                *ours[i] = xstrdup(*theirs[i]);
-}
-
-static void wipe_credentials(struct fetch_credentials *credentials)
-{
-        const char **list[CREDENTIAL_COUNT];
-        credential_list(credentials, list);
-        for (int i = 0; i < CREDENTIAL_COUNT; i++) {
-                char *text = (char *)(uintptr_t)*list[i];
-                request_wipe_text(text);
-                free(text);
-                *list[i] = NULL;
-        }
-}
-
 static bool same_text(const char *a, const char *b)
 {
         return strcmp(a ? a : "", b ? b : "") == 0;
 }
 
-static bool same_credentials(const struct fetch_credentials *a, const struct fetch_credentials *b)
-{
-        struct fetch_credentials first = *a;
-        struct fetch_credentials second = b ? *b : (struct fetch_credentials){0};
-        const char **ones[CREDENTIAL_COUNT], **others[CREDENTIAL_COUNT];
-        credential_list(&first, ones);
-        credential_list(&second, others);
-        for (int i = 0; i < CREDENTIAL_COUNT; i++)
-                if (!same_text(*ones[i], *others[i]))
-                        return false;
-        return true;
-}
-
-static struct pull *pull_new(struct puller *puller, const struct reference *reference,
+/* Takes candidates, text and credentials. */
+static struct pull *pull_new(struct puller *puller, struct reference *candidates, size_t count,
+                             char *text, struct credentials *credentials,
                              const struct pull_request *request)
 {
         struct pull *pull = xcalloc(1, sizeof(*pull));
         pull->puller = puller;
-        pull->reference = *reference;
-        pull->text = reference_text(reference);
-        copy_credentials(&pull->credentials, request->credentials);
+        pull->candidates = candidates;
+        pull->candidate_count = count;
+        pull->text = text;
+        pull->credentials = credentials;
         pull->os = xstrdup(request->os);
         pull->architecture = xstrdup(request->architecture);
         pull->variant = xstrdup(request->variant);
@@ -144,7 +106,8 @@ static struct pull *pull_new(struct puller *puller, const struct reference *refe
 
 static void pull_free(struct pull *pull)
 {
-        wipe_credentials(&pull->credentials);
+        credentials_free(pull->credentials);
+        free(pull->candidates);
         free(pull->text);
         free(pull->os);
         free(pull->architecture);
@@ -165,13 +128,14 @@ static void unlist(struct pull *pull)
 }
 
 static struct pull *find_pull(struct puller *puller, const char *text,
+                              const struct credentials *credentials,
                               const struct pull_request *request)
 {
         for (struct pull *pull = puller->first; pull; pull = pull->next)
                 if (strcmp(pull->text, text) == 0 && same_text(pull->os, request->os) &&
                     same_text(pull->architecture, request->architecture) &&
                     same_text(pull->variant, request->variant) &&
-                    same_credentials(&pull->credentials, request->credentials))
+                    credentials_same(pull->credentials, credentials))
                         return pull;
         return NULL;
 }
@@ -215,20 +179,76 @@ static int take_turn(struct pull *pull, struct error *err)
         return 0;
 }
 
+/* The repository as the endpoint's host has it: what its URL puts before the repository belongs to
+ * the name there. Heap. */
+static char *repository_there(const struct fetch_endpoint *endpoint,
+                              const struct reference *reference)
+{
+        const char *host = strstr(endpoint->url, "://");
+        const char *path = host ? host + 3 + strcspn(host + 3, "/") : "";
+
+        path += strspn(path, "/");
+        if (endpoint->exact_path && strncmp(path, "v2/", 3) == 0)
+                path += 3;
+        size_t length = strlen(path);
+        while (length > 0 && path[length - 1] == '/')
+                length--;
+        return xprintf("%.*s%s%s", (int)length, path, length > 0 ? "/" : "",
+                       endpoint->repository ? endpoint->repository : reference->repository);
+}
+
+/* Each endpoint gets the credentials that are meant for it, or none. */
+static int give_credentials(struct pull *pull, const struct reference *reference,
+                            struct fetch_endpoint *endpoints, size_t count, struct error *err)
+{
+        pull->step = "looking up credentials";
+        for (size_t i = 0; i < count; i++) {
+                AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
+                int r = credentials_find(pull->credentials, endpoints[i].url, repository,
+                                         &endpoints[i].credentials, err);
+                if (r < 0)
+                        return r;
+        }
+        return 0;
+}
+
+/* A registry that refused may have wanted what could not be looked up. */
+static void add_problem(const struct pull *pull, struct error *err)
+{
+        const char *problem = credentials_problem(pull->credentials);
+        size_t length = strlen(err->message);
+        if (problem[0])
+                snprintf(err->message + length, sizeof(err->message) - length, " (credentials: %s)",
+                         problem);
+}
+
 /* Fills a staging folder and stores what is in it. */
-static int fetch(struct pull *pull, char *staging, bool *ended, struct error *err)
+static int fetch(struct pull *pull, const struct reference *reference, char *staging, bool *ended,
+                 struct error *err)
 {
         struct puller *puller = pull->puller;
         AUTO_STORE_HOLD struct store_hold *hold = store_hold_new(puller->store);
         AUTO_ARENA struct arena *arena = NULL;
+        AUTO_ARENA struct arena *ours = arena_new();
+        AUTO_FREE char *text = reference_text(reference);
+        struct fetch_endpoint *endpoints = NULL;
         struct fetch_result result;
+        size_t count = 0;
+        int r = sources_endpoints(puller->sources, reference, ours, &endpoints, &count, err);
+        if (r < 0)
+                return r;
+        r = give_credentials(pull, reference, endpoints, count, err);
+        if (r < 0)
+                return r;
         struct fetch_request request = {
-                .reference = pull->text,
-                .credentials = pull->credentials,
+                .reference = text,
+                .endpoints = endpoints,
+                .endpoint_count = count,
                 .os = pull->os,
                 .architecture = pull->architecture,
                 .variant = pull->variant,
                 .staging = staging,
+                .decryption_keys = puller->decryption_keys,
                 .limits = puller->limits,
         };
         struct fetcher_options options = {
@@ -240,25 +260,30 @@ static int fetch(struct pull *pull, char *staging, bool *ended, struct error *er
                 .argument = pull,
         };
         request.present = store_hold_diff_ids(hold, &request.present_count);
+<<<<<<< HEAD
         set_step(pull, "downloading");
         int r = fetcher_run(&options, &request, &arena, &result, ended, err);
         if (r < 0)
                 return r;
         set_step(pull, "storing");
         return store_commit(puller->store, &pull->reference, staging, &result, &pull->id, err);
+=======
+        pull->step = "downloading";
+        r = fetcher_run(&options, &request, &arena, &result, ended, err);
+        if (r < 0)
+                return r;
+        pull->step = "storing";
+        return store_commit(puller->store, reference, staging, &result, &pull->id, err);
+>>>>>>> main
 }
 
-static int run(struct pull *pull, struct error *err)
+static int try_candidate(struct pull *pull, const struct reference *reference, struct error *err)
 {
         char *staging = NULL;
         bool ended = true;
-        task_set_interruptible(true);
-        int result = take_turn(pull, err);
-        if (result < 0)
-                return result;
-        result = store_stage(pull->puller->store, &staging, err);
+        int result = store_stage(pull->puller->store, &staging, err);
         if (result == 0)
-                result = fetch(pull, staging, &ended, err);
+                result = fetch(pull, reference, staging, &ended, err);
         if (ended) {
                 store_unstage(pull->puller->store, staging);
         } else {
@@ -268,6 +293,50 @@ static int run(struct pull *pull, struct error *err)
                             NULL);
                 free(staging);
         }
+        return result;
+}
+
+/* Whether somewhere else it may go better. */
+static bool is_answer(enum error_code code)
+{
+        return code != ERROR_CANCELLED && code != ERROR_DEADLINE_EXCEEDED &&
+               code != ERROR_INTERNAL && code != ERROR_RESOURCE_EXHAUSTED;
+}
+
+/* Each candidate's answer, the code being that of the first who has more to say than that it has
+ * no such image. */
+static int try_candidates(struct pull *pull, struct error *err)
+{
+        struct error deciding = {0};
+        AUTO_BUFFER struct buffer told = BUFFER_INIT;
+
+        if (pull->candidate_count == 1)
+                return try_candidate(pull, &pull->candidates[0], err);
+        for (size_t i = 0; i < pull->candidate_count; i++) {
+                AUTO_FREE char *text = reference_text(&pull->candidates[i]);
+                struct error why = {0};
+                int result = try_candidate(pull, &pull->candidates[i], &why);
+                if (result == 0)
+                        return 0;
+                buffer_printf(&told, "%s%s: %s", i > 0 ? "; " : "", text, why.message);
+                if (i == 0 || deciding.code == ERROR_NOT_FOUND || !is_answer(why.code))
+                        deciding = why;
+                if (!is_answer(why.code))
+                        break;
+        }
+        snprintf(deciding.message, sizeof(deciding.message), "%s", told.data);
+        if (err)
+                *err = deciding;
+        return deciding.number;
+}
+
+static int run(struct pull *pull, struct error *err)
+{
+        task_set_interruptible(true);
+        int result = take_turn(pull, err);
+        if (result < 0)
+                return result;
+        result = try_candidates(pull, err);
         pull->puller->running--;
         event_signal(&pull->puller->turn);
         return result;
@@ -289,6 +358,7 @@ static void pull_task(void *argument)
         struct pull *pull = argument;
         pull->result = run(pull, &pull->error);
         if (pull->result < 0) {
+                add_problem(pull, &pull->error);
                 error_context(&pull->error, "pull %s", pull->text);
                 if (pull->result == -ECANCELED)
                         log_info("image is not pulled: nobody waits for it any more", "image",
@@ -341,20 +411,58 @@ static int await(struct pull *pull, char **id, struct error *err)
         return result;
 }
 
-int pull_image(struct puller *puller, const struct pull_request *request, char **id,
-               struct error *err)
+/* "A or B": all that the name may stand for. */
+static char *candidates_text(const struct reference *candidates, size_t count)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        for (size_t i = 0; i < count; i++) {
+                AUTO_FREE char *one = reference_text(&candidates[i]);
+                buffer_printf(&text, "%s%s", i > 0 ? " or " : "", one);
+        }
+        return take_ptr(text.data);
+}
+
+/* Before a pull is joined: whoever joins must have the same to show. */
+static int find_credentials(struct puller *puller, const struct pull_request *request,
+                            struct credentials **credentials, struct error *err)
 {
         struct reference reference;
         int result = reference_parse(request->reference, &reference, err);
         if (result < 0)
                 return result;
-        AUTO_FREE char *text = reference_text(&reference);
-        struct pull *pull = find_pull(puller, text, request);
+        struct credentials_request asked = {
+                .given = request->credentials,
+                .registry = reference.registry,
+                .repository = reference.repository,
+                .namespace_ = request->namespace_,
+        };
+        *credentials = credentials_new(&puller->credentials, &asked);
+        return 0;
+}
+
+int pull_image(struct puller *puller, const struct pull_request *request, char **id,
+               struct error *err)
+{
+        AUTO_FREE struct reference *candidates = NULL;
+        size_t count = 0;
+        int result = sources_refresh(puller->sources, err);
+        if (result == 0)
+                result = sources_candidates(puller->sources, request->reference, &candidates,
+                                            &count, err);
+        if (result < 0)
+                return result;
+        AUTO_FREE char *text = candidates_text(candidates, count);
+        AUTO_CREDENTIALS struct credentials *credentials = NULL;
+        result = find_credentials(puller, request, &credentials, err);
+        if (result < 0)
+                return result;
+        struct pull *pull = find_pull(puller, text, credentials, request);
         if (pull) {
                 puller->counts.joined++;
         } else {
                 puller->counts.started++;
-                pull = pull_new(puller, &reference, request);
+                pull = pull_new(puller, take_ptr(candidates), count, take_ptr(text),
+                                take_ptr(credentials), request);
                 pull->next = puller->first;
                 puller->first = pull;
                 pull->task = task_start("pull image", pull_task, pull);

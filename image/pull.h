@@ -12,7 +12,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "image/credentials.h"
 #include "image/request.h"
+#include "image/sources.h"
 #include "image/store.h"
 
 #define PULL_PARALLEL_DEFAULT 5
@@ -22,8 +24,11 @@
 struct puller;
 
 struct pull_options {
-        struct store *store;      /* outlives the puller */
-        const char *program;      /* absolute path of crisp-image */
+        struct store *store;                    /* outlives the puller */
+        struct sources *sources;                /* likewise */
+        struct credentials_options credentials; /* what it points to, too */
+        const char *program;                    /* absolute path of crisp-image */
+        const char *decryption_keys; /* folder of keys for encrypted layers; null: none */
         char *const *environment; /* what crisp-image gets: proxies, certificate folders; or null */
         unsigned parallel;        /* pulls under way at once; the others wait. 0: the default */
         int64_t stall;            /* ns without a line from crisp-image; 0: the default */
@@ -38,6 +43,7 @@ void puller_free(struct puller *puller); /* no pull may be under way; null is al
 struct pull_request {
         const char *reference;                       /* as asked for */
         const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
+        const char *namespace_;                      /* the pod's; null: unknown */
         const char *os;                              /* null: this machine's. So are the next two */
         const char *architecture;
         const char *variant;

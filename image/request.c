@@ -31,7 +31,6 @@ static const struct text_member CREDENTIALS[] = {
         {"auth", offsetof(struct fetch_credentials, auth)},
         {"identity_token", offsetof(struct fetch_credentials, identity_token)},
         {"registry_token", offsetof(struct fetch_credentials, registry_token)},
-        {"server_address", offsetof(struct fetch_credentials, server_address)},
 };
 
 static const struct number_member LIMITS[] = {
@@ -50,11 +49,34 @@ static const struct number_member LIMITS[] = {
 #define CONST_MEMBER(object, entry, type)                                                          \
         ((const type *)(const void *)((const char *)(object) + (entry).offset))
 
+static void wipe_string(json_t *value)
+{
+        if (json_is_string(value))
+                explicit_bzero((char *)(uintptr_t)json_string_value(value),
+                               json_string_length(value));
+}
+
+/* Overwrites the secrets in a request's tree, which jansson would free as they are. */
+static void wipe_parsed(json_t *line)
+{
+        const char *key;
+        json_t *endpoint, *value;
+        size_t i, j;
+
+        json_array_foreach (json_object_get(line, "endpoints"), i, endpoint) {
+                json_object_foreach (json_object_get(endpoint, "credentials"), key, value)
+                        wipe_string(value);
+                json_array_foreach (json_object_get(endpoint, "headers"), j, value)
+                        wipe_string(value);
+        }
+}
+
 static json_t *endpoint_to_json(const struct fetch_endpoint *endpoint)
 {
         json_t *object = json_object();
         line_put_string(object, "url", endpoint->url);
         line_put_string(object, "repository", endpoint->repository);
+        line_put_string(object, "ns", endpoint->ns);
         json_object_set_new(object, "insecure", json_boolean(endpoint->insecure));
         json_object_set_new(object, "exact_path", json_boolean(endpoint->exact_path));
         json_object_set_new(object, "digests_only", json_boolean(endpoint->digests_only));
@@ -63,6 +85,12 @@ static json_t *endpoint_to_json(const struct fetch_endpoint *endpoint)
         line_put_string(object, "key", endpoint->key);
         line_put_strings(object, "headers", endpoint->headers, endpoint->header_count);
         line_put_integer(object, "connect_timeout", endpoint->connect_timeout);
+
+        json_t *credentials = json_object();
+        json_object_set_new(object, "credentials", credentials);
+        for (size_t i = 0; i < COUNT(CREDENTIALS); i++)
+                line_put_string(credentials, CREDENTIALS[i].key,
+                                *CONST_MEMBER(&endpoint->credentials, CREDENTIALS[i], char *));
         return object;
 }
 
@@ -74,6 +102,7 @@ char *request_encode(const struct fetch_request *request)
         line_put_string(line, "os", request->os);
         line_put_string(line, "architecture", request->architecture);
         line_put_string(line, "variant", request->variant);
+        line_put_string(line, "decryption_keys", request->decryption_keys);
 
         json_t *endpoints = json_array();
         json_object_set_new(line, "endpoints", endpoints);
@@ -82,12 +111,6 @@ char *request_encode(const struct fetch_request *request)
 
         line_put_strings(line, "present", request->present, request->present_count);
 
-        json_t *credentials = json_object();
-        json_object_set_new(line, "credentials", credentials);
-        for (size_t i = 0; i < COUNT(CREDENTIALS); i++)
-                line_put_string(credentials, CREDENTIALS[i].key,
-                                *CONST_MEMBER(&request->credentials, CREDENTIALS[i], char *));
-
         json_t *limits = json_object();
         json_object_set_new(line, "limits", limits);
         for (size_t i = 0; i < COUNT(LIMITS); i++)
@@ -95,14 +118,20 @@ char *request_encode(const struct fetch_request *request)
                                  *CONST_MEMBER(&request->limits, LIMITS[i], int64_t));
 
         char *text = line_finish(line);
-
-        /* jansson frees its copies of the secrets without overwriting them. */
-        const char *key;
-        json_t *value;
-        json_object_foreach (credentials, key, value)
-                explicit_bzero((char *)(uintptr_t)json_string_value(value),
-                               json_string_length(value));
+        wipe_parsed(line);
         return text;
+}
+
+static int decode_credentials(const json_t *value, struct arena *arena,
+                              struct fetch_credentials *credentials, struct error *err)
+{
+        json_t *object = NULL;
+        int r = json_get_object(value, "credentials", "endpoint", &object, err);
+
+        for (size_t i = 0; r == 0 && object && i < COUNT(CREDENTIALS); i++)
+                r = line_get_text(object, CREDENTIALS[i].key, "credentials", arena,
+                                  MEMBER(credentials, CREDENTIALS[i], const char *), err);
+        return r;
 }
 
 static int decode_endpoint(const json_t *value, struct arena *arena,
@@ -114,6 +143,7 @@ static int decode_endpoint(const json_t *value, struct arena *arena,
         if ((r = line_need_text(value, "url", place, arena, &endpoint->url, err)) < 0 ||
             (r = line_get_text(value, "repository", place, arena, &endpoint->repository, err)) <
                     0 ||
+            (r = line_get_text(value, "ns", place, arena, &endpoint->ns, err)) < 0 ||
             (r = json_get_bool(value, "insecure", place, &endpoint->insecure, err)) < 0 ||
             (r = json_get_bool(value, "exact_path", place, &endpoint->exact_path, err)) < 0 ||
             (r = json_get_bool(value, "digests_only", place, &endpoint->digests_only, err)) < 0 ||
@@ -125,7 +155,10 @@ static int decode_endpoint(const json_t *value, struct arena *arena,
             (r = line_get_strings(value, "headers", place, REQUEST_FILES_MAX, arena,
                                   &endpoint->headers, &endpoint->header_count, err)) < 0)
                 return r;
-        return line_get_size(value, "connect_timeout", place, &endpoint->connect_timeout, err);
+        r = line_get_size(value, "connect_timeout", place, &endpoint->connect_timeout, err);
+        if (r < 0)
+                return r;
+        return decode_credentials(value, arena, &endpoint->credentials, err);
 }
 
 static int decode_endpoints(const json_t *line, struct arena *arena, struct fetch_request *request,
@@ -139,6 +172,8 @@ static int decode_endpoints(const json_t *line, struct arena *arena, struct fetc
                 return r;
 
         struct fetch_endpoint *endpoints = arena_array(arena, count, sizeof(*endpoints));
+        request->endpoints = endpoints; /* already now: who gives up wipes what was decoded */
+        request->endpoint_count = count;
         for (size_t i = 0; i < count; i++) {
                 const json_t *value = json_array_get(array, i);
                 if (!json_is_object(value))
@@ -148,8 +183,6 @@ static int decode_endpoints(const json_t *line, struct arena *arena, struct fetc
                 if (r < 0)
                         return r;
         }
-        request->endpoints = endpoints;
-        request->endpoint_count = count;
         return 0;
 }
 
@@ -166,6 +199,8 @@ static int decode_members(const json_t *line, struct arena *arena, struct fetch_
             (r = line_get_text(line, "architecture", "request", arena, &request->architecture,
                                err)) < 0 ||
             (r = line_get_text(line, "variant", "request", arena, &request->variant, err)) < 0 ||
+            (r = line_get_text(line, "decryption_keys", "request", arena, &request->decryption_keys,
+                               err)) < 0 ||
             (r = decode_endpoints(line, arena, request, err)) < 0)
                 return r;
 
@@ -182,30 +217,7 @@ static int decode_members(const json_t *line, struct arena *arena, struct fetch_
                 if (r < 0)
                         return r;
         }
-
-        object = NULL;
-        if ((r = json_get_object(line, "credentials", "request", &object, err)) < 0)
-                return r;
-        for (size_t i = 0; object && i < COUNT(CREDENTIALS); i++) {
-                r = line_get_text(object, CREDENTIALS[i].key, "credentials", arena,
-                                  MEMBER(&request->credentials, CREDENTIALS[i], const char *), err);
-                if (r < 0)
-                        return r;
-        }
         return 0;
-}
-
-/* Overwrites the secrets in a parsed request, which jansson would free as they are. */
-static void wipe_parsed(json_t *line)
-{
-        const char *key;
-        json_t *value;
-
-        json_object_foreach (json_object_get(line, "credentials"), key, value) {
-                if (json_is_string(value))
-                        explicit_bzero((char *)(uintptr_t)json_string_value(value),
-                                       json_string_length(value));
-        }
 }
 
 int request_decode(const char *line, size_t length, struct arena *arena,
@@ -231,9 +243,14 @@ int request_decode(const char *line, size_t length, struct arena *arena,
 
 void request_wipe(struct fetch_request *request)
 {
-        for (size_t i = 0; i < COUNT(CREDENTIALS); i++) {
-                char **text = MEMBER(&request->credentials, CREDENTIALS[i], char *);
-                request_wipe_text(*text);
-                *text = NULL;
+        for (size_t i = 0; i < request->endpoint_count; i++) {
+                /* Decoded, they are in the request's own memory. */
+                struct fetch_endpoint *endpoint =
+                        (struct fetch_endpoint *)(uintptr_t)&request->endpoints[i];
+                for (size_t j = 0; j < COUNT(CREDENTIALS); j++) {
+                        char **text = MEMBER(&endpoint->credentials, CREDENTIALS[j], char *);
+                        request_wipe_text(*text);
+                        *text = NULL;
+                }
         }
 }

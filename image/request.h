@@ -52,25 +52,28 @@ struct fetch_credentials {
         const char *auth;           /* base64 of username:password */
         const char *identity_token; /* an OAuth2 refresh token */
         const char *registry_token; /* a bearer token for the registry itself */
-        const char *server_address; /* the registry they are for; others do not get them. Null: the
-                                       reference's */
+        const char *server_address; /* the registry they are for; null: the reference's. The daemon
+                                       decides by it who gets them; crisp-image is not told */
 };
 
 /* A place that may have the image. Strings are null and lists empty where nothing is said. */
 struct fetch_endpoint {
         const char *url; /* "https://mirror.example:5000" or with a path that goes between /v2/ and
                             the repository */
-        const char *repository;         /* in place of the reference's; null: the same */
-        bool insecure;                  /* accept any certificate */
-        bool exact_path;                /* the URL's path stands as it is, with no /v2 before it */
-        bool digests_only;              /* is not asked what a tag stands for */
+        const char *repository; /* in place of the reference's; null: the same */
+        bool insecure;          /* accept any certificate */
+        bool exact_path;        /* the URL's path stands as it is, with no /v2 before it */
+        bool digests_only;      /* is not asked what a tag stands for */
+        const char *ns; /* sent as the query parameter of this name: which registry a mirror is
+                           asked for */
         const char *const *authorities; /* files of PEM certificates, beside the machine's own */
         size_t authority_count;
         const char *certificate;    /* file with the client's own certificate */
         const char *key;            /* file with its key; null: in the same file */
         const char *const *headers; /* "Name: value", sent to this origin alone */
         size_t header_count;
-        int64_t connect_timeout; /* ms; 0: that of the limits */
+        int64_t connect_timeout;              /* ms; 0: that of the limits */
+        struct fetch_credentials credentials; /* its own, or none; no other endpoint gets them */
 };
 
 /* Bounds; 0 stands for the default (FETCH_... in image/fetch/limits.h). Sizes in bytes, times in
@@ -87,16 +90,17 @@ struct fetch_limits {
 };
 
 struct fetch_request {
-        const char *reference;                  /* an image's name; it need not be normalized */
-        const struct fetch_endpoint *endpoints; /* tried in this order; none: the registry itself */
+        const char *reference; /* an image's name; it need not be normalized */
+        const struct fetch_endpoint
+                *endpoints; /* tried in this order; the registry itself is one */
         size_t endpoint_count;
-        struct fetch_credentials credentials;
         const char *os; /* null: the platform of this machine. So are the next two */
         const char *architecture;
         const char *variant;
         const char *const *present; /* diff IDs of layers that need not come, or null */
         size_t present_count;
-        const char *staging; /* absolute path */
+        const char *staging;         /* absolute path */
+        const char *decryption_keys; /* folder of private keys for encrypted layers, or null */
         struct fetch_limits limits;
 };
 

@@ -61,7 +61,8 @@ class Daemon:
             "": f'state_dir = "{self.state}"\nrun_dir = "{self.run}"\n',
             "api": f'listen = "{self.socket}"\n',
             "network": f'config_dir = "{self.cni}"\nplugin_dirs = {json.dumps(self.plugin_dirs)}\n',
-            "images": f'registries_conf = "{self.root}/registries.conf"\n',
+            "images": f'registries_conf = "{self.root}/registries.conf"\n'
+                      f'auth_files = ["{self.root}/auth.json"]\nnamespaced_auth_dir = "{self.root}/auth"\n',
             "runtime": f'default_handler = "{self.handler}"\ncgroup_driver = "cgroupfs"\nmonitor_cgroup = "{self.cgroup}/monitors"\n',
             f"runtime.handlers.{self.handler}": f'kind = "oci"\npath = "{program(self.handler)}"\n',
             "log": 'level = "debug"\n',

@@ -16,6 +16,7 @@ class HostileRegistry:
         self.blobs, self.manifests = {}, {}
         self.rule = None
         self.requests = []
+        self.shown = []  # the Authorization of each request, or None
         self.ended = threading.Event()
         owner = self
 
@@ -67,6 +68,7 @@ class HostileRegistry:
 
     def _answer(self, request):
         self.requests.append(f"{request.command} {request.path}")
+        self.shown.append(request.headers.get("Authorization"))
         if self.rule and self.rule(request):
             return
         path = urllib.parse.unquote(request.path.split("?")[0])

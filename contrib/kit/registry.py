@@ -33,19 +33,20 @@ def _expect(got, wanted, what):
     return headers
 
 
-def push(host, repository, tag, image):
+def push(host, repository, tag, image, token=None):
     """Puts an Image or Index there under REPOSITORY:TAG and returns the name to pull it by."""
+    shown = {"Authorization": f"Bearer {token}"} if token else {}
     for blob in image.blobs:
-        if _request(host, "HEAD", f"/v2/{repository}/blobs/{blob.digest}")[0] == 200:
+        if _request(host, "HEAD", f"/v2/{repository}/blobs/{blob.digest}", headers=shown)[0] == 200:
             continue
-        started = _expect(_request(host, "POST", f"/v2/{repository}/blobs/uploads/"), (202,), "start of an upload")
+        started = _expect(_request(host, "POST", f"/v2/{repository}/blobs/uploads/", headers=shown), (202,), "start of an upload")
         place = urllib.parse.urlsplit(started["Location"])
         query = "&".join(filter(None, [place.query, "digest=" + urllib.parse.quote(blob.digest)]))
-        sent = _request(host, "PUT", f"{place.path}?{query}", blob.data, {"Content-Type": "application/octet-stream"})
+        sent = _request(host, "PUT", f"{place.path}?{query}", blob.data, {"Content-Type": "application/octet-stream", **shown})
         _expect(sent, (201,), f"upload of {blob.digest}")
     for manifest in image.manifests:
         reference = tag if manifest is image.top else manifest.digest
-        sent = _request(host, "PUT", f"/v2/{repository}/manifests/{reference}", manifest.data, {"Content-Type": manifest.media_type})
+        sent = _request(host, "PUT", f"/v2/{repository}/manifests/{reference}", manifest.data, {"Content-Type": manifest.media_type, **shown})
         _expect(sent, (201,), f"manifest {reference}")
     return f"{host}/{repository}:{tag}"
 
@@ -53,8 +54,9 @@ def push(host, repository, tag, image):
 class Registry:
     """docker-registry with its data below a folder. A context manager."""
 
-    def __init__(self, folder, port=None):
-        self.folder, self.process = folder, None
+    def __init__(self, folder, port=None, config=""):
+        """config: further sections of its configuration, as YAML."""
+        self.folder, self.process, self.config = folder, None, config
         self.port = port or free_port()
         self.host = f"127.0.0.1:{self.port}"
 
@@ -65,7 +67,7 @@ class Registry:
             file.write(
                 "version: 0.1\nlog: {level: warn}\n"
                 f"storage: {{filesystem: {{rootdirectory: {self.folder}/data}}, delete: {{enabled: true}}}}\n"
-                f"http: {{addr: {self.host}}}\n"
+                f"http: {{addr: {self.host}}}\n{self.config}"
             )
         with open(f"{self.folder}/log", "wb") as log:
             self.process = subprocess.Popen(
@@ -79,7 +81,7 @@ class Registry:
         if self.process.poll() is not None:
             raise RuntimeError(f"docker-registry ended with {self.process.returncode}; see {self.folder}/log")
         try:
-            return _request(self.host, "GET", "/v2/")[0] == 200
+            return _request(self.host, "GET", "/v2/")[0] in (200, 401)
         except OSError:
             return False
 
@@ -89,8 +91,8 @@ class Registry:
             self.process.wait()
         self.process = None
 
-    def push(self, repository, tag, image):
-        return push(self.host, repository, tag, image)
+    def push(self, repository, tag, image, token=None):
+        return push(self.host, repository, tag, image, token)
 
     __enter__ = start
 

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/buffer.h"
+#include "base/clock.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "image/fetch/challenge.h"
@@ -19,6 +20,9 @@
 #define TOKEN_USERNAME     "<token>"   /* Docker's sign that the password is an identity token */
 #define CLIENT_ID          "crisp"
 #define TOKEN_SERVER_SHOWN 200
+/* Seconds. What servers do not say is one minute, as the specification has it; none grants less. */
+#define TOKEN_LIFE_DEFAULT 60
+#define TOKEN_LIFE_MAX     (24 * 3600)
 
 struct auth {
         char *username;
@@ -26,12 +30,15 @@ struct auth {
         char *identity_token;
         char *repository;
         bool plain;
-        bool insecure;
+        const struct http_trust *trust;
+        const struct http_identity *identity;
         const char *secrets[SECRETS_MAX + 1];
-        char *encoded; /* base64 of username:password */
+        char *encoded;          /* base64 of username:password */
+        char *encoded_identity; /* of :identity_token, where it has to stand for a password */
 
-        pthread_mutex_t mutex; /* for the two below */
+        pthread_mutex_t mutex; /* for the three below */
         char *header;
+        int64_t expires; /* monotonic ns, or CLOCK_NEVER */
         unsigned version;
 };
 
@@ -77,7 +84,8 @@ static char *encode_base64(const char *text)
         return out;
 }
 
-/* Text of base64 that has no zero byte in it, or null. */
+/* Text of base64, or null. Old clients filled up with zero bytes: those at the end do not count,
+ * and others are no text. */
 static char *decode_base64(const char *text)
 {
         size_t length = strlen(text);
@@ -87,8 +95,11 @@ static char *decode_base64(const char *text)
         int decoded =
                 EVP_DecodeBlock((unsigned char *)out, (const unsigned char *)text, (int)length);
         size_t padding = text[length - 1] != '=' ? 0 : text[length - 2] != '=' ? 1 : 2;
-        if (decoded < 0 || strlen(out) != (size_t)decoded - padding) {
-                free(out);
+        size_t end = decoded < 0 ? 0 : (size_t)decoded - padding;
+        while (end > 0 && out[end - 1] == '\0')
+                end--;
+        if (decoded < 0 || strlen(out) != end) {
+                wipe_free(out);
                 return NULL;
         }
         return out;
@@ -136,6 +147,10 @@ static int read_credentials(struct auth *auth, const struct fetch_credentials *c
                 auth->identity_token = xstrdup(credentials->identity_token);
         else if (auth->username && strcmp(auth->username, TOKEN_USERNAME) == 0)
                 auth->identity_token = xstrdup(auth->password);
+        if (auth->identity_token) {
+                AUTO_SECRET char *pair = xprintf(":%s", auth->identity_token);
+                auth->encoded_identity = encode_base64(pair);
+        }
         if (auth->username && auth->username[0]) {
                 AUTO_SECRET char *pair = xprintf("%s:%s", auth->username, auth->password);
                 auth->encoded = encode_base64(pair);
@@ -150,19 +165,20 @@ static int read_credentials(struct auth *auth, const struct fetch_credentials *c
 }
 
 int auth_new(const struct fetch_credentials *credentials, const char *repository, bool plain,
-             bool insecure, struct auth **auth, struct error *err)
+             const struct http_trust *trust, const struct http_identity *identity,
+             struct auth **auth, struct error *err)
 {
         AUTO_AUTH struct auth *new = xcalloc(1, sizeof(*new));
 
         pthread_mutex_init(&new->mutex, NULL);
         new->repository = xstrdup(repository);
         new->plain = plain;
-        new->insecure = insecure;
-        if (credentials) {
-                int r = read_credentials(new, credentials, err);
-                if (r < 0)
-                        return r;
-        }
+        new->expires = CLOCK_NEVER;
+        new->trust = trust;
+        new->identity = identity;
+        int r = read_credentials(new, credentials, err);
+        if (r < 0)
+                return r;
 
         size_t count = 0;
         if (new->password)
@@ -171,6 +187,8 @@ int auth_new(const struct fetch_credentials *credentials, const char *repository
                 new->secrets[count++] = new->identity_token;
         if (new->encoded)
                 new->secrets[count++] = new->encoded;
+        if (new->encoded_identity)
+                new->secrets[count++] = new->encoded_identity;
         *auth = take_ptr(new);
         return 0;
 }
@@ -183,6 +201,7 @@ void auth_free(struct auth *auth)
         wipe_free(auth->password);
         wipe_free(auth->identity_token);
         wipe_free(auth->encoded);
+        wipe_free(auth->encoded_identity);
         wipe_free(auth->header);
         free(auth->repository);
         pthread_mutex_destroy(&auth->mutex);
@@ -199,9 +218,13 @@ const char *const *auth_secrets(const struct auth *auth)
         return auth->secrets;
 }
 
-char *auth_header(struct auth *auth, unsigned *version)
+char *auth_header(struct auth *auth, int64_t now, unsigned *version)
 {
         pthread_mutex_lock(&auth->mutex);
+        if (auth->header && now >= auth->expires) {
+                wipe_free(auth->header);
+                auth->header = NULL;
+        }
         char *copy = xstrdup(auth->header);
         *version = auth->version;
         pthread_mutex_unlock(&auth->mutex);
@@ -209,11 +232,12 @@ char *auth_header(struct auth *auth, unsigned *version)
 }
 
 /* Takes header. */
-static void set_header(struct auth *auth, char *header)
+static void set_header(struct auth *auth, char *header, int64_t expires)
 {
         pthread_mutex_lock(&auth->mutex);
         wipe_free(auth->header);
         auth->header = header;
+        auth->expires = expires;
         auth->version++;
         pthread_mutex_unlock(&auth->mutex);
 }
@@ -239,7 +263,22 @@ static void add_parameter(struct buffer *buffer, const char *name, const char *v
         curl_free(escaped);
 }
 
-static int read_token(const struct buffer *reply, char **token, struct error *err)
+/* Monotonic ns at which a token that was asked for at time asked is no longer to be used. */
+static int64_t read_expiry(const json_t *answer, int64_t asked)
+{
+        const json_t *member = json_object_get(answer, "expires_in");
+        int64_t seconds = json_is_integer(member) ? json_integer_value(member) : 0;
+
+        /* issued_at would need clocks that agree. */
+        if (seconds < TOKEN_LIFE_DEFAULT)
+                seconds = TOKEN_LIFE_DEFAULT;
+        if (seconds > TOKEN_LIFE_MAX)
+                seconds = TOKEN_LIFE_MAX;
+        return asked + seconds * NSEC_PER_SEC;
+}
+
+static int read_token(const struct buffer *reply, int64_t asked, char **token, int64_t *expires,
+                      struct error *err)
 {
         AUTO_JSON json_t *value = NULL;
         const char *text = NULL;
@@ -255,6 +294,7 @@ static int read_token(const struct buffer *reply, char **token, struct error *er
         if (!text || !text[0] || strlen(text) > FETCH_TOKEN_MAX || !is_header_text(text))
                 return error_set(err, ERROR_UNAUTHENTICATED, "its answer has no token in it");
         *token = xstrdup(text);
+        *expires = read_expiry(value, asked);
         return 0;
 }
 
@@ -266,54 +306,110 @@ static void server_name(const char *url, char *out, size_t size)
         snprintf(out, size, "%.*s", (int)strcspn(host, "/?#"), host);
 }
 
-/* Refresh token: OAuth2 by POST. Password or nobody: GET, as every token server has it. */
-static int ask_token_server(struct auth *auth, struct http_client *client,
-                            const struct challenge *challenge, char **token, struct error *err)
+/* Each scope is a parameter of its own, or all are one where they are joined. */
+static void add_scopes(struct buffer *query, const char *scopes, bool joined)
 {
-        CLEANUP(cleanup_secret_buffer) struct buffer query = BUFFER_INIT;
-        CLEANUP(cleanup_secret_buffer) struct buffer reply = BUFFER_INIT;
-        AUTO_SECRET char *basic = NULL;
-        AUTO_FREE char *scope = xprintf("repository:%s:pull", auth->repository);
-
-        if (auth->identity_token) {
-                add_parameter(&query, "grant_type", "refresh_token");
-                add_parameter(&query, "refresh_token", auth->identity_token);
-                add_parameter(&query, "client_id", CLIENT_ID);
-        } else if (auth->encoded) {
-                basic = xprintf("Basic %s", auth->encoded);
+        if (joined) {
+                add_parameter(query, "scope", scopes);
+                return;
         }
-        if (challenge->service[0])
-                add_parameter(&query, "service", challenge->service);
-        add_parameter(&query, "scope", challenge->scope[0] ? challenge->scope : scope);
+        for (const char *at = scopes; *(at += strspn(at, " ")); at += strcspn(at, " ")) {
+                AUTO_FREE char *scope = xstrndup(at, strcspn(at, " "));
+                add_parameter(query, "scope", scope);
+        }
+}
 
-        AUTO_FREE char *url =
-                auth->identity_token
-                        ? xstrdup(challenge->realm)
-                        : xprintf("%s%c%s", challenge->realm,
-                                  strchr(challenge->realm, '?') ? '&' : '?', query.data);
+struct question {
+        struct auth *auth;
+        struct http_client *client;
+        const struct challenge *challenge;
+        const char *scopes;
+        struct buffer reply;
+};
+
+/* 0 with the reply of a 2xx; *status is that of another answer. */
+static int ask(struct question *question, const char *url, const char *basic, const char *form,
+               long *status, struct error *err)
+{
+        struct auth *auth = question->auth;
         AUTO_HTTP_CALL struct http_call call = {
                 .url = url,
                 .authorization = basic,
-                .form = auth->identity_token ? query.data : NULL,
+                .form = form,
                 .accept = "application/json",
-                .insecure = auth->insecure,
+                .trust = auth->trust,
+                .identity = auth->identity,
                 .sink = keep_reply,
-                .argument = &reply,
+                .argument = &question->reply,
         };
-        int r = http_perform(client, &call, err);
-        if (r < 0)
+        int r = http_perform(question->client, &call, err);
+        *status = r < 0 ? 0 : call.status;
+        if (r < 0 || (call.status >= 200 && call.status <= 299))
                 return r;
-        if (call.status < 200 || call.status > 299) {
-                char text[REFUSAL_TEXT_MAX];
-                refusal_text(&call, auth->secrets, text);
-                enum error_code code = refusal_code(call.status);
-                bool passing = code == ERROR_UNAVAILABLE || code == ERROR_RESOURCE_EXHAUSTED;
-                return error_set(err, passing ? code : ERROR_UNAUTHENTICATED, "%s%s", text,
-                                 passing || auth_has_credentials(auth)
-                                         ? ""
-                                         : " (no user name and password were given)");
-        }
-        return read_token(&reply, token, err);
+
+        char text[REFUSAL_TEXT_MAX];
+        refusal_text(&call, auth->secrets, text);
+        enum error_code code = refusal_code(call.status);
+        bool passing = code == ERROR_UNAVAILABLE || code == ERROR_RESOURCE_EXHAUSTED;
+        return error_set(err, passing ? code : ERROR_UNAUTHENTICATED, "%s%s", text,
+                         passing || auth_has_credentials(auth)
+                                 ? ""
+                                 : " (no user name and password were given)");
+}
+
+/* OAuth2: only an identity token needs it. */
+static int ask_by_post(struct question *question, long *status, struct error *err)
+{
+        CLEANUP(cleanup_secret_buffer) struct buffer form = BUFFER_INIT;
+
+        add_parameter(&form, "grant_type", "refresh_token");
+        add_parameter(&form, "refresh_token", question->auth->identity_token);
+        add_parameter(&form, "client_id", CLIENT_ID);
+        if (question->challenge->service[0])
+                add_parameter(&form, "service", question->challenge->service);
+        add_scopes(&form, question->scopes, true);
+        return ask(question, question->challenge->realm, NULL, form.data, status, err);
+}
+
+/* As every token server has it: with a password, an identity token in its place, or nobody's. */
+static int ask_by_get(struct question *question, struct error *err)
+{
+        const struct auth *auth = question->auth;
+        const char *realm = question->challenge->realm;
+        AUTO_BUFFER struct buffer query = BUFFER_INIT;
+        const char *encoded = auth->encoded_identity ? auth->encoded_identity : auth->encoded;
+        AUTO_SECRET char *basic = encoded ? xprintf("Basic %s", encoded) : NULL;
+        long status;
+
+        if (question->challenge->service[0])
+                add_parameter(&query, "service", question->challenge->service);
+        add_scopes(&query, question->scopes, false);
+        AUTO_FREE char *url = xprintf("%s%c%s", realm, strchr(realm, '?') ? '&' : '?', query.data);
+        return ask(question, url, basic, NULL, &status, err);
+}
+
+static int ask_token_server(struct auth *auth, struct http_client *client,
+                            const struct challenge *challenge, char **token, int64_t *expires,
+                            struct error *err)
+{
+        AUTO_FREE char *own = xprintf("repository:%s:pull", auth->repository);
+        struct question question = {
+                .auth = auth,
+                .client = client,
+                .challenge = challenge,
+                .scopes = challenge->scope[0] ? challenge->scope : own,
+        };
+        int64_t asked = clock_monotonic();
+        long status = 0;
+        int r = auth->identity_token ? ask_by_post(&question, &status, err)
+                                     : ask_by_get(&question, err);
+        /* Not every server has OAuth2; so it says that it has not. */
+        if (r < 0 && (status == 404 || status == 405))
+                r = ask_by_get(&question, err);
+        if (r == 0)
+                r = read_token(&question.reply, asked, token, expires, err);
+        cleanup_secret_buffer(&question.reply);
+        return r;
 }
 
 static int answer_bearer(struct auth *auth, struct http_client *client,
@@ -321,16 +417,17 @@ static int answer_bearer(struct auth *auth, struct http_client *client,
 {
         AUTO_SECRET char *token = NULL;
         char server[TOKEN_SERVER_SHOWN];
+        int64_t expires = CLOCK_NEVER;
 
         if (!http_url_is_allowed(challenge->realm, auth->plain))
                 return error_set(err, ERROR_UNAUTHENTICATED,
                                  "it names a token server that is not reached by https");
-        int r = ask_token_server(auth, client, challenge, &token, err);
+        int r = ask_token_server(auth, client, challenge, &token, &expires, err);
         if (r < 0) {
                 server_name(challenge->realm, server, sizeof(server));
                 return error_context(err, "token server %s", server);
         }
-        set_header(auth, xprintf("Bearer %s", token));
+        set_header(auth, xprintf("Bearer %s", token), expires);
         return 0;
 }
 
@@ -353,6 +450,6 @@ int auth_answer(struct auth *auth, struct http_client *client, const char *chall
         if (!auth->encoded)
                 return error_set(err, ERROR_UNAUTHENTICATED,
                                  "it demands a user name and a password, and none were given");
-        set_header(auth, xprintf("Basic %s", auth->encoded));
+        set_header(auth, xprintf("Basic %s", auth->encoded), CLOCK_NEVER);
         return 0;
 }

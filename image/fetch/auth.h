@@ -2,13 +2,16 @@
  * auth: how one endpoint is convinced.
  *
  * Keeps the Authorization header that worked last, and gets a new one when the endpoint challenges:
- * Basic from the credentials, or Bearer from the token server that it names. Any thread; nothing is
- * locked while a token server is asked.
+ * Basic from the credentials, or Bearer from the token server that it names. Credentials go to the
+ * token server by https, or by http where the endpoint itself speaks that, and never to where the
+ * token server redirects. Others (Docker, containerd, containers/image) send them to any URL. Any
+ * thread; nothing is locked while a token server is asked.
  */
 #ifndef CRISP_IMAGE_FETCH_AUTH_H
 #define CRISP_IMAGE_FETCH_AUTH_H
 
 #include <stdbool.h>
+#include <stdint.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
@@ -18,20 +21,24 @@
 struct auth;
 
 /*
- * credentials are those for this endpoint, or null; they are copied. repository is the one to pull
- * from; plain: the endpoint speaks http, so its token server may too. INVALID_ARGUMENT for
- * credentials that cannot be sent.
+ * credentials are those for this endpoint, all null where there are none; they are copied.
+ * repository is the one to pull from; plain: the endpoint speaks http, so its token server may too.
+ * trust and identity are the endpoint's; they are borrowed. INVALID_ARGUMENT for credentials that
+ * cannot be sent.
  */
 int auth_new(const struct fetch_credentials *credentials, const char *repository, bool plain,
-             bool insecure, struct auth **auth, struct error *err);
+             const struct http_trust *trust, const struct http_identity *identity,
+             struct auth **auth, struct error *err);
 void auth_free(struct auth *auth); /* wipes; null is allowed */
 
 /* Whether there is something to show to an endpoint that asks. */
 bool auth_has_credentials(const struct auth *auth);
 
-/* The header to send, on the heap (auth_free_header), or null. *version names it for auth_answer.
+/*
+ * The header to send at the time now (monotonic ns), on the heap (auth_free_header), or null: there
+ * is none yet, or the token's time is over. *version names it for auth_answer.
  */
-char *auth_header(struct auth *auth, unsigned *version);
+char *auth_header(struct auth *auth, int64_t now, unsigned *version);
 void auth_free_header(char **header); /* wipes; for CLEANUP */
 
 /*

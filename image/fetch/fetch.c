@@ -27,6 +27,7 @@
 
 struct fetch {
         const struct fetch_request *request;
+        const struct loaded *loaded;
         struct fetch_limits limits;
         struct reference reference;
         struct stop *stop;
@@ -226,18 +227,13 @@ static int plan_layers(struct fetch *fetch, struct fetch_result *result, struct 
                 const struct descriptor *descriptor = &fetch->manifest.entries[i];
                 struct layer_slot *slot = &fetch->slots[i];
 
-                if (strstr(descriptor->media_type, "+encrypted")) {
-                        r = error_set(err, ERROR_FAILED_PRECONDITION,
-                                      "layer %zu of %zu is encrypted, which is not supported",
-                                      i + 1, fetch->manifest.count);
-                        break;
-                }
                 slot->fetch = fetch;
                 slot->wanted = table_put(known, fetch->config.diff_ids[i], fetch) == NULL;
                 slot->job = (struct layer_job){
                         .descriptor = descriptor,
                         .diff_id = fetch->config.diff_ids[i],
                         .layers_fd = fetch->layers_fd,
+                        .keyring = fetch->loaded->keyring,
                         .limits = &fetch->limits,
                         .notes_left = &fetch->notes_left,
                         .progress = report,
@@ -464,14 +460,11 @@ static int open_staging(struct fetch *fetch, struct error *err)
 static int run(struct fetch *fetch, struct fetch_result *result, struct error *err)
 {
         const struct fetch_request *request = fetch->request;
-        struct fetch_request limited = *request;
         int r;
 
-        limited.limits = fetch->limits;
+        fetch->registry = registry_new(fetch->loaded->endpoints, &fetch->limits, fetch->stop);
         if ((r = reference_parse(request->reference, &fetch->reference, err)) < 0 ||
             (r = open_staging(fetch, err)) < 0 ||
-            (r = registry_new(&limited, &fetch->reference, fetch->stop, &fetch->registry, err)) <
-                    0 ||
             (r = http_client_new(fetch->stop, fetch->limits.connect_timeout,
                                  fetch->limits.stall_timeout, &fetch->client, err)) < 0 ||
             (r = resolve(fetch, result, err)) < 0 || (r = get_config(fetch, result, err)) < 0 ||
@@ -495,13 +488,15 @@ static void fetch_fini(struct fetch *fetch)
         pthread_mutex_destroy(&fetch->mutex);
 }
 
-int fetch_run(const struct fetch_request *request, struct stop *stop, layer_progress *progress,
-              void *argument, struct arena *arena, struct fetch_result *result, struct error *err)
+int fetch_run(const struct fetch_request *request, const struct loaded *loaded, struct stop *stop,
+              layer_progress *progress, void *argument, struct arena *arena,
+              struct fetch_result *result, struct error *err)
 {
         struct fetch_result made = {0};
         CLEANUP(fetch_fini)
         struct fetch fetch = {
                 .request = request,
+                .loaded = loaded,
                 .limits = request->limits,
                 .stop = stop,
                 .arena = arena,

@@ -1,6 +1,5 @@
 #include "image/fetch/http.h"
 
-#include <arpa/inet.h>
 #include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
@@ -13,6 +12,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "image/fetch/limits.h"
+#include "image/host.h"
 
 #ifndef CRISP_VERSION
 #define CRISP_VERSION "0"
@@ -73,23 +73,6 @@ void http_call_fini(struct http_call *call)
 
 /* ---- URLs ---- */
 
-bool http_host_is_loopback(const char *host)
-{
-        struct in_addr v4;
-        struct in6_addr v6;
-        char bare[64];
-        size_t length = strlen(host);
-
-        if (length > 2 && length < sizeof(bare) && host[0] == '[' && host[length - 1] == ']') {
-                memcpy(bare, host + 1, length - 2);
-                bare[length - 2] = '\0';
-                return inet_pton(AF_INET6, bare, &v6) == 1 && IN6_IS_ADDR_LOOPBACK(&v6);
-        }
-        if (strcasecmp(host, "localhost") == 0)
-                return true;
-        return inet_pton(AF_INET, host, &v4) == 1 && (ntohl(v4.s_addr) >> 24) == 127;
-}
-
 struct origin {
         char *scheme, *host, *port; /* curl's memory */
 };
@@ -137,7 +120,7 @@ bool http_url_is_allowed(const char *url, bool plain)
 static bool url_is_loopback(const char *url)
 {
         CLEANUP(free_origin) struct origin origin = {0};
-        return read_origin(url, &origin) && http_host_is_loopback(origin.host);
+        return read_origin(url, &origin) && host_is_loopback(origin.host);
 }
 
 /* ---- headers ---- */
@@ -311,6 +294,9 @@ static int curl_failure(struct transfer *transfer, CURLcode code)
         case CURLE_SSL_ISSUER_ERROR:
                 return error_set(transfer->err, ERROR_FAILED_PRECONDITION,
                                  "its certificate cannot be trusted: %s", detail);
+        case CURLE_SSL_CERTPROBLEM:
+                return error_set(transfer->err, ERROR_FAILED_PRECONDITION,
+                                 "our certificate for it cannot be used: %s", detail);
         case CURLE_UNSUPPORTED_PROTOCOL:
         case CURLE_URL_MALFORMAT:
                 return error_set(transfer->err, ERROR_INVALID_ARGUMENT, "not a URL to pull from");
@@ -321,9 +307,23 @@ static int curl_failure(struct transfer *transfer, CURLcode code)
         }
 }
 
-static struct curl_slist *make_headers(const struct http_call *call, bool authorized)
+/* An Authorization of the operator's counts until the registry has demanded another. */
+static bool is_superseded(const struct http_call *call, const char *header)
+{
+        static const char authorization[] = "authorization:";
+        return call->authorization &&
+               strncasecmp(header, authorization, strlen(authorization)) == 0;
+}
+
+static struct curl_slist *make_headers(const struct http_call *call, bool authorized, bool known)
 {
         struct curl_slist *list = NULL;
+        char **own = known && call->identity ? call->identity->headers : NULL;
+
+        for (; own && *own; own++) {
+                if (!is_superseded(call, *own))
+                        list = curl_slist_append(list, *own);
+        }
 
         if (call->accept) {
                 AUTO_FREE char *line = xprintf("Accept: %s", call->accept);
@@ -344,7 +344,33 @@ static void free_headers(struct curl_slist **list)
         curl_slist_free_all(*list);
 }
 
-static void set_options(struct transfer *transfer, const char *url, struct curl_slist *headers)
+static void set_pem(CURL *curl, CURLoption option, const struct http_pem *pem)
+{
+        struct curl_blob blob = {pem->data, pem->length, CURL_BLOB_NOCOPY};
+        if (pem->length > 0)
+                curl_easy_setopt(curl, option, &blob);
+}
+
+static void set_trust(CURL *curl, const struct http_trust *trust)
+{
+        if (trust->insecure) {
+                curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
+                curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
+        }
+        if (trust->connect_timeout > 0)
+                curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)trust->connect_timeout);
+        set_pem(curl, CURLOPT_CAINFO_BLOB, &trust->authorities);
+}
+
+static void set_identity(CURL *curl, const struct http_identity *identity)
+{
+        set_pem(curl, CURLOPT_SSLCERT_BLOB, &identity->certificate);
+        set_pem(curl, CURLOPT_SSLKEY_BLOB, &identity->key);
+}
+
+/* known: url is at the origin that identity is for. */
+static void set_options(struct transfer *transfer, const char *url, struct curl_slist *headers,
+                        bool known)
 {
         struct http_client *client = transfer->client;
         const struct http_call *call = transfer->call;
@@ -367,10 +393,10 @@ static void set_options(struct transfer *transfer, const char *url, struct curl_
         curl_easy_setopt(curl, CURLOPT_NOPROGRESS, 0L);
         curl_easy_setopt(curl, CURLOPT_XFERINFOFUNCTION, on_progress);
         curl_easy_setopt(curl, CURLOPT_XFERINFODATA, transfer);
-        if (call->insecure) {
-                curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 0L);
-                curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 0L);
-        }
+        if (call->trust)
+                set_trust(curl, call->trust);
+        if (known)
+                set_identity(curl, call->identity);
         if (url_is_loopback(url))
                 curl_easy_setopt(curl, CURLOPT_PROXY, "");
         if (call->form)
@@ -389,15 +415,16 @@ static int transfer_once(struct http_client *client, struct http_call *call, con
 {
         struct transfer transfer = {
                 .client = client, .call = call, .err = err, .window_start = clock_monotonic()};
+        bool known = call->identity && http_same_origin(call->identity->origin, url);
         CLEANUP(free_headers)
-        struct curl_slist *headers = make_headers(call, http_same_origin(call->url, url));
+        struct curl_slist *headers = make_headers(call, http_same_origin(call->url, url), known);
         const char *redirect = NULL;
         curl_off_t connected = 0;
 
         start_answer(call);
         call->status = 0;
         client->detail[0] = '\0';
-        set_options(&transfer, url, headers);
+        set_options(&transfer, url, headers, known);
         CURLcode code = curl_easy_perform(client->curl);
         /* The next transfer's options replace these, which point to this stack; until then nothing
          * may use them. */

@@ -23,6 +23,28 @@ int http_client_new(struct stop *stop, int64_t connect_timeout, int64_t stall_ti
                     struct http_client **client, struct error *err);
 void http_client_free(struct http_client *client); /* null is allowed */
 
+/* Bytes of a certificate or key in PEM. */
+struct http_pem {
+        char *data;
+        size_t length;
+};
+
+/* What a server must show, and how long one waits for it. It stays when a request is redirected:
+ * whoever could play the server could redirect to himself. */
+struct http_trust {
+        bool insecure;               /* accept any certificate */
+        struct http_pem authorities; /* all that are accepted; empty: the machine's */
+        int64_t connect_timeout;     /* ms; 0: the client's */
+};
+
+/* What one origin is shown, and no other. */
+struct http_identity {
+        const char *origin;          /* a URL */
+        struct http_pem certificate; /* the client's own; empty: none */
+        struct http_pem key;
+        char **headers; /* "Name: value" or "Name;" for an empty value; null: none */
+};
+
 struct http_call;
 /* Gets the body of a 2xx answer in parts; a negative return ends the call with it. call has the
  * headers by then. */
@@ -33,9 +55,10 @@ struct http_call {
         const char *url;
         const char *authorization; /* the header's value; not sent to another origin */
         const char *accept;
-        const char *form; /* sent as POST, application/x-www-form-urlencoded */
-        int64_t from;     /* first byte wanted, 0 for all */
-        bool insecure;    /* accept any certificate */
+        const char *form;                     /* sent as POST, application/x-www-form-urlencoded */
+        int64_t from;                         /* first byte wanted, 0 for all */
+        const struct http_trust *trust;       /* null: the machine's authorities */
+        const struct http_identity *identity; /* null: none */
         http_sink *sink;
         void *argument; /* for sink */
 
@@ -68,9 +91,6 @@ bool http_same_origin(const char *a, const char *b);
 /* Whether a request may go to url: https, or http where plain says that its origin spoke that
  * already. */
 bool http_url_is_allowed(const char *url, bool plain);
-
-/* Whether host (without port, brackets allowed) names this machine: localhost, 127.0.0.0/8, ::1. */
-bool http_host_is_loopback(const char *host);
 
 static inline void cleanup_http_client(struct http_client **client)
 {

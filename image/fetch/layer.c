@@ -10,6 +10,7 @@
 #include "base/id.h"
 #include "base/memory.h"
 #include "image/fetch/decompress.h"
+#include "image/fetch/decrypt.h"
 #include "image/fetch/digest.h"
 #include "image/fetch/limits.h"
 #include "image/fetch/ring.h"
@@ -137,8 +138,39 @@ struct download {
         struct layer_job *job;
         struct ring *ring;
         struct digest *digest;
+        struct decrypt *decrypt; /* or null */
         int64_t bytes;
 };
+
+/* Decrypts into the ring: encrypted bytes are not copied once more. */
+static int put_decrypted(struct download *download, const char *bytes, size_t length,
+                         struct error *err)
+{
+        while (length > 0) {
+                char *space;
+                size_t part = ring_write_begin(download->ring, &space);
+                if (part == 0)
+                        return error_set(err, ERROR_CANCELLED, "cancelled");
+                if (part > length)
+                        part = length;
+                int r = decrypt_bytes(download->decrypt, bytes, part, space, err);
+                if (r < 0)
+                        return r;
+                ring_write_end(download->ring, part);
+                bytes += part;
+                length -= part;
+        }
+        return 0;
+}
+
+static int put(struct download *download, const char *bytes, size_t length, struct error *err)
+{
+        if (download->decrypt)
+                return put_decrypted(download, bytes, length, err);
+        return ring_write(download->ring, bytes, length) < 0
+                       ? error_set(err, ERROR_CANCELLED, "cancelled")
+                       : 0;
+}
 
 static int keep_part(void *argument, const char *bytes, size_t length, struct error *err)
 {
@@ -146,8 +178,9 @@ static int keep_part(void *argument, const char *bytes, size_t length, struct er
         const struct layer_job *job = download->job;
 
         digest_add(download->digest, bytes, length);
-        if (ring_write(download->ring, bytes, length) < 0)
-                return error_set(err, ERROR_CANCELLED, "cancelled");
+        int r = put(download, bytes, length, err);
+        if (r < 0)
+                return r;
         download->bytes += (int64_t)length;
         struct fetch_progress progress = {.digest = job->descriptor->digest,
                                           .bytes = download->bytes,
@@ -156,16 +189,18 @@ static int keep_part(void *argument, const char *bytes, size_t length, struct er
         return 0;
 }
 
-static int download_layer(struct layer_job *job, struct ring *ring, struct registry *registry,
-                          struct http_client *client, struct error *err)
+static int download_layer(struct layer_job *job, struct ring *ring, struct decrypt *decrypt,
+                          struct registry *registry, struct http_client *client, struct error *err)
 {
         AUTO_DIGEST struct digest *digest = digest_new(job->descriptor->digest);
-        struct download download = {.job = job, .ring = ring, .digest = digest};
+        struct download download = {.job = job, .ring = ring, .digest = digest, .decrypt = decrypt};
 
         int r = registry_stream(registry, client, job->descriptor->digest, job->descriptor->size,
                                 keep_part, &download, err);
         if (r == 0)
                 r = digest_check(digest, job->descriptor->digest, err);
+        if (r == 0 && decrypt)
+                r = decrypt_finish(decrypt, err);
         /* Bytes that are not what was asked for do not reach their end. */
         if (r < 0)
                 ring_break(ring);
@@ -178,6 +213,7 @@ int layer_fetch(struct layer_job *job, struct registry *registry, struct http_cl
                 struct error *err)
 {
         AUTO_RING struct ring *ring = ring_new(FETCH_RING_SIZE);
+        AUTO_DECRYPT struct decrypt *decrypt = NULL;
         struct layer_unpacker *unpacker;
         struct error unpack_error = {0};
 
@@ -186,10 +222,14 @@ int layer_fetch(struct layer_job *job, struct registry *registry, struct http_cl
                                  "%lld bytes, more than the bound of %lld for a layer",
                                  (long long)job->descriptor->size,
                                  (long long)job->limits->layer_bytes);
-        int r = layer_unpacker_start(job, ring, &unpacker, err);
+        int r = decrypt_is_needed(job->descriptor)
+                        ? decrypt_new(job->keyring, job->descriptor, &decrypt, err)
+                        : 0;
+        if (r == 0)
+                r = layer_unpacker_start(job, ring, &unpacker, err);
         if (r < 0)
                 return r;
-        r = download_layer(job, ring, registry, client, err);
+        r = download_layer(job, ring, decrypt, registry, client, err);
         int unpacked = layer_unpacker_join(unpacker, &unpack_error);
         if (r < 0 && err->code != ERROR_CANCELLED)
                 return r;

@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "image/fetch/keyring.h"
 #include "image/fetch/manifest.h"
 #include "image/fetch/registry.h"
 #include "image/fetch/ring.h"
@@ -29,7 +30,8 @@ struct layer_job {
         const char *diff_id;
         int layers_fd; /* the folder to make the layer's in */
         const struct fetch_limits *limits;
-        _Atomic int64_t *notes_left; /* as tree_new has it */
+        const struct keyring *keyring; /* for a layer that is encrypted; or null */
+        _Atomic int64_t *notes_left;   /* as tree_new has it */
         layer_progress *progress;
         void *argument;
 
@@ -41,9 +43,9 @@ struct layer_job {
 };
 
 /*
- * Fetches the layer. DATA_LOSS where a digest, a size or a diff ID is not what was promised, else
- * what registry_stream, decompress_run and unpack_run say. Blocks until its threads have ended.
- * What it made stays, also after a failure.
+ * Fetches the layer and, where it is encrypted, decrypts it. DATA_LOSS where a digest, a size or a
+ * diff ID is not what was promised, else what decrypt_new, registry_stream, decompress_run and
+ * unpack_run say. Blocks until its threads have ended. What it made stays, also after a failure.
  */
 int layer_fetch(struct layer_job *job, struct registry *registry, struct http_client *client,
                 struct error *err);

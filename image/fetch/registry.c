@@ -4,150 +4,43 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <strings.h>
 #include <sys/random.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "image/fetch/auth.h"
 #include "image/fetch/limits.h"
 #include "image/fetch/refusal.h"
+#include "image/reference.h"
 
-#define DOCKER_REGISTRY    "docker.io"
-#define DOCKER_HOST        "registry-1.docker.io"
 #define TOLD_MAX           700 /* bytes of one endpoint's failure beside others */
 #define FIRST_RETRY_DELAY  250 /* ms; doubles */
 #define UNREACHED_TRIES    1   /* further tries where no connection is made */
 #define AUTHORIZATIONS_MAX 3   /* headers tried for one request */
-#define HTTPS_PORT_SUFFIX  ":443"
-
-struct endpoint {
-        char *url;  /* scheme://host[:port]/v2/[prefix/]repository */
-        char *name; /* host[:port], for errors */
-        bool insecure;
-        struct auth *auth;
-};
 
 struct registry {
         struct stop *stop;
         int64_t retries;
         int64_t retry_delay_max; /* ms */
-        struct endpoint *endpoints;
+        const struct endpoint *endpoints;
         size_t count;
         atomic_size_t preferred; /* the one that answered last: blobs are where the manifest was */
 };
 
-/* ---- endpoints ---- */
-
-/* host[:port] without the standard port and Docker Hub's several names. out is the size of the
- * input at least. */
-static void plain_host(const char *address, char *out, size_t size)
+struct registry *registry_new(const struct endpoint_list *endpoints,
+                              const struct fetch_limits *limits, struct stop *stop)
 {
-        const char *host = strstr(address, "://");
-        host = host ? host + 3 : address;
-        snprintf(out, size, "%.*s", (int)strcspn(host, "/"), host);
+        struct registry *registry = xcalloc(1, sizeof(*registry));
 
-        size_t length = strlen(out), suffix = strlen(HTTPS_PORT_SUFFIX);
-        if (length > suffix && strcmp(out + length - suffix, HTTPS_PORT_SUFFIX) == 0)
-                out[length - suffix] = '\0';
-        if (strcasecmp(out, DOCKER_HOST) == 0 || strcasecmp(out, "index.docker.io") == 0)
-                snprintf(out, size, "%s", DOCKER_REGISTRY);
-}
-
-/* Whether credentials for address (empty: those for the reference's registry) may go to the
- * endpoint's host. */
-static bool are_for(const char *address, const struct reference *reference, const char *host)
-{
-        char first[REFERENCE_NAME_MAX + 16], second[REFERENCE_NAME_MAX + 16];
-
-        plain_host(address && address[0] ? address : reference->registry, first, sizeof(first));
-        plain_host(host, second, sizeof(second));
-        return strcasecmp(first, second) == 0;
-}
-
-static bool registry_is_plain(const char *registry)
-{
-        char host[REFERENCE_NAME_MAX + 1];
-        const char *end = registry[0] == '[' ? strchr(registry, ']') : NULL;
-        const char *colon = strchr(end ? end : registry, ':');
-
-        if (colon && strcmp(colon, HTTPS_PORT_SUFFIX) == 0)
-                return false;
-        snprintf(host, sizeof(host), "%.*s",
-                 (int)(colon ? (size_t)(colon - registry) : strlen(registry)), registry);
-        return http_host_is_loopback(host);
-}
-
-static int set_endpoint(struct endpoint *endpoint, const struct fetch_endpoint *from,
-                        const struct reference *reference,
-                        const struct fetch_credentials *credentials, struct error *err)
-{
-        bool plain = strncasecmp(from->url, "http://", 7) == 0;
-        if (!plain && strncasecmp(from->url, "https://", 8) != 0)
-                return error_set(err, ERROR_INVALID_ARGUMENT,
-                                 "endpoint \"%.200s\": expected https:// or http://", from->url);
-
-        const char *host = from->url + (plain ? 7 : 8);
-        size_t host_length = strcspn(host, "/?#");
-        const char *prefix = host + host_length;
-        const char *repository = from->repository ? from->repository : reference->repository;
-        if (host_length == 0 || host_length > REFERENCE_NAME_MAX || memchr(host, '@', host_length))
-                return error_set(err, ERROR_INVALID_ARGUMENT,
-                                 "endpoint \"%.200s\": expected a host and nothing before it",
-                                 from->url);
-        while (*prefix == '/')
-                prefix++;
-        size_t prefix_length = strlen(prefix);
-        while (prefix_length > 0 && prefix[prefix_length - 1] == '/')
-                prefix_length--;
-
-        endpoint->name = xstrndup(host, host_length);
-        endpoint->insecure = from->insecure;
-        endpoint->url =
-                xprintf("%s://%s/v2/%.*s%s%s", plain ? "http" : "https", endpoint->name,
-                        (int)prefix_length, prefix, prefix_length > 0 ? "/" : "", repository);
-        bool ours = are_for(credentials->server_address, reference, endpoint->name);
-        int r = auth_new(ours ? credentials : NULL, repository, plain, from->insecure,
-                         &endpoint->auth, err);
-        return r;
-}
-
-int registry_new(const struct fetch_request *request, const struct reference *reference,
-                 struct stop *stop, struct registry **registry, struct error *err)
-{
-        AUTO_REGISTRY struct registry *new = xcalloc(1, sizeof(*new));
-        bool plain = registry_is_plain(reference->registry);
-        const char *host = strcmp(reference->registry, DOCKER_REGISTRY) == 0 ? DOCKER_HOST
-                                                                             : reference->registry;
-        AUTO_FREE char *url = xprintf("%s://%s", plain ? "http" : "https", host);
-        const struct fetch_endpoint itself = {.url = url};
-        const struct fetch_endpoint *from = request->endpoint_count ? request->endpoints : &itself;
-
-        new->stop = stop;
-        new->retries = request->limits.retries;
-        new->retry_delay_max = request->limits.retry_delay_max;
-        new->count = request->endpoint_count ? request->endpoint_count : 1;
-        new->endpoints = xcalloc(new->count, sizeof(new->endpoints[0]));
-        for (size_t i = 0; i < new->count; i++) {
-                int r = set_endpoint(&new->endpoints[i], &from[i], reference, &request->credentials,
-                                     err);
-                if (r < 0)
-                        return r;
-        }
-        *registry = take_ptr(new);
-        return 0;
+        registry->stop = stop;
+        registry->retries = limits->retries;
+        registry->retry_delay_max = limits->retry_delay_max;
+        registry->endpoints = endpoints->list;
+        registry->count = endpoints->count;
+        return registry;
 }
 
 void registry_free(struct registry *registry)
 {
-        if (!registry)
-                return;
-        for (size_t i = 0; i < registry->count; i++) {
-                free(registry->endpoints[i].url);
-                free(registry->endpoints[i].name);
-                auth_free(registry->endpoints[i].auth);
-        }
-        free(registry->endpoints);
         free(registry);
 }
 
@@ -177,12 +70,13 @@ static int refuse(const struct endpoint *endpoint, const struct http_call *call,
 
 /* Performs call, answering challenges. 0 after a 2xx. *passing says whether trying again may help.
  */
-static int perform(struct endpoint *endpoint, struct http_client *client, struct http_call *call,
-                   bool *passing, struct error *err)
+static int perform(const struct endpoint *endpoint, struct http_client *client,
+                   struct http_call *call, bool *passing, struct error *err)
 {
         for (int tries = 1;; tries++) {
                 unsigned version;
-                CLEANUP(auth_free_header) char *header = auth_header(endpoint->auth, &version);
+                CLEANUP(auth_free_header)
+                char *header = auth_header(endpoint->auth, clock_monotonic(), &version);
 
                 call->authorization = header;
                 int r = http_perform(client, call, err);
@@ -228,15 +122,17 @@ static bool pause_before(struct registry *registry, int64_t tries, int64_t retry
 }
 
 /* Performs a request on one endpoint until it works, cannot, or was tried often enough. */
-typedef int request_function(struct endpoint *endpoint, struct http_client *client, void *argument,
-                             struct http_call *call, bool *passing, struct error *err);
+typedef int request_function(const struct endpoint *endpoint, struct http_client *client,
+                             void *argument, struct http_call *call, bool *passing,
+                             struct error *err);
 
-static int try_endpoint(struct registry *registry, struct endpoint *endpoint,
+static int try_endpoint(struct registry *registry, const struct endpoint *endpoint,
                         struct http_client *client, request_function *function, void *argument,
                         struct error *err)
 {
         for (int64_t tries = 1;; tries++) {
-                AUTO_HTTP_CALL struct http_call call = {.insecure = endpoint->insecure};
+                AUTO_HTTP_CALL struct http_call call = {.trust = &endpoint->trust,
+                                                        .identity = &endpoint->identity};
                 bool passing = false;
 
                 int r = function(endpoint, client, argument, &call, &passing, err);
@@ -253,20 +149,28 @@ static int try_endpoint(struct registry *registry, struct endpoint *endpoint,
         }
 }
 
-static int try_all(struct registry *registry, struct http_client *client,
+/* by_tag: asks what a tag stands for, which some endpoints are not to be trusted with. */
+static int try_all(struct registry *registry, struct http_client *client, bool by_tag,
                    request_function *function, void *argument, struct error *err)
 {
         struct error last = {0}, deciding = {0};
         size_t decider = 0;
         char told[ERROR_MESSAGE_MAX] = "";
-        size_t first = atomic_load(&registry->preferred);
+        size_t first = atomic_load(&registry->preferred), tried = 0;
+        bool skipped = false;
 
         for (size_t i = 0; i < registry->count; i++) {
                 size_t at = (first + i) % registry->count;
-                struct endpoint *endpoint = &registry->endpoints[at];
+                const struct endpoint *endpoint = &registry->endpoints[at];
+                if (by_tag && endpoint->digests_only) {
+                        skipped = true;
+                        continue;
+                }
                 int r = try_endpoint(registry, endpoint, client, function, argument, &last);
                 if (r == 0) {
-                        atomic_store(&registry->preferred, at);
+                        /* Who was not asked for the tag may still be the first to ask for blobs. */
+                        if (!skipped)
+                                atomic_store(&registry->preferred, at);
                         return 0;
                 }
                 /* What ended because of us is no answer of an endpoint's. */
@@ -274,14 +178,18 @@ static int try_all(struct registry *registry, struct http_client *client,
                         return error_set(err, last.code, "%s: %s", endpoint->name, last.message);
                 /* The code is that of the last in the list: mirrors come before the registry
                  * itself. */
-                if (i == 0 || at > decider) {
+                if (tried == 0 || at > decider) {
                         decider = at;
                         deciding = last;
                 }
                 size_t length = strlen(told);
-                snprintf(told + length, sizeof(told) - length, "%s%s: %.*s", i > 0 ? "; " : "",
+                snprintf(told + length, sizeof(told) - length, "%s%s: %.*s", tried > 0 ? "; " : "",
                          endpoint->name, TOLD_MAX, last.message);
+                tried++;
         }
+        if (tried == 0)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "no endpoint may be asked what a tag stands for");
         return error_set(err, deciding.code, "%s", told);
 }
 
@@ -305,11 +213,13 @@ static int keep_document(struct http_call *call, const char *bytes, size_t lengt
         return 0;
 }
 
-static int request_document(struct endpoint *endpoint, struct http_client *client, void *argument,
-                            struct http_call *call, bool *passing, struct error *err)
+static int request_document(const struct endpoint *endpoint, struct http_client *client,
+                            void *argument, struct http_call *call, bool *passing,
+                            struct error *err)
 {
         struct document *document = argument;
-        AUTO_FREE char *url = xprintf("%s/%s/%s", endpoint->url, document->kind, document->name);
+        AUTO_FREE char *url = xprintf("%s/%s/%s%s", endpoint->url, document->kind, document->name,
+                                      endpoint->query);
 
         document->body.length = 0;
         call->url = url;
@@ -329,7 +239,8 @@ int registry_get(struct registry *registry, struct http_client *client, const ch
 {
         struct document document = {.kind = kind, .name = name, .accept = accept, .max = max};
 
-        int r = try_all(registry, client, request_document, &document, err);
+        bool by_tag = strcmp(kind, "manifests") == 0 && !digest_is_valid(name);
+        int r = try_all(registry, client, by_tag, request_document, &document, err);
         if (r == 0) {
                 buffer_add(body, document.body.data ? document.body.data : "",
                            document.body.length);
@@ -397,10 +308,12 @@ static int keep_blob(struct http_call *call, const char *bytes, size_t length, s
 }
 
 /* One transfer, from where the last one ended. */
-static int transfer_blob(struct endpoint *endpoint, struct http_client *client, struct blob *blob,
-                         struct http_call *call, bool *passing, struct error *err)
+static int transfer_blob(const struct endpoint *endpoint, struct http_client *client,
+                         struct blob *blob, struct http_call *call, bool *passing,
+                         struct error *err)
 {
-        AUTO_FREE char *url = xprintf("%s/blobs/%s", endpoint->url, blob->digest);
+        AUTO_FREE char *url =
+                xprintf("%s/blobs/%s%s", endpoint->url, blob->digest, endpoint->query);
 
         blob->begun = false;
         call->url = url;
@@ -426,7 +339,7 @@ static int transfer_blob(struct endpoint *endpoint, struct http_client *client, 
 
 /* A transfer that brought something is gone on with at once; one that did not is an ordinary try.
  */
-static int request_blob(struct endpoint *endpoint, struct http_client *client, void *argument,
+static int request_blob(const struct endpoint *endpoint, struct http_client *client, void *argument,
                         struct http_call *call, bool *passing, struct error *err)
 {
         struct blob *blob = argument;
@@ -445,5 +358,5 @@ int registry_stream(struct registry *registry, struct http_client *client, const
                     int64_t size, registry_sink *sink, void *argument, struct error *err)
 {
         struct blob blob = {.digest = digest, .size = size, .sink = sink, .argument = argument};
-        return try_all(registry, client, request_blob, &blob, err);
+        return try_all(registry, client, false, request_blob, &blob, err);
 }

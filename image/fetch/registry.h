@@ -14,20 +14,16 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/error.h"
+#include "image/fetch/endpoint.h"
 #include "image/fetch/http.h"
-#include "image/reference.h"
 #include "image/request.h"
 
 struct registry;
 
-/*
- * reference is copied; request need not outlive the call (its limits are as request says, none of
- * them 0). Without endpoints in the request it is the reference's registry: https, or http where
- * that is this machine.
- */
-int registry_new(const struct fetch_request *request, const struct reference *reference,
-                 struct stop *stop, struct registry **registry, struct error *err);
-void registry_free(struct registry *registry); /* wipes credentials; null is allowed */
+/* endpoints are borrowed; limits are copied, none of them 0. */
+struct registry *registry_new(const struct endpoint_list *endpoints,
+                              const struct fetch_limits *limits, struct stop *stop);
+void registry_free(struct registry *registry); /* null is allowed */
 
 /*
  * Gets a whole small document: kind is "manifests" or "blobs", name a tag or digest. *body is added

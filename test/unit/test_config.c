@@ -98,6 +98,10 @@ static void test_defaults(void **state)
         assert_string_equal(config->network.plugin_dirs[0], "/opt/cni/bin");
         assert_int_equal(config->network.timeout, 60);
         assert_string_equal(config->images.registries_conf, "/etc/containers/registries.conf");
+        assert_int_equal(strv_length(config->images.auth_files), 3);
+        assert_string_equal(config->images.auth_files[0], "/run/containers/0/auth.json");
+        assert_string_equal(config->images.namespaced_auth_dir, "/etc/crisp/auth");
+        assert_int_equal(config->images.credential_helper_timeout, 30);
         assert_string_equal(config->runtime.default_handler, "crun");
         assert_int_equal(config->runtime.cgroup_driver, CONFIG_CGROUP_CGROUPFS);
         assert_string_equal(config->runtime.monitor_cgroup, "/crisp-monitors");
@@ -455,7 +459,10 @@ static void test_print(void **state)
                 "\n[api]\nlisten = \"/l\\u0009\"\n"
                 "\n[network]\nconfig_dir = \"/n\"\nplugin_dirs = [\"/a\", \"/b\"]\n"
                 "timeout = 11\n"
-                "\n[images]\nregistries_conf = \"/c\"\nmax_parallel_pulls = 12\n"
+                "\n[images]\nregistries_conf = \"/c\"\nauth_files = []\n"
+                "namespaced_auth_dir = \"/d\"\ncredential_helper_timeout = 22\n"
+                "decryption_keys_dir = \"/k\"\n"
+                "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
                 "max_layer_entries = 20\nmax_layer_mib = 21\n"
                 "\n[runtime]\ndefault_handler = \"zz\"\n"

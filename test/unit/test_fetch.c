@@ -35,6 +35,8 @@ struct pull {
         char manifest_digest[REFERENCE_DIGEST_MAX + 1];
         char config_digest[REFERENCE_DIGEST_MAX + 1];
         char digests[LAYERS][REFERENCE_DIGEST_MAX + 1];
+        struct fetch_endpoint endpoint; /* the registry itself */
+        char url[64];
         struct fetch_request request;
         struct fetch_result result;
         struct error err;
@@ -143,8 +145,12 @@ static int set_up(void **state)
         snprintf(pull->reference, sizeof(pull->reference), "127.0.0.1:%d/a/image",
                  pull->registry->port);
         add_image(pull);
+        snprintf(pull->url, sizeof(pull->url), "http://127.0.0.1:%d", pull->registry->port);
+        pull->endpoint.url = pull->url;
         pull->request = (struct fetch_request){
                 .reference = pull->reference,
+                .endpoints = &pull->endpoint,
+                .endpoint_count = 1,
                 .staging = pull->staging,
                 .limits = {.connect_timeout = 5000,
                            .stall_timeout = 20000,
@@ -177,10 +183,14 @@ static void on_progress(void *argument, const struct fetch_progress *progress)
 
 static int run(struct pull *pull)
 {
+        AUTO_LOADED struct loaded loaded = {0};
         struct stop stop;
+        int r = load_request(&pull->request, &loaded, &pull->err);
+        if (r < 0)
+                return r;
         stop_init(&stop);
-        int r = fetch_run(&pull->request, &stop, on_progress, pull, pull->arena, &pull->result,
-                          &pull->err);
+        r = fetch_run(&pull->request, &loaded, &stop, on_progress, pull, pull->arena, &pull->result,
+                      &pull->err);
         stop_fini(&stop);
         return r;
 }
@@ -504,8 +514,8 @@ static void test_basic(void **state)
         struct pull *pull = *state;
         pull->registry->auth = AUTH_BASIC;
         pull->registry->expected_login = "dXNlcjpzZWNyZXQ="; /* user:secret */
-        pull->request.credentials.username = "user";
-        pull->request.credentials.password = "secret";
+        pull->endpoint.credentials.username = "user";
+        pull->endpoint.credentials.password = "secret";
         assert_pulled(pull);
 }
 
@@ -514,7 +524,7 @@ static void test_basic_as_auth(void **state)
         struct pull *pull = *state;
         pull->registry->auth = AUTH_BASIC;
         pull->registry->expected_login = "dXNlcjpzZWNyZXQ=";
-        pull->request.credentials.auth = "dXNlcjpzZWNyZXQ=";
+        pull->endpoint.credentials.auth = "dXNlcjpzZWNyZXQ=";
         assert_pulled(pull);
 }
 
@@ -523,8 +533,8 @@ static void test_wrong_password(void **state)
         struct pull *pull = *state;
         pull->registry->auth = AUTH_BASIC;
         pull->registry->expected_login = "dXNlcjpzZWNyZXQ=";
-        pull->request.credentials.username = "user";
-        pull->request.credentials.password = "hunter2";
+        pull->endpoint.credentials.username = "user";
+        pull->endpoint.credentials.password = "hunter2";
         assert_fails(pull, ERROR_UNAUTHENTICATED, "",
                      "401 Unauthorized: UNAUTHORIZED: who are you");
         assert_null(strstr(pull->err.message, "hunter2"));
@@ -542,10 +552,10 @@ static void test_no_password(void **state)
 static void test_bad_credentials_are_not_sent(void **state)
 {
         struct pull *pull = *state;
-        pull->request.credentials.auth = "not base64";
+        pull->endpoint.credentials.auth = "not base64";
         assert_fails(pull, ERROR_INVALID_ARGUMENT, "", "base64");
-        pull->request.credentials.auth = NULL;
-        pull->request.credentials.registry_token = "a\r\nX-Header: b";
+        pull->endpoint.credentials.auth = NULL;
+        pull->endpoint.credentials.registry_token = "a\r\nX-Header: b";
         assert_int_equal(file_remove_tree(pull->staging, NULL), 0);
         assert_int_equal(mkdir(pull->staging, 0700), 0);
         assert_fails(pull, ERROR_INVALID_ARGUMENT, "", "registry_token");
@@ -567,8 +577,8 @@ static void test_token_for_a_password(void **state)
         struct pull *pull = *state;
         pull->registry->auth = AUTH_BEARER;
         pull->registry->expected_login = "dXNlcjpzZWNyZXQ=";
-        pull->request.credentials.username = "user";
-        pull->request.credentials.password = "secret";
+        pull->endpoint.credentials.username = "user";
+        pull->endpoint.credentials.password = "secret";
         assert_pulled(pull);
         /* The password went to the token server alone. */
         assert_int_equal(double_requests(pull->registry, "auth=Basic"), 1);
@@ -579,8 +589,8 @@ static void test_token_for_a_wrong_password(void **state)
         struct pull *pull = *state;
         pull->registry->auth = AUTH_BEARER;
         pull->registry->expected_login = "dXNlcjpzZWNyZXQ=";
-        pull->request.credentials.username = "user";
-        pull->request.credentials.password = "hunter2";
+        pull->endpoint.credentials.username = "user";
+        pull->endpoint.credentials.password = "hunter2";
         assert_fails(pull, ERROR_UNAUTHENTICATED, "", "incorrect username or password");
         assert_non_null(strstr(pull->err.message, "token server 127.0.0.1:"));
         assert_null(strstr(pull->err.message, "hunter2"));
@@ -591,7 +601,7 @@ static void test_token_for_an_identity_token(void **state)
         struct pull *pull = *state;
         pull->registry->auth = AUTH_BEARER;
         pull->registry->expected_refresh = "ident";
-        pull->request.credentials.identity_token = "ident";
+        pull->endpoint.credentials.identity_token = "ident";
         assert_pulled(pull);
         assert_int_equal(double_requests(pull->registry, "POST /token"), 1);
         assert_int_equal(double_requests(pull->registry, "ident"), 0); /* not in the URL */
@@ -601,7 +611,7 @@ static void test_registry_token(void **state)
 {
         struct pull *pull = *state;
         pull->registry->auth = AUTH_BEARER;
-        pull->request.credentials.registry_token = "good-token";
+        pull->endpoint.credentials.registry_token = "good-token";
         assert_pulled(pull);
         assert_int_equal(double_requests(pull->registry, "/token"), 0);
 }
@@ -682,16 +692,13 @@ static void test_second_endpoint(void **state)
         pull->second->expected_login = "dXNlcjpzZWNyZXQ=";
         AUTO_FREE char *mirror = xprintf("http://127.0.0.1:%d", pull->second->port);
         AUTO_FREE char *origin = xprintf("http://127.0.0.1:%d/", pull->registry->port);
-        AUTO_FREE char *other = xprintf("127.0.0.1:%d", pull->registry->port);
-        const struct fetch_endpoint endpoints[] = {{.url = mirror}, {.url = origin}};
+        const struct fetch_endpoint endpoints[] = {
+                {.url = mirror},
+                {.url = origin, .credentials = {.username = "user", .password = "secret"}}};
 
         pull->request.endpoints = endpoints;
         pull->request.endpoint_count = 2;
-        /* Credentials are for the registry that they name, or else the reference's: the mirror is
-         * neither. */
-        pull->request.credentials.username = "user";
-        pull->request.credentials.password = "secret";
-        pull->request.credentials.server_address = other;
+        /* Credentials are an endpoint's own, even where the other asks for some. */
         assert_pulled(pull);
         assert_int_equal(double_requests(pull->second, "auth=Basic"), 0);
         /* Blobs come from where the manifest was. */

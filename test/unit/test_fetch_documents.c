@@ -16,6 +16,7 @@
 #include "image/fetch/manifest.h"
 #include "image/fetch/path.h"
 #include "image/fetch/refusal.h"
+#include "image/host.h"
 #include "image/request.h"
 
 #define HEX64 "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"
@@ -339,14 +340,14 @@ static void test_refusals(void **state)
 
 static void test_urls(void **state)
 {
-        assert_true(http_host_is_loopback("localhost"));
-        assert_true(http_host_is_loopback("127.0.0.1"));
-        assert_true(http_host_is_loopback("127.9.8.7"));
-        assert_true(http_host_is_loopback("[::1]"));
-        assert_false(http_host_is_loopback("[::2]"));
-        assert_false(http_host_is_loopback("localhost.example"));
-        assert_false(http_host_is_loopback("127.0.0.1.example"));
-        assert_false(http_host_is_loopback("128.0.0.1"));
+        assert_true(host_is_loopback("localhost"));
+        assert_true(host_is_loopback("127.0.0.1"));
+        assert_true(host_is_loopback("127.9.8.7"));
+        assert_true(host_is_loopback("[::1]"));
+        assert_false(host_is_loopback("[::2]"));
+        assert_false(host_is_loopback("localhost.example"));
+        assert_false(host_is_loopback("127.0.0.1.example"));
+        assert_false(host_is_loopback("128.0.0.1"));
 
         assert_true(http_same_origin("https://a.example/x", "https://A.example:443/y?z"));
         assert_false(http_same_origin("https://a.example/", "http://a.example/"));
@@ -408,19 +409,31 @@ static void test_paths(void **state)
 static void test_request_round_trip(void **state)
 {
         static const char *const present[] = {SHA, SHA2};
+        static const char *const authorities[] = {"/ca.crt", "/other.crt"};
+        static const char *const headers[] = {"X-Key: secret"};
         static const struct fetch_endpoint endpoints[] = {
-                {"https://mirror.example", NULL, false},
-                {"http://m.example/p", "other/name", true}};
+                {.url = "https://mirror.example",
+                 .exact_path = true,
+                 .digests_only = true,
+                 .ns = "docker.io",
+                 .authorities = authorities,
+                 .authority_count = 2,
+                 .certificate = "/c.cert",
+                 .key = "/c.key",
+                 .headers = headers,
+                 .header_count = 1,
+                 .connect_timeout = 9,
+                 .credentials = {.username = "user",
+                                 .password = "p\"\\\xc3\xa4",
+                                 .auth = "YTpi",
+                                 .identity_token = "i",
+                                 .registry_token = "r",
+                                 .server_address = "registry.example"}},
+                {.url = "http://m.example/p", .repository = "other/name", .insecure = true}};
         struct fetch_request sent = {
                 .reference = "busybox",
                 .endpoints = endpoints,
                 .endpoint_count = 2,
-                .credentials = {.username = "user",
-                                .password = "p\"\\\xc3\xa4",
-                                .auth = "YTpi",
-                                .identity_token = "i",
-                                .registry_token = "r",
-                                .server_address = "registry.example"},
                 .os = "linux",
                 .variant = "v7",
                 .present = present,
@@ -439,7 +452,7 @@ static void test_request_round_trip(void **state)
         struct error err = {0};
         AUTO_FREE char *line = request_encode(&sent);
 
-        assert_string_equal(sent.credentials.password, "p\"\\\xc3\xa4");
+        assert_string_equal(endpoints[0].credentials.password, "p\"\\\xc3\xa4");
         assert_ptr_equal(strchr(line, '\n'), line + strlen(line) - 1);
         assert_int_equal(request_decode(line, strlen(line), *state, &got, &err), 0);
         assert_string_equal(got.reference, "busybox");
@@ -452,15 +465,28 @@ static void test_request_round_trip(void **state)
         assert_null(got.endpoints[0].repository);
         assert_string_equal(got.endpoints[1].repository, "other/name");
         assert_true(got.endpoints[1].insecure);
-        assert_string_equal(got.credentials.password, "p\"\\\xc3\xa4");
-        assert_string_equal(got.credentials.server_address, "registry.example");
+        assert_false(got.endpoints[1].exact_path || got.endpoints[1].digests_only);
+        assert_null(got.endpoints[1].ns);
+        assert_null(got.endpoints[1].credentials.password);
+        assert_true(got.endpoints[0].exact_path && got.endpoints[0].digests_only);
+        assert_string_equal(got.endpoints[0].ns, "docker.io");
+        assert_int_equal(got.endpoints[0].authority_count, 2);
+        assert_string_equal(got.endpoints[0].authorities[1], "/other.crt");
+        assert_string_equal(got.endpoints[0].certificate, "/c.cert");
+        assert_string_equal(got.endpoints[0].key, "/c.key");
+        assert_int_equal(got.endpoints[0].header_count, 1);
+        assert_string_equal(got.endpoints[0].headers[0], "X-Key: secret");
+        assert_int_equal(got.endpoints[0].connect_timeout, 9);
+        assert_string_equal(got.endpoints[0].credentials.password, "p\"\\\xc3\xa4");
+        assert_string_equal(got.endpoints[0].credentials.registry_token, "r");
+        assert_null(got.endpoints[0].credentials.server_address);
         assert_int_equal(got.present_count, 2);
         assert_string_equal(got.present[1], SHA2);
         assert_memory_equal(&got.limits, &sent.limits, sizeof(got.limits));
 
-        const char *password = got.credentials.password;
+        const char *password = got.endpoints[0].credentials.password;
         request_wipe(&got);
-        assert_null(got.credentials.password);
+        assert_null(got.endpoints[0].credentials.password);
         assert_string_equal(password, "");
 }
 
@@ -476,7 +502,8 @@ static void test_bad_requests(void **state)
                 "{\"reference\":\"a\",\"staging\":\"/s\",\"endpoints\":[{}]}",
                 "{\"reference\":\"a\",\"staging\":\"/s\",\"endpoints\":[7]}",
                 "{\"reference\":\"a\",\"staging\":\"/s\",\"limits\":{\"entries\":-1}}",
-                "{\"reference\":\"a\",\"staging\":\"/s\",\"credentials\":{\"password\":7}}",
+                "{\"reference\":\"a\",\"staging\":\"/s\",\"endpoints\":[{\"url\":\"u\","
+                "\"credentials\":{\"password\":7}}]}",
         };
         for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
                 struct fetch_request request;
@@ -486,7 +513,7 @@ static void test_bad_requests(void **state)
         struct fetch_request request;
         static const char least[] = "{\"reference\":\"a\",\"staging\":\"/s\"}";
         assert_int_equal(request_decode(least, strlen(least), *state, &request, NULL), 0);
-        assert_null(request.credentials.username);
+        assert_int_equal(request.endpoint_count, 0);
         assert_int_equal(request.present_count, 0);
 }
 

@@ -25,7 +25,9 @@ static void open_service(void)
         node.images = open_store();
         node.containers_dir = xstrdup(at("containers"));
         assert_int_equal(mkdir(node.containers_dir, 0700), 0);
-        struct pull_options options = {.store = node.images, .program = at("crisp-image")};
+        node.sources = sources_new();
+        struct pull_options options = {
+                .store = node.images, .sources = node.sources, .program = at("crisp-image")};
         node.puller = puller_new(&options);
 }
 
@@ -34,6 +36,7 @@ static void close_service(void)
         while (task_count() > 1)
                 task_sleep_until(clock_after(NSEC_PER_MSEC));
         puller_free(take_ptr(node.puller));
+        sources_free(take_ptr(node.sources));
         store_free(take_ptr(node.images));
         free(take_ptr(node.containers_dir));
         arena_free(take_ptr(arena));

@@ -6,6 +6,7 @@
 #include "image/pull.h"
 
 static struct store *store;
+static struct sources *sources;
 
 /* Writes a shell script that plays crisp-image. The request is in $request, its staging folder in
  * $staging. */
@@ -54,11 +55,15 @@ static void play(const char *script)
         "\",\"config_size\":5,\"total_size\":100,\"layers\":[{\"diff_id\":\"" LAYER                \
         "\",\"digest\":\"" LAYER "\",\"size\":10}]}}'\n"
 
+static char *auth_files[2];
+
 static struct puller *make_puller(unsigned parallel, int64_t stall)
 {
         static char *environment[] = {(char *)(uintptr_t) "PATH=/usr/bin:/bin", NULL};
         struct pull_options options = {
                 .store = store,
+                .sources = sources,
+                .credentials = {.auth_files = auth_files},
                 .program = at("crisp-image"),
                 .environment = environment,
                 .parallel = parallel,
@@ -101,6 +106,7 @@ static void assert_nothing_left(void)
 static void pulls(void)
 {
         store = open_store();
+        sources = sources_new();
         play(PROGRESS FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         AUTO_FREE char *id = NULL;
@@ -127,12 +133,14 @@ static void pulls(void)
         assert_int_equal(strv_length(store_find(store, CONFIG)->tags), 2);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
 static void fails(const char *script, enum error_code code, const char *word, const char *text)
 {
         store = open_store();
+        sources = sources_new();
         play(script);
         struct puller *puller = make_puller(0, NSEC_PER_SEC);
         char *id = NULL;
@@ -152,6 +160,7 @@ static void fails(const char *script, enum error_code code, const char *word, co
         pull_counts(puller, &counts);
         assert_int_equal(counts.failed, 1);
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -227,6 +236,7 @@ static void a_flood_of_log(void)
 static void a_missing_program(void)
 {
         store = open_store();
+        sources = sources_new();
         struct puller *puller = make_puller(0, 0);
         char *id;
         struct error err;
@@ -235,6 +245,7 @@ static void a_missing_program(void)
         assert_int_equal(pull(puller, "Not A Name", &id, &err), -EINVAL);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -284,6 +295,7 @@ static void await_file(const char *path)
 static void callers_join(void)
 {
         store = open_store();
+        sources = sources_new();
         play(WAIT_FOR_GO FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         struct caller callers[] = {
@@ -323,6 +335,7 @@ static void callers_join(void)
         assert_int_equal(counts.succeeded, 3);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -335,9 +348,81 @@ static bool is_running(int pid)
 }
 
 /* One who gives up does not end the pull that another waits for; the last one does. */
+/* What comes from a file is shown to its host; who found something else does not join. */
+static void credentials_come_from_files(void)
+{
+        store = open_store();
+        sources = sources_new();
+        play(WAIT_FOR_GO FILL RESULT);
+        auth_files[0] = xstrdup(at("auth.json"));
+        struct puller *puller = make_puller(0, 0);
+        struct caller callers[] = {
+                {.puller = puller, .reference = "app"},
+                {.puller = puller, .reference = "app"},
+                {.puller = puller, .reference = "app"},
+        };
+        write_file(auth_files[0],
+                   "{\"auths\":{\"docker.io/library/app\":{\"username\":\"first-user\"},"
+                   "\"registry.example\":{\"username\":\"other-user\"}}}");
+        call(&callers[0]);
+        call(&callers[1]);
+        while (lines_in(at("pids")) < 1)
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+        write_file(auth_files[0], "{\"auths\":{\"docker.io\":{\"username\":\"second-user\"}}}");
+        call(&callers[2]);
+        while (lines_in(at("pids")) < 2)
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+        write_file(at("go"), "");
+        for (int i = 0; i < 3; i++) {
+                await_finish(&callers[i]);
+                assert_int_equal(callers[i].result, 0);
+                free(callers[i].id);
+        }
+        AUTO_BUFFER struct buffer requests = BUFFER_INIT;
+        assert_int_equal(file_read(at("requests"), 1 << 20, &requests, NULL), 0);
+        assert_int_equal(lines_in(at("requests")), 2);
+        assert_non_null(strstr(requests.data, "first-user"));
+        assert_non_null(strstr(requests.data, "second-user"));
+        assert_null(strstr(requests.data, "other-user"));
+        assert_nothing_left();
+        puller_free(puller);
+        sources_free(sources);
+        store_free(store);
+        free(auth_files[0]);
+        auth_files[0] = NULL;
+}
+
+/* A pull that fails says why it had no credentials; one that needs none goes on. */
+static void a_broken_auth_file(void)
+{
+        store = open_store();
+        sources = sources_new();
+        auth_files[0] = xstrdup(at("auth.json"));
+        write_file(auth_files[0], "{\"auths\":{\"docker.io\":hunter2}}");
+        struct puller *puller = make_puller(0, 0);
+        AUTO_FREE char *id = NULL;
+        struct error err;
+        play("echo '{\"error\":{\"code\":16,\"message\":\"401\"}}'\nexit 1");
+        assert_true(pull(puller, "app", &id, &err) < 0);
+        assert_int_equal(err.code, ERROR_UNAUTHENTICATED);
+        AUTO_FREE char *said =
+                xprintf("401 (credentials: %s: not valid JSON: line 1, column 28)", auth_files[0]);
+        if (!strstr(err.message, said))
+                fail_msg("\"%s\" lacks \"%s\"", err.message, said);
+        play(FILL RESULT);
+        assert_int_equal(pull(puller, "app", &id, &err), 0);
+        assert_nothing_left();
+        puller_free(puller);
+        sources_free(sources);
+        store_free(store);
+        free(auth_files[0]);
+        auth_files[0] = NULL;
+}
+
 static void the_last_to_give_up_ends_it(void)
 {
         store = open_store();
+        sources = sources_new();
         play("sleep 1000 >/dev/null &\necho $! >>${staging%/images/*}/children\n" WAIT_FOR_GO FILL
                      RESULT);
         struct puller *puller = make_puller(0, 0);
@@ -379,12 +464,14 @@ static void the_last_to_give_up_ends_it(void)
         free(next.id);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
 static void pulls_take_turns(void)
 {
         store = open_store();
+        sources = sources_new();
         play("[ ! -e ${staging%/images/*}/busy ] || touch ${staging%/images/*}/overlap\n"
              "touch ${staging%/images/*}/busy\n" WAIT_FOR_GO
              "rm ${staging%/images/*}/busy\n" FILL RESULT);
@@ -412,6 +499,7 @@ static void pulls_take_turns(void)
         assert_int_equal(counts.queued, 2);
         assert_nothing_left();
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -420,6 +508,7 @@ static void many_are_cancelled(void)
 {
         enum { MANY = 30 };
         store = open_store();
+        sources = sources_new();
         play("sleep 1000");
         struct puller *puller = make_puller(4, 0);
         struct caller *callers = xcalloc(MANY, sizeof(*callers));
@@ -440,6 +529,7 @@ static void many_are_cancelled(void)
         assert_nothing_left();
         free(callers);
         puller_free(puller);
+        sources_free(sources);
         store_free(store);
 }
 
@@ -465,6 +555,8 @@ TASK_TEST(a_hang)
 TASK_TEST(a_flood_of_log)
 TASK_TEST(a_missing_program)
 TASK_TEST(callers_join)
+TASK_TEST(credentials_come_from_files)
+TASK_TEST(a_broken_auth_file)
 TASK_TEST(the_last_to_give_up_ends_it)
 TASK_TEST(pulls_take_turns)
 TASK_TEST(many_are_cancelled)
@@ -487,6 +579,8 @@ int main(void)
                 cmocka_unit_test(test_a_flood_of_log),
                 cmocka_unit_test(test_a_missing_program),
                 cmocka_unit_test(test_callers_join),
+                cmocka_unit_test(test_credentials_come_from_files),
+                cmocka_unit_test(test_a_broken_auth_file),
                 cmocka_unit_test(test_the_last_to_give_up_ends_it),
                 cmocka_unit_test(test_pulls_take_turns),
                 cmocka_unit_test(test_many_are_cancelled),
