@@ -78,6 +78,7 @@ Crisp__V1__Pull **explain_pulls(struct arena *arena, const char *reference, size
         cursor = 0;
         while (pull_next(node.puller, &cursor, &progress))
                 if (!reference[0] || strcmp(progress.reference, reference) == 0 ||
+                    strcmp(progress.asked, reference) == 0 ||
                     (full && strcmp(progress.reference, full) == 0))
                         pulls[found++] = describe_pull(arena, &progress);
         *count = found;

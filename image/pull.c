@@ -13,7 +13,8 @@ struct pull {
         struct pull *next;            /* in puller->first while it can be joined */
         struct reference *candidates; /* what the name may stand for; tried in this order */
         size_t candidate_count;
-        char *text; /* the candidates in full */
+        char *text;  /* the candidates in full */
+        char *asked; /* the name as the first who wants it gave it */
         struct credentials *credentials;
         char *os, *architecture, *variant;
         struct task *task;
@@ -94,6 +95,7 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
         pull->candidates = candidates;
         pull->candidate_count = count;
         pull->text = text;
+        pull->asked = xstrdup(request->reference);
         pull->credentials = credentials;
         pull->os = xstrdup(request->os);
         pull->architecture = xstrdup(request->architecture);
@@ -109,6 +111,7 @@ static void pull_free(struct pull *pull)
         credentials_free(pull->credentials);
         free(pull->candidates);
         free(pull->text);
+        free(pull->asked);
         free(pull->os);
         free(pull->architecture);
         free(pull->variant);
@@ -201,7 +204,7 @@ static char *repository_there(const struct fetch_endpoint *endpoint,
 static int give_credentials(struct pull *pull, const struct reference *reference,
                             struct fetch_endpoint *endpoints, size_t count, struct error *err)
 {
-        pull->step = "looking up credentials";
+        set_step(pull, "looking up credentials");
         for (size_t i = 0; i < count; i++) {
                 AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
                 int r = credentials_find(pull->credentials, endpoints[i].url, repository,
@@ -260,21 +263,12 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                 .argument = pull,
         };
         request.present = store_hold_diff_ids(hold, &request.present_count);
-<<<<<<< HEAD
         set_step(pull, "downloading");
-        int r = fetcher_run(&options, &request, &arena, &result, ended, err);
-        if (r < 0)
-                return r;
-        set_step(pull, "storing");
-        return store_commit(puller->store, &pull->reference, staging, &result, &pull->id, err);
-=======
-        pull->step = "downloading";
         r = fetcher_run(&options, &request, &arena, &result, ended, err);
         if (r < 0)
                 return r;
-        pull->step = "storing";
+        set_step(pull, "storing");
         return store_commit(puller->store, reference, staging, &result, &pull->id, err);
->>>>>>> main
 }
 
 static int try_candidate(struct pull *pull, const struct reference *reference, struct error *err)
@@ -482,6 +476,7 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
         (*cursor)++;
         *progress = (struct pull_progress){
                 .reference = pull->text,
+                .asked = pull->asked,
                 .step = pull->step,
                 .since = pull->since,
                 .step_since = pull->step_since,

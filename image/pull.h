@@ -68,7 +68,8 @@ struct pull_layer {
 };
 
 struct pull_progress {
-        const char *reference; /* in full; borrowed */
+        const char *reference; /* in full, or "A or B" of a short name; borrowed */
+        const char *asked;     /* the name as it was first asked for; borrowed */
         const char *step;      /* "waiting for a turn", "downloading", "storing" */
         int64_t since;         /* when it was asked for; real time, ns */
         int64_t step_since;    /* the same of its step */
