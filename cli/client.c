@@ -38,7 +38,8 @@ struct client_call {
         grpc_metadata_array head, trailer;
         grpc_status_code status;
         grpc_slice details;
-        bool reading;     /* a message has been asked for */
+        bool reading;     /* a message has been asked for: received is gRPC's */
+        bool has_message; /* it is in received */
         bool no_more;     /* messages */
         bool ended;       /* status and details are set */
         unsigned pending; /* batches */
@@ -276,8 +277,8 @@ static bool take_event(struct client_call *call, int64_t until)
                 break; /* a failure is the status' to tell */
         case BATCH_MESSAGE:
                 call->reading = false;
-                if (!call->received)
-                        call->no_more = true;
+                call->has_message = call->received;
+                call->no_more = !call->received;
                 break;
         case BATCH_STATUS:
                 call->ended = true;
@@ -289,17 +290,18 @@ static bool take_event(struct client_call *call, int64_t until)
 int call_next(struct client_call *call, int64_t until, ProtobufCMessage **message,
               struct error *err)
 {
-        while (!call->received && !(call->no_more && call->ended)) {
+        while (!call->has_message && !(call->no_more && call->ended)) {
                 if (!call->reading && !call->no_more)
                         receive_message(call);
                 if (!take_event(call, until))
                         return -EAGAIN;
         }
-        if (!call->received)
+        if (!call->has_message)
                 return outcome(call, err);
         *message = decode(call);
         grpc_byte_buffer_destroy(call->received);
         call->received = NULL;
+        call->has_message = false;
         if (!*message)
                 return error_set(err, ERROR_INTERNAL, "%s: what crisp answered is no %s",
                                  call->method->name, call->method->output->name);
