@@ -21,6 +21,7 @@
 #define MESSAGE_MAX       (256 * 1024 * 1024)
 #define PORT_MAX          65535
 #define PLUGIN_DIRS_MAX   64
+#define REGISTRY_DIRS_MAX 16
 #define AUTH_FILES_MAX    32
 
 /* ---- what can be set, in the order of printing ---- */
@@ -35,10 +36,15 @@ const struct config_setting config_settings[] = {
         {"network.plugin_dirs", CONFIG_PATHS, PLACE(network.plugin_dirs), 1, PLUGIN_DIRS_MAX},
         {"network.timeout", CONFIG_NUMBER, PLACE(network.timeout), 1, SECONDS_MAX},
         {"images.registries_conf", CONFIG_PATH, PLACE(images.registries_conf)},
+        {"images.hosts_dirs", CONFIG_PATHS, PLACE(images.hosts_dirs), 0, REGISTRY_DIRS_MAX},
+        {"images.certs_dirs", CONFIG_PATHS, PLACE(images.certs_dirs), 0, REGISTRY_DIRS_MAX},
         {"images.auth_files", CONFIG_PATHS, PLACE(images.auth_files), 0, AUTH_FILES_MAX},
         {"images.namespaced_auth_dir", CONFIG_PATH, PLACE(images.namespaced_auth_dir)},
         {"images.credential_helper_timeout", CONFIG_NUMBER, PLACE(images.credential_helper_timeout),
          1, SECONDS_MAX},
+        {"images.signature_policy", CONFIG_PATH, PLACE(images.signature_policy)},
+        {"images.signature_policy_dir", CONFIG_PATH, PLACE(images.signature_policy_dir)},
+        {"images.registries_d", CONFIG_PATH, PLACE(images.registries_d)},
         {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
@@ -127,10 +133,16 @@ struct config *config_new(const struct config_machine *machine)
                 strv_push(&config->network.plugin_dirs, plugin_dirs[i]);
         config->network.timeout = 60;
         config->images.registries_conf = xstrdup("/etc/containers/registries.conf");
+        strv_push(&config->images.hosts_dirs, "/etc/containerd/certs.d");
+        strv_push(&config->images.certs_dirs, "/etc/containers/certs.d");
+        strv_push(&config->images.certs_dirs, "/etc/docker/certs.d");
         for (size_t i = 0; i < sizeof(auth_files) / sizeof(auth_files[0]); i++)
                 strv_push(&config->images.auth_files, auth_files[i]);
         config->images.namespaced_auth_dir = xstrdup("/etc/crisp/auth");
         config->images.credential_helper_timeout = 30;
+        config->images.signature_policy = xstrdup("/etc/containers/policy.json");
+        config->images.signature_policy_dir = xstrdup("/etc/crisp/policies");
+        config->images.registries_d = xstrdup("/etc/containers/registries.d");
         config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
@@ -208,8 +220,13 @@ void config_free(struct config *config)
         free(config->network.config_dir);
         strv_free(config->network.plugin_dirs);
         free(config->images.registries_conf);
+        strv_free(config->images.hosts_dirs);
+        strv_free(config->images.certs_dirs);
         strv_free(config->images.auth_files);
         free(config->images.namespaced_auth_dir);
+        free(config->images.signature_policy);
+        free(config->images.signature_policy_dir);
+        free(config->images.registries_d);
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
@@ -249,7 +266,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
                 char *const *paths = *(char *const *const *)field;
 
                 buffer_add_text(out, "[");
-                for (size_t i = 0; paths[i]; i++) {
+                for (size_t i = 0; paths && paths[i]; i++) {
                         buffer_add_text(out, i > 0 ? ", " : "");
                         toml_add_string(out, paths[i]);
                 }

@@ -65,6 +65,12 @@ struct config {
                 /* A file as of containers-registries.conf(5); it may be missing.
                  * [/etc/containers/registries.conf] */
                 char *registries_conf;
+                /* strv of folders with HOST/hosts.toml, searched in order; may be empty.
+                 * [/etc/containerd/certs.d] */
+                char **hosts_dirs;
+                /* strv of folders with HOST/ and certificates in it, searched in order; may be
+                 * empty. [/etc/containers/certs.d, /etc/docker/certs.d] */
+                char **certs_dirs;
                 /*
                  * strv of files as of containers-auth.json(5), the first that has credentials for
                  * a registry counts; those that are missing are passed over. [where `podman login`
@@ -77,6 +83,14 @@ struct config {
                 char *namespaced_auth_dir;
                 /* Seconds for one run of a docker-credential-NAME. [30] */
                 unsigned credential_helper_timeout;
+                /* What images must be signed by; not there: nothing need be.
+                 * [/etc/containers/policy.json] */
+                char *signature_policy;
+                /* NAMESPACE.json counts instead of it for pods of that namespace.
+                 * [/etc/crisp/policies] */
+                char *signature_policy_dir;
+                /* Where signatures are. [/etc/containers/registries.d] */
+                char *registries_d;
                 /* Folder of private keys for encrypted layers; it may be missing.
                  * [/etc/crisp/keys] */
                 char *decryption_keys_dir;

@@ -67,7 +67,7 @@ static int handle_list_images(struct rpc *rpc, const void *request, void *respon
         store_usage(node.images, &usage);
         list->images = arena_array(rpc->arena, usage.images + 1, sizeof(*list->images));
         if (name[0]) {
-                image = store_find(node.images, name);
+                image = sources_find(node.sources, node.images, name);
                 if (image)
                         list->images[list->n_images++] = describe(rpc->arena, image);
                 return 0;
@@ -83,7 +83,7 @@ static int handle_stream_images(struct rpc *rpc, const void *request, void *resp
 {
         const Runtime__V1__StreamImagesRequest *asked = request;
         const char *name = asked->filter ? spec_name(asked->filter->image) : "";
-        const struct image *image = name[0] ? store_find(node.images, name) : NULL;
+        const struct image *image = name[0] ? sources_find(node.sources, node.images, name) : NULL;
         struct store_usage usage;
         size_t count = 0, cursor = 0, next = 0;
 
@@ -140,7 +140,8 @@ static int handle_image_status(struct rpc *rpc, const void *request, void *respo
         int result = need_name(asked->image, err);
         if (result < 0)
                 return result;
-        const struct image *image = store_find(node.images, spec_name(asked->image));
+        const struct image *image =
+                sources_find(node.sources, node.images, spec_name(asked->image));
         if (!image)
                 return 0;
         if (asked->verbose) {
@@ -218,7 +219,12 @@ static int handle_remove_image(struct rpc *rpc, const void *request, void *respo
 {
         const Runtime__V1__RemoveImageRequest *asked = request;
         int result = need_name(asked->image, err);
-        return result < 0 ? result : store_remove(node.images, spec_name(asked->image), err);
+        if (result < 0)
+                return result;
+        const struct image *image =
+                sources_find(node.sources, node.images, spec_name(asked->image));
+        AUTO_FREE char *id = image ? xstrdup(image->id) : NULL;
+        return id ? store_remove(node.images, id, err) : 0;
 }
 
 /* ---- file systems ---- */

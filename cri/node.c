@@ -80,29 +80,42 @@ static void open_handlers(void)
         task_start("probe runtime handlers", probe_handlers, NULL);
 }
 
-/* Whoever wrote mirrors or blocked registries into it should not find out by an image that came
- * from elsewhere. */
-static void say_what_is_not_read(const char *registries_conf)
+/* A file that is wrong is told by each pull, and stops nothing else. */
+static void open_sources(void)
 {
-        if (access(registries_conf, F_OK) == 0)
-                log_warning("this version does not read registries.conf: images come from the "
-                            "registries that their names say",
-                            "file", registries_conf, NULL);
+        const struct config *config = node.config;
+        struct sources_options options = {
+                .registries_conf = config->images.registries_conf,
+                .hosts_dirs = config->images.hosts_dirs,
+                .certs_dirs = config->images.certs_dirs,
+        };
+        struct error err;
+        node.sources = sources_new(&options);
+        if (sources_load(node.sources, &err) < 0)
+                log_failure(&err, "images cannot be pulled", NULL);
 }
 
 static int open_images(struct error *err)
 {
         const struct config *config = node.config;
-        say_what_is_not_read(config->images.registries_conf);
+        open_sources();
         AUTO_FREE char *directory = xprintf("%s/images", config->state_dir);
         int result = store_open(directory, &node.images, err);
         if (result < 0)
                 return result;
         AUTO_FREE char *program = program_path("crisp-image");
-        node.sources = sources_new();
+        AUTO_FREE char *verifier = program_path("crisp-trust");
+        struct trust_options trust = {
+                .policy = config->images.signature_policy,
+                .policy_dir = config->images.signature_policy_dir,
+                .registries_d = config->images.registries_d,
+                .program = verifier,
+        };
+        node.trust = trust_new(&trust);
         struct pull_options options = {
                 .store = node.images,
                 .sources = node.sources,
+                .trust = node.trust,
                 .credentials = {.auth_files = config->images.auth_files,
                                 .namespaced_auth_dir = config->images.namespaced_auth_dir,
                                 .helper_timeout =
@@ -190,6 +203,7 @@ void node_close(void)
         remove_monitor_cgroup();
         network_free(node.network);
         puller_free(node.puller);
+        trust_free(node.trust);
         sources_free(node.sources);
         store_free(node.images);
         for (size_t i = 0; i < node.handler_count; i++)

@@ -6,6 +6,8 @@
 #include <string.h>
 #include <strings.h>
 
+#include "base/memory.h"
+
 #define HTTPS_PORT_SUFFIX ":443"
 
 bool host_is_loopback(const char *host)
@@ -36,6 +38,13 @@ bool host_is_plain(const char *registry)
         snprintf(host, sizeof(host), "%.*s",
                  (int)(colon ? (size_t)(colon - registry) : strlen(registry)), registry);
         return host_is_loopback(host);
+}
+
+char *host_url(const char *registry)
+{
+        bool docker = strcmp(registry, HOST_DOCKER) == 0;
+        return xprintf("%s://%s", host_is_plain(registry) ? "http" : "https",
+                       docker ? HOST_DOCKER_SERVER : registry);
 }
 
 void host_name(const char *address, char out[HOST_LENGTH_MAX + 1])

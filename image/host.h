@@ -18,6 +18,10 @@ bool host_is_loopback(const char *host);
  * this machine, unless it has the port of https. */
 bool host_is_plain(const char *registry);
 
+/* "https://registry-1.docker.io" for docker.io, "http://localhost:5000" for that: the URL of a
+ * registry where nobody says how it is reached, on the heap. */
+char *host_url(const char *registry);
+
 /*
  * The host of an address ("https://index.docker.io/v1/", "registry.example:443/team") in the form
  * in which hosts are compared: lower-case, without scheme, path and the port of https, Docker Hub

@@ -197,6 +197,12 @@ static bool names_registry(const char *part, size_t length)
         return false;
 }
 
+bool reference_is_short(const char *text)
+{
+        const char *slash = strchr(text, '/');
+        return !slash || !names_registry(text, (size_t)(slash - text));
+}
+
 /* Splits name, which has neither tag nor digest, into registry and repository. */
 static int split_name(const char *text, const char *name, struct reference *reference,
                       struct error *err)

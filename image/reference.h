@@ -33,6 +33,10 @@ struct reference {
  */
 int reference_parse(const char *text, struct reference *reference, struct error *err);
 
+/* Whether text says no registry, so that the machine's configuration decides where it is from. It
+ * need not be a valid name. */
+bool reference_is_short(const char *text);
+
 /* registry/repository[:tag][@digest], on the heap. Parsing it again gives the same reference. */
 char *reference_text(const struct reference *reference);
 

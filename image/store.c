@@ -13,6 +13,7 @@
 #include "image/store_private.h"
 
 #define STAGE_NAME_LENGTH 16
+#define SHA256            "sha256:"
 #define USER_ID_MAX       INT64_C(4294967294) /* the last number that a uid can have */
 
 /* ---- tables ---- */
@@ -191,15 +192,22 @@ static const struct image *find_prefix(const struct store *store, const char *di
         return found;
 }
 
+const struct image *store_find_id(const struct store *store, const char *name)
+{
+        if (!name || digest_is_valid(name))
+                return name ? visible(store_image(store, name)) : NULL;
+        bool prefixed = strncmp(name, SHA256, strlen(SHA256)) == 0;
+        return find_prefix(store, prefixed ? name + strlen(SHA256) : name);
+}
+
 const struct image *store_find(const struct store *store, const char *name)
 {
-        static const char sha256[] = "sha256:";
         if (!name || !*name)
                 return NULL;
         if (digest_is_valid(name))
                 return visible(store_image(store, name));
-        if (strncmp(name, sha256, strlen(sha256)) == 0) {
-                const struct image *image = find_prefix(store, name + strlen(sha256));
+        if (strncmp(name, SHA256, strlen(SHA256)) == 0) {
+                const struct image *image = store_find_id(store, name);
                 if (image)
                         return image;
         }
@@ -476,4 +484,9 @@ int store_lower(const struct store *store, const char *id, char **links, char **
         *root = top ? take_ptr(top) : xstrdup("");
         *links = xprintf("%s/l", store->directory);
         return 0;
+}
+
+char *store_signatures_path(const struct store *store, const char *manifest_digest)
+{
+        return xprintf("%s/signatures/%s", store->directory, layer_hex(manifest_digest));
 }

@@ -6,10 +6,12 @@
  *     records/HEX.json     one for each image, HEX being the digits of its ID: names, layers. What
  * makes it an image configs/HEX          the configuration, byte for byte as its digest (the
  * image's ID) says manifests/HEX        the manifest layers/HEX/          a layer's tree, by diff
- * ID: whole, synced, in the form of an overlayfs layer fixups/HEX/          what an image's layers
- * cannot say alone, by chain ID (fixup.h) l/NUMBER             a short name for a layer or fix-up:
- * overlayfs gets 500 of them into one page staging/RANDOM/      what a pull is filling, and what is
- * being removed aside/               records that could not be read, each with its reason beside it
+ * ID: whole, synced, in the form of an overlayfs layer tars/HEX             by what its tar stream
+ * can be made again (fetch/split.h); layers of older versions have none fixups/HEX/          what
+ * an image's layers cannot say alone, by chain ID (fixup.h) l/NUMBER             a short name for a
+ * layer or fix-up: overlayfs gets 500 of them into one page staging/RANDOM/      what a pull is
+ * filling, and what is being removed aside/               records that could not be read, each with
+ * its reason beside it
  *
  * A record is written after everything it names is synced and in place, and removed before anything
  * it names; so after a crash at any point each image is whole or gone, and what no record names is
@@ -35,8 +37,9 @@
 #include "image/reference.h"
 #include "image/request.h"
 
-#define STORE_LAYERS_MAX    500 /* of one image: as many as overlayfs takes */
-#define STORE_ID_PREFIX_MIN 3   /* digits; what is shorter is no ID but a name */
+#define STORE_LAYERS_MAX        500               /* of one image: as many as overlayfs takes */
+#define STORE_SIGNATURES_STAGED "signatures.json" /* in a staging folder: what was verified */
+#define STORE_ID_PREFIX_MIN     3                 /* digits; what is shorter is no ID but a name */
 
 struct store;
 struct layer; /* layer.h */
@@ -84,9 +87,12 @@ void store_clean(struct store *store);
 /*
  * The image of this name: its ID with or without "sha256:", a unique prefix of that with
  * STORE_ID_PREFIX_MIN digits or more, a tag ("busybox", "docker.io/library/busybox:latest") or a
- * repo digest. Names win over prefixes. Null when unknown.
+ * repo digest. Names win over prefixes. Null when unknown. Short names are docker.io's here: what
+ * the machine's registries.conf makes of them is sources_find's.
  */
 const struct image *store_find(const struct store *store, const char *name);
+/* The same for IDs and their prefixes alone. */
+const struct image *store_find_id(const struct store *store, const char *name);
 
 /* The next image, in no order; start with *cursor 0; null at the end. */
 const struct image *store_next(const struct store *store, size_t *cursor);
@@ -144,6 +150,10 @@ const char *const *store_hold_diff_ids(const struct store_hold *hold, size_t *co
  */
 int store_commit(struct store *store, const struct reference *reference, const char *staging,
                  const struct fetch_result *result, char **id, struct error *err);
+
+/* Where the signatures of the image with this manifest are kept, whether there are any or not, on
+ * the heap. */
+char *store_signatures_path(const struct store *store, const char *manifest_digest);
 
 /* ---- sizes ---- */
 

@@ -19,8 +19,8 @@
 #define RECORD_SUFFIX ".json"
 
 static const char *const FOLDERS[] = {
-        "records", "configs", "manifests", "layers", "fixups",
-        "notes",   "l",       "staging",   "aside",  "empty",
+        "records", "configs", "manifests", "layers", "fixups", "notes",
+        "tars",    "l",       "staging",   "aside",  "empty",  "signatures",
 };
 #define FOLDER_COUNT (sizeof(FOLDERS) / sizeof(FOLDERS[0]))
 
@@ -331,12 +331,15 @@ static struct table *wanted_paths(struct store *store)
                 note_wanted(wanted, "records", layer_hex(image->id), RECORD_SUFFIX);
                 note_wanted(wanted, "configs", layer_hex(image->id), "");
                 note_wanted(wanted, "manifests", layer_hex(image->manifest_digest), "");
+                note_wanted(wanted, "signatures", layer_hex(image->manifest_digest), "");
         }
         cursor = 0;
         while ((layer = table_next(store->numbers, &cursor, &name))) {
                 const char *hex = layer_hex(layer->name);
                 note_wanted(wanted, "l", name, "");
                 note_wanted(wanted, layer->is_fixup ? "fixups" : "layers", hex, "");
+                if (!layer->is_fixup)
+                        note_wanted(wanted, "tars", hex, "");
                 if (layer->noted)
                         note_wanted(wanted, "notes", hex, "");
         }

@@ -91,6 +91,8 @@ static void add_layer_paths(struct collect_job *job, const struct layer *layer)
 {
         add_path(&job->trees, layer_path(layer));
         add_path(&job->files, xprintf("l/%u", layer->number));
+        if (!layer->is_fixup)
+                add_path(&job->files, xprintf("tars/%s", layer_hex(layer->name)));
         if (layer->noted)
                 add_path(&job->files, xprintf("notes/%s", layer_hex(layer->name)));
 }
@@ -120,8 +122,10 @@ void store_collect(struct store *store, struct layer *fixup, const char *id,
                 add_layer_paths(&job, layers[i]);
         if (id)
                 add_path(&job.files, xprintf("configs/%s", layer_hex(id)));
-        if (manifest_digest)
+        if (manifest_digest) {
                 add_path(&job.files, xprintf("manifests/%s", layer_hex(manifest_digest)));
+                add_path(&job.files, xprintf("signatures/%s", layer_hex(manifest_digest)));
+        }
         *trash = NULL;
         if (!job.trees && !job.files)
                 return;

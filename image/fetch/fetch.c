@@ -18,6 +18,7 @@
 #include "image/fetch/limits.h"
 #include "image/fetch/manifest.h"
 #include "image/fetch/registry.h"
+#include "image/fetch/signatures.h"
 #include "image/reference.h"
 
 #define UNAVAILABLE_WORD   "RegistryUnavailable"
@@ -36,8 +37,8 @@ struct fetch {
         struct http_client *client; /* the main thread's */
         int staging_fd;
         int layers_fd;
-        layer_progress *progress;
-        void *argument;
+        const struct fetch_listener *listener;
+        int tars_fd;
 
         struct manifest manifest;
         struct manifest_config config;
@@ -202,7 +203,7 @@ static void report(void *argument, const struct fetch_progress *progress)
         if (!progress->done && now - slot->reported < PROGRESS_PERIOD)
                 return;
         slot->reported = now;
-        slot->fetch->progress(slot->fetch->argument, progress);
+        slot->fetch->listener->progress(slot->fetch->listener->argument, progress);
 }
 
 static void report_done(struct layer_slot *slot)
@@ -233,6 +234,7 @@ static int plan_layers(struct fetch *fetch, struct fetch_result *result, struct 
                         .descriptor = descriptor,
                         .diff_id = fetch->config.diff_ids[i],
                         .layers_fd = fetch->layers_fd,
+                        .tars_fd = fetch->tars_fd,
                         .keyring = fetch->loaded->keyring,
                         .limits = &fetch->limits,
                         .notes_left = &fetch->notes_left,
@@ -415,6 +417,23 @@ static int sync_staging(struct fetch *fetch, struct error *err)
         return number == 0 ? 0 : error_errno(err, number, "syncing the image to disk");
 }
 
+/* ---- signatures ---- */
+
+/* Nothing more is fetched of an image that is not to be trusted. */
+static int find_signatures(struct fetch *fetch, const struct fetch_result *result,
+                           struct error *err)
+{
+        struct fetch_signatures found = {.manifest_digest = result->manifest_digest,
+                                         .index_digest = result->index_digest};
+        if (!fetch->request->wants_signatures)
+                return 0;
+        int r = signatures_fetch(fetch->request, fetch->registry, fetch->client, fetch->arena,
+                                 &found, err);
+        if (r < 0)
+                return error_context(err, "signatures");
+        return fetch->listener->found(fetch->listener->argument, &found, err);
+}
+
 /* ---- the whole ---- */
 
 static int64_t or_default(int64_t value, int64_t fallback)
@@ -447,6 +466,9 @@ static int open_staging(struct fetch *fetch, struct error *err)
             (fetch->layers_fd = openat(fetch->staging_fd, "layers", flags)) < 0)
                 return error_errno(err, errno, "staging folder %s: layers",
                                    fetch->request->staging);
+        if (mkdirat(fetch->staging_fd, "tars", 0700) < 0 ||
+            (fetch->tars_fd = openat(fetch->staging_fd, "tars", flags)) < 0)
+                return error_errno(err, errno, "staging folder %s: tars", fetch->request->staging);
         /* Tells ext4 to spread the layers over the disk: then it does not look for inodes past
          * those just removed. */
         int attributes;
@@ -467,8 +489,10 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
             (r = open_staging(fetch, err)) < 0 ||
             (r = http_client_new(fetch->stop, fetch->limits.connect_timeout,
                                  fetch->limits.stall_timeout, &fetch->client, err)) < 0 ||
-            (r = resolve(fetch, result, err)) < 0 || (r = get_config(fetch, result, err)) < 0 ||
-            (r = plan_layers(fetch, result, err)) < 0 || (r = fetch_layers(fetch, err)) < 0)
+            (r = resolve(fetch, result, err)) < 0 ||
+            (r = find_signatures(fetch, result, err)) < 0 ||
+            (r = get_config(fetch, result, err)) < 0 || (r = plan_layers(fetch, result, err)) < 0 ||
+            (r = fetch_layers(fetch, err)) < 0)
                 return r;
         if ((r = sync_staging(fetch, err)) < 0)
                 return r;
@@ -484,12 +508,13 @@ static void fetch_fini(struct fetch *fetch)
         http_client_free(fetch->client);
         registry_free(fetch->registry);
         cleanup_fd(&fetch->layers_fd);
+        cleanup_fd(&fetch->tars_fd);
         cleanup_fd(&fetch->staging_fd);
         pthread_mutex_destroy(&fetch->mutex);
 }
 
 int fetch_run(const struct fetch_request *request, const struct loaded *loaded, struct stop *stop,
-              layer_progress *progress, void *argument, struct arena *arena,
+              const struct fetch_listener *listener, struct arena *arena,
               struct fetch_result *result, struct error *err)
 {
         struct fetch_result made = {0};
@@ -502,8 +527,8 @@ int fetch_run(const struct fetch_request *request, const struct loaded *loaded, 
                 .arena = arena,
                 .staging_fd = -1,
                 .layers_fd = -1,
-                .progress = progress,
-                .argument = argument,
+                .listener = listener,
+                .tars_fd = -1,
                 .notes_left = FETCH_NOTES_BYTES_MAX,
         };
 

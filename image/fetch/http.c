@@ -294,6 +294,12 @@ static int curl_failure(struct transfer *transfer, CURLcode code)
         case CURLE_SSL_ISSUER_ERROR:
                 return error_set(transfer->err, ERROR_FAILED_PRECONDITION,
                                  "its certificate cannot be trusted: %s", detail);
+        case CURLE_SSL_CONNECT_ERROR:
+                /* What a server that speaks plain http answers to us is no TLS, now and later. */
+                if (strstr(detail, "wrong version number"))
+                        return error_set(transfer->err, ERROR_FAILED_PRECONDITION,
+                                         "it does not speak https");
+                return error_set(transfer->err, ERROR_UNAVAILABLE, "%s", detail);
         case CURLE_SSL_CERTPROBLEM:
                 return error_set(transfer->err, ERROR_FAILED_PRECONDITION,
                                  "our certificate for it cannot be used: %s", detail);

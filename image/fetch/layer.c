@@ -53,8 +53,9 @@ static void *run_writer(void *argument)
         struct layer_unpacker *unpacker = argument;
         struct layer_job *job = unpacker->job;
 
-        unpacker->write_result = unpack_run(unpacker->plain, job->tree, job->limits->entries,
-                                            &job->entries, &unpacker->write_error);
+        unpacker->write_result =
+                unpack_run(unpacker->plain, job->tree, job->split, job->limits->entries,
+                           &job->entries, &unpacker->write_error);
         return NULL;
 }
 
@@ -69,7 +70,8 @@ static int make_tree(struct layer_job *job, struct error *err)
                 openat(job->layers_fd, job->name, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
         if (fd < 0 || fchmod(fd, 0755) < 0)
                 return error_errno(err, errno, "opening the layer's folder");
-        return tree_new(fd, job->notes_left, &job->tree, err);
+        int r = job->tars_fd <= 0 ? 0 : split_writer_new(job->tars_fd, job->name, &job->split, err);
+        return r < 0 ? r : tree_new(fd, job->notes_left, &job->tree, err);
 }
 
 static int start_thread(pthread_t *thread, void *(*function)(void *), void *argument,
@@ -88,8 +90,10 @@ int layer_unpacker_start(struct layer_job *job, struct ring *ring, struct layer_
                          struct error *err)
 {
         int r = make_tree(job, err);
-        if (r < 0)
+        if (r < 0) {
+                split_writer_free(take_ptr(job->split));
                 return r;
+        }
 
         struct layer_unpacker *new = xcalloc(1, sizeof(*new));
         new->job = job;
@@ -105,6 +109,7 @@ int layer_unpacker_start(struct layer_job *job, struct ring *ring, struct layer_
                 }
         }
         if (r < 0) {
+                split_writer_free(take_ptr(job->split));
                 ring_free(new->plain);
                 free(new);
                 return r;
@@ -127,6 +132,7 @@ int layer_unpacker_join(struct layer_unpacker *unpacker, struct error *err)
         int r = 0;
         if (cause)
                 r = error_set(err, cause->code, "%s", cause->message);
+        split_writer_free(take_ptr(unpacker->job->split));
         ring_free(unpacker->plain);
         free(unpacker);
         return r;

@@ -25,11 +25,15 @@ struct folder_time {
 
 struct tree {
         int root_fd;
-        int root_depth; /* as depth_of has it */
+        char root_path[2 * FETCH_PATH_MAX]; /* as the kernel knows it */
+        tree_replaced *replaced;
+        void *replaced_argument;
 
         /* The parent of the last entry: most entries share it with the one before. */
         char parent[FETCH_PATH_MAX];
+        char resolved[2 * FETCH_PATH_MAX]; /* the parent's path without symlinks; empty: the root */
         int parent_fd;
+        char place[2 * FETCH_PATH_MAX + NAME_MAX + 2]; /* as tree_place gives it */
 
         struct notes notes;
         struct folder_time *folders;
@@ -37,18 +41,17 @@ struct tree {
         size_t folder_bytes;
 };
 
-/* Slashes in the path by which the kernel knows an open folder; -1 where it is longer than paths
- * are. */
-static int depth_of(int fd)
+/* The path by which the kernel knows an open folder; false where it is longer than paths are. */
+static bool path_of(int fd, char path[2 * FETCH_PATH_MAX])
 {
-        char link[32], path[2 * FETCH_PATH_MAX];
-        int depth = 0;
+        char link[32];
 
         snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-        ssize_t length = readlink(link, path, sizeof(path));
-        for (ssize_t i = 0; i < length; i++)
-                depth += path[i] == '/';
-        return length < 0 ? -1 : depth;
+        ssize_t length = readlink(link, path, 2 * FETCH_PATH_MAX - 1);
+        if (length < 0)
+                return false;
+        path[length] = '\0';
+        return true;
 }
 
 int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struct error *err)
@@ -59,7 +62,7 @@ int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struc
 
         struct tree *new = xcalloc(1, sizeof(*new));
         new->root_fd = fd;
-        new->root_depth = depth_of(fd);
+        path_of(fd, new->root_path);
         new->parent_fd = -1;
         notes_init(&new->notes, notes_left);
         *tree = new;
@@ -97,6 +100,23 @@ static int note_folder_time(struct tree *tree, const char *path, struct timespec
 }
 
 /* ---- finding the place of an entry ---- */
+
+void tree_watch_replaced(struct tree *tree, tree_replaced *replaced, void *argument)
+{
+        tree->replaced = replaced;
+        tree->replaced_argument = argument;
+}
+
+static void set_place(struct tree *tree, const char *name)
+{
+        snprintf(tree->place, sizeof(tree->place), "%s%s%s", tree->resolved,
+                 tree->resolved[0] ? "/" : "", name);
+}
+
+const char *tree_place(const struct tree *tree)
+{
+        return tree->place;
+}
 
 /* overlayfs's whiteout. Nothing but this file makes one: archives may not have such devices. */
 static bool is_whiteout(const struct stat *status)
@@ -184,14 +204,24 @@ static int open_implied(struct tree *tree, const char *path, struct error *err)
 }
 
 /*
- * A path is only so deep, but through symlinks to deep folders an archive could go on: nobody could
- * remove such a tree.
+ * Finds the folder's path without symlinks. A path is only so deep, but through symlinks to deep
+ * folders an archive could go on: nobody could remove such a tree.
  */
-static int check_depth(struct tree *tree, int fd, struct error *err)
+static int resolve_parent(struct tree *tree, int fd, char resolved[2 * FETCH_PATH_MAX],
+                          struct error *err)
 {
-        int depth = depth_of(fd);
-        if (depth >= 0 && depth - tree->root_depth <= FETCH_DEPTH_MAX)
-                return 0;
+        size_t root = strlen(tree->root_path);
+        char path[2 * FETCH_PATH_MAX];
+        int depth = 0;
+
+        if (root > 0 && path_of(fd, path) && strncmp(path, tree->root_path, root) == 0) {
+                const char *below = path + root;
+                for (const char *c = below; *c; c++)
+                        depth += *c == '/';
+                strcpy(resolved, below + (*below == '/'));
+                if (depth <= FETCH_DEPTH_MAX)
+                        return 0;
+        }
         return error_set(err, ERROR_INVALID_ARGUMENT, "more than %d folders deep", FETCH_DEPTH_MAX);
 }
 
@@ -207,12 +237,14 @@ static int enter_parent(struct tree *tree, const char *path, struct error *err)
                 error_errno(err, fd, "opening its folder");
         if (fd < 0)
                 return fd;
-        int r = check_depth(tree, fd, err);
+        char resolved[2 * FETCH_PATH_MAX];
+        int r = resolve_parent(tree, fd, resolved, err);
         if (r < 0)
                 return r;
         forget_parent(tree);
         tree->parent_fd = take_fd(&fd);
         strcpy(tree->parent, path);
+        strcpy(tree->resolved, resolved);
         return 0;
 }
 
@@ -227,9 +259,16 @@ static int clear_way(struct tree *tree, const char *name, bool keep_folder, bool
 
         if (fstatat(tree->parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(err, errno, "looking at the entry it replaces");
+        if (S_ISDIR(status.st_mode) && keep_folder)
+                return -EEXIST;
+        if (tree->replaced && (S_ISDIR(status.st_mode) || S_ISREG(status.st_mode))) {
+                set_place(tree, name);
+                int r = tree->replaced(tree->replaced_argument, tree->parent_fd, name, tree->place,
+                                       S_ISDIR(status.st_mode), err);
+                if (r < 0)
+                        return r;
+        }
         if (S_ISDIR(status.st_mode)) {
-                if (keep_folder)
-                        return -EEXIST;
                 /* file_remove_tree wants a path; this one leads to the open parent whatever its own
                  * path is now. */
                 AUTO_FREE char *path = xprintf("/proc/self/fd/%d/%s", tree->parent_fd, name);
@@ -315,6 +354,7 @@ static int add_file(struct tree *tree, const char *name, int *fd, struct error *
         }
         if (opened < 0)
                 return error_errno(err, errno, "making a file");
+        set_place(tree, name);
         *fd = opened;
         return 0;
 }

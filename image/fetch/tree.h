@@ -52,6 +52,16 @@ int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struc
 void tree_free(struct tree *tree); /* null is allowed */
 
 /*
+ * Calls back before an earlier entry gives way to a later one: a regular file with is_folder false,
+ * a whole folder with true. path is resolved: no symlink is in it. name is it in the open parent.
+ */
+typedef int tree_replaced(void *argument, int parent_fd, const char *name, const char *path,
+                          bool is_folder, struct error *err);
+void tree_watch_replaced(struct tree *tree, tree_replaced *replaced, void *argument);
+/* Where the last entry is: its resolved path, good until the next entry. */
+const char *tree_place(const struct tree *tree);
+
+/*
  * Makes the entry. For a regular file *fd is a descriptor to write its contents to, and
  * tree_file_done must follow; for all others it is -1. INVALID_ARGUMENT for what no honest layer
  * has (.. in a path, a forged overlayfs attribute or whiteout), RESOURCE_EXHAUSTED for a bound,

@@ -15,16 +15,28 @@
 
 struct source {
         struct ring *ring;
+        struct split_writer *split; /* or null */
         size_t lent; /* bytes that libarchive reads in place and that are given back at its next
                         call */
         bool broken;
 };
 
+/* What libarchive has used of the stream. */
+static int64_t position_of(struct archive *archive)
+{
+        return archive_filter_bytes(archive, 0);
+}
+
 static ssize_t read_source(struct archive *archive, void *argument, const void **bytes)
 {
         struct source *source = argument;
         const char *data = NULL;
+        struct error err;
 
+        if (source->split && split_return(source->split, position_of(archive), &err) < 0) {
+                archive_set_error(archive, -err.number, "%s", err.message);
+                return -1;
+        }
         ring_read_end(source->ring, source->lent);
         source->lent = 0;
         ssize_t count = ring_read_begin(source->ring, 1, &data);
@@ -34,6 +46,8 @@ static ssize_t read_source(struct archive *archive, void *argument, const void *
                 return -1;
         }
         source->lent = (size_t)count;
+        if (source->split)
+                split_lend(source->split, data, (size_t)count);
         *bytes = data;
         return count;
 }
@@ -66,7 +80,7 @@ static int write_at(int fd, const char *bytes, size_t length, int64_t offset, st
 
 /* Blocks come with their offsets: between them is a hole. */
 static int write_contents(struct archive *archive, const struct source *source, int fd,
-                          int64_t size, struct error *err)
+                          int64_t size, bool recorded, struct error *err)
 {
         int64_t end = 0;
 
@@ -79,6 +93,8 @@ static int write_contents(struct archive *archive, const struct source *source, 
                         break;
                 if (code != ARCHIVE_OK && code != ARCHIVE_WARN)
                         return archive_failure(archive, source, err);
+                if (recorded)
+                        split_contents_add(source->split, bytes, length);
                 int r = write_at(fd, bytes, length, offset, err);
                 if (r < 0)
                         return r;
@@ -88,6 +104,25 @@ static int write_contents(struct archive *archive, const struct source *source, 
         if (end < size && ftruncate(fd, size) < 0)
                 return error_errno(err, errno, "setting the size %lld", (long long)size);
         return 0;
+}
+
+/* A sparse file's data are not what its contents are: the record has them as they came. */
+static int unpack_file(struct archive *archive, const struct source *source,
+                       struct archive_entry *from, const struct tree *tree, int fd,
+                       struct error *err)
+{
+        int64_t size = archive_entry_size(from);
+        bool recorded = source->split && size > 0 && archive_entry_sparse_count(from) == 0;
+        int r = 0;
+
+        if (recorded)
+                r = split_contents(source->split, position_of(archive), size, tree_place(tree),
+                                   err);
+        if (r == 0)
+                r = write_contents(archive, source, fd, size, recorded, err);
+        if (r == 0 && recorded)
+                r = split_contents_end(source->split, position_of(archive), err);
+        return r;
 }
 
 /* ---- entries ---- */
@@ -156,7 +191,7 @@ static int unpack_entry(struct archive *archive, const struct source *source,
         if ((r = describe(from, &entry, xattrs, err)) < 0 ||
             (r = tree_add(tree, &entry, &fd, err)) < 0 || fd < 0)
                 return r;
-        r = write_contents(archive, source, fd, archive_entry_size(from), err);
+        r = unpack_file(archive, source, from, tree, fd, err);
         if (r < 0) {
                 close(fd);
                 return error_context(err, "%.*s", SHOWN_MAX, entry.path);
@@ -195,11 +230,31 @@ static int drain(struct source *source, struct error *err)
         const char *data;
         ssize_t count;
 
+        if (source->split && split_return(source->split, INT64_MAX, err) < 0)
+                return err->number;
         ring_read_end(source->ring, source->lent);
         source->lent = 0;
-        while ((count = ring_read_begin(source->ring, 1, &data)) > 0)
+        while ((count = ring_read_begin(source->ring, 1, &data)) > 0) {
+                if (source->split) {
+                        split_lend(source->split, data, (size_t)count);
+                        int r = split_return(source->split, INT64_MAX, err);
+                        if (r < 0)
+                                return r;
+                }
                 ring_read_end(source->ring, (size_t)count);
+        }
         return count < 0 ? error_set(err, ERROR_CANCELLED, "cancelled") : 0;
+}
+
+static int on_replaced(void *argument, int parent_fd, const char *name, const char *path,
+                       bool is_folder, struct error *err)
+{
+        struct split_writer *split = argument;
+
+        if (!is_folder)
+                return split_replaced(split, parent_fd, name, path, err);
+        split_spoil(split);
+        return 0;
 }
 
 static void free_archive(struct archive **archive)
@@ -223,13 +278,18 @@ static int run(struct source *source, struct tree *tree, int64_t max_entries, in
         if ((r = unpack_entries(archive, source, tree, max_entries, entries, err)) < 0 ||
             (r = drain(source, err)) < 0)
                 return r;
+        if (source->split && (r = split_finish(source->split, err)) < 0)
+                return r;
         return tree_finish(tree, err);
 }
 
-int unpack_run(struct ring *in, struct tree *tree, int64_t max_entries, int64_t *entries,
-               struct error *err)
+int unpack_run(struct ring *in, struct tree *tree, struct split_writer *split, int64_t max_entries,
+               int64_t *entries, struct error *err)
 {
-        struct source source = {.ring = in};
+        struct source source = {.ring = in, .split = split};
+
+        if (split)
+                tree_watch_replaced(tree, on_replaced, split);
         int r = run(&source, tree, max_entries, entries, err);
 
         if (r < 0)

@@ -11,15 +11,17 @@
 
 #include "base/error.h"
 #include "image/fetch/ring.h"
+#include "image/fetch/split.h"
 #include "image/fetch/tree.h"
 
 /*
  * Reads the ring to its end (also what follows the archive's own end) and makes every entry in the
  * tree, then finishes the tree. *entries gets their number. DATA_LOSS for what is no tar archive or
  * ends early, RESOURCE_EXHAUSTED for more than max_entries, CANCELLED when the ring was broken by
- * others; further those of tree_add. On failure the ring is broken. Blocks.
+ * others; further those of tree_add. On failure the ring is broken. split, unless null, gets the
+ * record of the stream, and is finished. Blocks.
  */
-int unpack_run(struct ring *in, struct tree *tree, int64_t max_entries, int64_t *entries,
-               struct error *err);
+int unpack_run(struct ring *in, struct tree *tree, struct split_writer *split, int64_t max_entries,
+               int64_t *entries, struct error *err);
 
 #endif

@@ -8,6 +8,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [f"{HERE}/../../contrib", f"{HERE}/../integration"]
 
+import pulls  # noqa: E402
 import report  # noqa: E402
 import scale  # noqa: E402
 from direct import Direct  # noqa: E402
@@ -141,20 +142,40 @@ def main():
     parser.add_argument("--handler", help="runc or crun, for both")
     parser.add_argument("--folder", default="/tmp", help="where both keep their state; on a tmpfs nothing waits for the disk")
     parser.add_argument("--alone", action="store_true", help="crisp alone, even where containerd is installed")
+    parser.add_argument("--only", choices=["pods", "pulls"], help="a part of it")
     options = parser.parse_args()
     kinds = [Crisp]
     if not options.alone and Containerd.installed():
         kinds.append(Containerd)
     elif not options.alone:
         print("containerd is not installed: nothing to compare with")
+    with tempfile.TemporaryDirectory(prefix="crisp-bench-", dir=options.folder) as folder:
+        if options.only != "pulls":
+            measure_pods(kinds, options, folder)
+        if options.only != "pods":
+            measure_pulls(kinds, options, folder)
+
+
+def measure_pods(kinds, options, folder):
     runs = []
-    with tempfile.TemporaryDirectory(prefix="crisp-bench-", dir=options.folder) as folder, Registry(f"{folder}/registry") as registry:
+    with Registry(f"{folder}/registry") as registry:
         image = registry.push("library/busybox", "1", Image([busybox_layer()]))
         for kind in kinds:
             subject = kind(options.build, options.handler, f"{folder}/{kind.name}")
             runs.append(measure(subject, registry, image, options.pods))
         many = scale.measure(options.build, options.handler, folder, image)
     report.show(runs, options.pods, many)
+
+
+def measure_pulls(kinds, options, folder):
+    def start(registry):
+        subjects = [kind(options.build, options.handler, f"{folder}/pulls-{kind.name}") for kind in kinds]
+        for subject in subjects:
+            subject.prepare(registry)
+            subject.start()
+        return subjects
+
+    pulls.show(pulls.measure(start, f"{folder}/pulls"))
 
 
 if __name__ == "__main__":

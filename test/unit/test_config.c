@@ -98,6 +98,11 @@ static void test_defaults(void **state)
         assert_string_equal(config->network.plugin_dirs[0], "/opt/cni/bin");
         assert_int_equal(config->network.timeout, 60);
         assert_string_equal(config->images.registries_conf, "/etc/containers/registries.conf");
+        assert_string_equal(config->images.hosts_dirs[0], "/etc/containerd/certs.d");
+        assert_null(config->images.hosts_dirs[1]);
+        assert_string_equal(config->images.certs_dirs[0], "/etc/containers/certs.d");
+        assert_string_equal(config->images.certs_dirs[1], "/etc/docker/certs.d");
+        assert_null(config->images.certs_dirs[2]);
         assert_int_equal(strv_length(config->images.auth_files), 3);
         assert_string_equal(config->images.auth_files[0], "/run/containers/0/auth.json");
         assert_string_equal(config->images.namespaced_auth_dir, "/etc/crisp/auth");
@@ -459,8 +464,11 @@ static void test_print(void **state)
                 "\n[api]\nlisten = \"/l\\u0009\"\n"
                 "\n[network]\nconfig_dir = \"/n\"\nplugin_dirs = [\"/a\", \"/b\"]\n"
                 "timeout = 11\n"
-                "\n[images]\nregistries_conf = \"/c\"\nauth_files = []\n"
+                "\n[images]\nregistries_conf = \"/c\"\nhosts_dirs = []\n"
+                "certs_dirs = [\"/d\", \"/e\"]\nauth_files = []\n"
                 "namespaced_auth_dir = \"/d\"\ncredential_helper_timeout = 22\n"
+                "signature_policy = \"/p\"\nsignature_policy_dir = \"/n\"\n"
+                "registries_d = \"/d\"\n"
                 "decryption_keys_dir = \"/k\"\n"
                 "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"

@@ -25,7 +25,7 @@ static void open_service(void)
         node.images = open_store();
         node.containers_dir = xstrdup(at("containers"));
         assert_int_equal(mkdir(node.containers_dir, 0700), 0);
-        node.sources = sources_new();
+        node.sources = sources_new(&(struct sources_options){0});
         struct pull_options options = {
                 .store = node.images, .sources = node.sources, .program = at("crisp-image")};
         node.puller = puller_new(&options);

@@ -106,7 +106,7 @@ static void assert_nothing_left(void)
 static void pulls(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play(PROGRESS FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         AUTO_FREE char *id = NULL;
@@ -140,7 +140,7 @@ static void pulls(void)
 static void fails(const char *script, enum error_code code, const char *word, const char *text)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play(script);
         struct puller *puller = make_puller(0, NSEC_PER_SEC);
         char *id = NULL;
@@ -236,7 +236,7 @@ static void a_flood_of_log(void)
 static void a_missing_program(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         struct puller *puller = make_puller(0, 0);
         char *id;
         struct error err;
@@ -295,7 +295,7 @@ static void await_file(const char *path)
 static void callers_join(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play(WAIT_FOR_GO FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         struct caller callers[] = {
@@ -352,7 +352,7 @@ static bool is_running(int pid)
 static void credentials_come_from_files(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play(WAIT_FOR_GO FILL RESULT);
         auth_files[0] = xstrdup(at("auth.json"));
         struct puller *puller = make_puller(0, 0);
@@ -396,7 +396,7 @@ static void credentials_come_from_files(void)
 static void a_broken_auth_file(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         auth_files[0] = xstrdup(at("auth.json"));
         write_file(auth_files[0], "{\"auths\":{\"docker.io\":hunter2}}");
         struct puller *puller = make_puller(0, 0);
@@ -422,7 +422,7 @@ static void a_broken_auth_file(void)
 static void the_last_to_give_up_ends_it(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play("sleep 1000 >/dev/null &\necho $! >>${staging%/images/*}/children\n" WAIT_FOR_GO FILL
                      RESULT);
         struct puller *puller = make_puller(0, 0);
@@ -471,7 +471,7 @@ static void the_last_to_give_up_ends_it(void)
 static void pulls_take_turns(void)
 {
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play("[ ! -e ${staging%/images/*}/busy ] || touch ${staging%/images/*}/overlap\n"
              "touch ${staging%/images/*}/busy\n" WAIT_FOR_GO
              "rm ${staging%/images/*}/busy\n" FILL RESULT);
@@ -508,7 +508,7 @@ static void many_are_cancelled(void)
 {
         enum { MANY = 30 };
         store = open_store();
-        sources = sources_new();
+        sources = sources_new(&(struct sources_options){0});
         play("sleep 1000");
         struct puller *puller = make_puller(4, 0);
         struct caller *callers = xcalloc(MANY, sizeof(*callers));

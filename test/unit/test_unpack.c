@@ -29,6 +29,7 @@
 #include "image/fetch/layer.h"
 #include "image/fetch/limits.h"
 #include "image/fetch/ring.h"
+#include "image/fetch/split.h"
 
 /* ---- making layers ---- */
 
@@ -134,12 +135,14 @@ static char *sum(const struct buffer *bytes)
 struct place {
         char path[64];
         int fd;
+        int tars; /* folder of the records */
         int root; /* of the layer, after unpack */
         struct layer_job job;
         struct fetch_limits limits;
         _Atomic int64_t notes_left;
         struct fetch_layer notes;
         struct error err;
+        bool recorded; /* the stream can be made again */
 };
 
 static int set_up(void **state)
@@ -149,6 +152,9 @@ static int set_up(void **state)
         assert_non_null(mkdtemp(place->path));
         place->fd = open(place->path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_true(place->fd >= 0);
+        assert_int_equal(mkdirat(place->fd, "tars", 0700), 0);
+        place->tars = openat(place->fd, "tars", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(place->tars >= 0);
         place->root = -1;
         place->limits = (struct fetch_limits){.unpacked_bytes = 1 << 30, .entries = 1000};
         place->notes_left = 1 << 20;
@@ -171,11 +177,45 @@ static int tear_down(void **state)
 {
         struct place *place = *state;
         forget_layer(place);
+        close(place->tars);
         close(place->fd);
         /* Nothing was made beside the layers' own folders. */
         assert_int_equal(file_remove_tree(place->path, NULL), 0);
         free(place);
         return 0;
+}
+
+/* ---- making their streams again ---- */
+
+static int add_remade(void *argument, const char *bytes, size_t length, struct error *err)
+{
+        (void)err;
+        digest_add(argument, bytes, length);
+        return 0;
+}
+
+static void damage_told(void *argument, const char *path, const char *how)
+{
+        (void)argument;
+        fail_msg("%s: %s", path, how);
+}
+
+/* Every layer that was unpacked gives its stream back, except where a folder was replaced. */
+static void check_remade(struct place *place, const char *diff_id)
+{
+        AUTO_FD int record = openat(place->tars, place->job.name, O_RDONLY | O_CLOEXEC);
+        char remade[REFERENCE_DIGEST_MAX + 1];
+        struct error err = {0};
+        AUTO_DIGEST struct digest *digest = digest_new(diff_id);
+        struct split_sink sink = {add_remade, damage_told, digest};
+
+        place->recorded = record >= 0;
+        if (!place->recorded)
+                return;
+        if (split_remake(record, place->root, &sink, &err) < 0)
+                fail_msg("%s", err.message);
+        digest_finish(digest, remade);
+        assert_string_equal(remade, diff_id);
 }
 
 /* Unpacks a stream whose diff ID should be diff_id; the result of layer_unpacker_join. */
@@ -187,6 +227,7 @@ static int unpack_stream(struct place *place, const struct buffer *stream, const
         forget_layer(place);
         place->job = (struct layer_job){.diff_id = diff_id,
                                         .layers_fd = place->fd,
+                                        .tars_fd = place->tars,
                                         .limits = &place->limits,
                                         .notes_left = &place->notes_left};
         assert_int_equal(layer_unpacker_start(&place->job, ring, &unpacker, &place->err), 0);
@@ -195,8 +236,10 @@ static int unpack_stream(struct place *place, const struct buffer *stream, const
         int r = layer_unpacker_join(unpacker, &place->err);
         place->root = openat(place->fd, place->job.name, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         assert_true(place->root >= 0);
-        if (r == 0)
+        if (r == 0) {
                 tree_notes(place->job.tree, &place->notes);
+                check_remade(place, diff_id);
+        }
         return r;
 }
 
