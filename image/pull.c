@@ -255,7 +255,7 @@ static int on_signatures(void *argument, const struct fetch_signatures *found, s
         struct trust_subject subject = {found->manifest_digest, found->index_digest};
         struct signatures signatures = found->signatures;
 
-        candidate->pull->step = "verifying signatures";
+        set_step(candidate->pull, "verifying signatures");
         int r = trust_read_lookaside(&candidate->plan, &subject, arena, &signatures, err);
         if (r == 0)
                 r = trust_verify(puller->trust, &candidate->plan, candidate->reference, &subject,
@@ -265,7 +265,7 @@ static int on_signatures(void *argument, const struct fetch_signatures *found, s
         if (r < 0)
                 return r;
         candidate->verified = xstrdup(found->manifest_digest);
-        candidate->pull->step = "downloading";
+        set_step(candidate->pull, "downloading");
         return 0;
 }
 
