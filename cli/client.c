@@ -353,7 +353,7 @@ int client_gather(struct client *client, const ProtobufCServiceDescriptor *servi
                   struct messages *messages, struct error *err)
 {
         AUTO_CALL struct client_call *call = call_start(client, service, method, request, deadline);
-        ProtobufCMessage *message;
+        ProtobufCMessage *message = NULL;
         int result;
 
         while ((result = call_next(call, CLOCK_NEVER, &message, err)) > 0) {

@@ -120,7 +120,7 @@ static void show(struct view *view, bool over)
 /* The newest picture; the last one that had the pull stays. False when there are none any more. */
 static bool take_progress(struct view *view, struct client_call *progress)
 {
-        ProtobufCMessage *message;
+        ProtobufCMessage *message = NULL;
         int result;
 
         while ((result = call_next(progress, clock_monotonic(), &message, NULL)) > 0) {
