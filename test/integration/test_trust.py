@@ -352,6 +352,17 @@ def test_attachments_count_only_where_registries_d_says_so(node, registry, polic
     node.pull(name)
 
 
+def test_a_sigstore_signature_of_an_index(node, registry, policy, tmp_path):
+    private, public = make_key(tmp_path, "ours", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-256")
+    index = Index([small("sigstore-index")])
+    name = registry.push("trust/app", "sigstore-index", index)
+    policy.set({registry.host: sigstore_signed(public)})
+    policy.lookaside(None, **{"use-sigstore-attachments": "true"})
+    refused(lambda: node.pull(name))
+    attach(registry, tmp_path, private, index, name)
+    node.pull(name)
+
+
 # ---- the policy itself ----
 
 

@@ -178,6 +178,8 @@ static void another_image_than_was_verified(void)
         refuses(&(struct play){.told = "", .promised = LAYER}, "another image", false);
         refuses(&(struct play){.told = "", .manifest = "{}"}, "another image", false);
         refuses(&(struct play){.told = "", .config = other}, "another image", false);
+        AUTO_FREE char *same_config = xprintf("{\"more\":1,\"config\":\"%s\"}", config);
+        refuses(&(struct play){.told = "", .manifest = same_config}, "another image", false);
         close_all();
 }
 
