@@ -19,6 +19,7 @@ struct pull {
         struct credentials *credentials;
         char *os, *architecture, *variant;
         char *space;
+        char *user_specified, *runtime_handler; /* likewise */
         char *trusted; /* what the policy asks of the candidates: who must have more does not join
                         */
         struct task *task;
@@ -107,6 +108,8 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
         pull->architecture = xstrdup(request->architecture);
         pull->variant = xstrdup(request->variant);
         pull->space = xstrdup(request->namespace_);
+        pull->user_specified = xstrdup(request->user_specified);
+        pull->runtime_handler = xstrdup(request->runtime_handler);
         pull->layers = xcalloc(PULL_LAYERS_SHOWN, sizeof(*pull->layers));
         set_step(pull, "starting");
         pull->since = pull->step_since;
@@ -123,6 +126,8 @@ static void pull_free(struct pull *pull)
         free(pull->architecture);
         free(pull->variant);
         free(pull->space);
+        free(pull->user_specified);
+        free(pull->runtime_handler);
         free(pull->trusted);
         free(pull->layers);
         free(pull->id);
@@ -333,7 +338,9 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
         if (verified && (r = trust_check_staged(staging, verified, result.config_digest, err)) < 0)
                 return r;
         set_step(pull, "storing");
-        return store_commit(puller->store, reference, staging, &result, &pull->id, err);
+        struct store_asked asked = {pull->asked, pull->user_specified, pull->runtime_handler};
+        return store_commit_asked(puller->store, reference, &asked, staging, &result, &pull->id,
+                                  err);
 }
 
 static int try_candidate(struct pull *pull, const struct reference *reference, struct error *err)

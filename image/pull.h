@@ -46,7 +46,9 @@ struct pull_request {
         const char *reference;                       /* as asked for */
         const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
         const char *namespace_;                      /* the pod's; null: unknown */
-        const char *os;                              /* null: this machine's. So are the next two */
+        const char *user_specified;  /* what reference was before it was completed; or null */
+        const char *runtime_handler; /* that the image is meant for; or null */
+        const char *os;              /* null: this machine's. So are the next two */
         const char *architecture;
         const char *variant;
 };
