@@ -205,7 +205,7 @@ def test_an_image_without_tags_is_listed_by_its_repository(cli, node, registry):
 
 
 def test_pinned_images_are_told(own_node):
-    node = own_node(config={"images": 'pinned_images = ["*busybox*"]\n'})
+    node = own_node(config={"images": 'pinned = ["*busybox*"]\n'})
     cli = Cli(node.daemon)
     row, = rows(cli.run("images", "list"))
     assert row["PINNED"] == "yes"
