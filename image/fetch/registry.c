@@ -15,6 +15,7 @@
 #define TOLD_MAX           700 /* bytes of one endpoint's failure beside others */
 #define FIRST_RETRY_DELAY  250 /* ms; doubles */
 #define UNREACHED_TRIES    1   /* further tries where no connection is made */
+#define URL_SHOWN          200 /* bytes of a URL in an error */
 #define AUTHORIZATIONS_MAX 3   /* headers tried for one request */
 
 struct registry {
@@ -258,8 +259,9 @@ struct blob {
         int64_t offset; /* bytes that the sink has */
         int64_t skip;   /* bytes of this transfer that it has already */
         int resumptions;
-        bool begun; /* this transfer's first bytes came */
-        bool ended; /* by the sink or a lie: no further try */
+        bool begun;     /* this transfer's first bytes came */
+        bool ended;     /* by the sink or a lie: no further try */
+        bool elsewhere; /* the endpoint's URL is the blob's own */
         registry_sink *sink;
         void *argument;
 };
@@ -312,8 +314,9 @@ static int transfer_blob(const struct endpoint *endpoint, struct http_client *cl
                          struct blob *blob, struct http_call *call, bool *passing,
                          struct error *err)
 {
-        AUTO_FREE char *url =
-                xprintf("%s/blobs/%s%s", endpoint->url, blob->digest, endpoint->query);
+        AUTO_FREE char *url = blob->elsewhere ? xstrdup(endpoint->url)
+                                              : xprintf("%s/blobs/%s%s", endpoint->url,
+                                                        blob->digest, endpoint->query);
 
         blob->begun = false;
         call->url = url;
@@ -354,9 +357,65 @@ static int request_blob(const struct endpoint *endpoint, struct http_client *cli
         }
 }
 
-int registry_stream(struct registry *registry, struct http_client *client, const char *digest,
-                    int64_t size, registry_sink *sink, void *argument, struct error *err)
+/* One of the descriptor's own URLs, as an endpoint that knows nothing of us. */
+static int request_url(struct registry *registry, struct http_client *client, const char *url,
+                       struct blob *blob, struct error *err)
 {
-        struct blob blob = {.digest = digest, .size = size, .sink = sink, .argument = argument};
-        return try_all(registry, client, false, request_blob, &blob, err);
+        static const struct fetch_credentials nobody;
+        const char *first = registry->endpoints[atomic_load(&registry->preferred)].url;
+        bool plain = strncmp(first, "http:", 5) == 0;
+        const char *host = strstr(url, "://");
+        struct endpoint there = {
+                .url = (char *)(uintptr_t)url,
+                .query = (char *)(uintptr_t) "",
+                .identity = {.origin = url},
+        };
+
+        if (!host || !http_url_is_allowed(url, plain))
+                return error_set(err, ERROR_UNAVAILABLE, "%.*s: not reached by https", URL_SHOWN,
+                                 url);
+        int r = auth_new(&nobody, "", plain, NULL, NULL, &there.auth, err);
+        if (r < 0)
+                return r;
+        blob->elsewhere = true;
+        r = try_endpoint(registry, &there, client, request_blob, blob, err);
+        auth_free(there.auth);
+        host += 3;
+        return r < 0 ? error_context(err, "%.*s", (int)strcspn(host, "/?#"), host) : 0;
+}
+
+/* Layers that may not be distributed stay with who made them. The registry comes first: whoever put
+ * them there meant them to be found, and a node may reach nothing else. */
+static int request_elsewhere(struct registry *registry, struct http_client *client,
+                             const struct descriptor *descriptor, struct blob *blob,
+                             struct error *err)
+{
+        for (size_t i = 0; i < descriptor->url_count; i++) {
+                struct error why = {0};
+                int r = request_url(registry, client, descriptor->urls[i], blob, &why);
+                if (r == 0)
+                        return 0;
+                if (why.code == ERROR_CANCELLED || why.code == ERROR_DATA_LOSS) {
+                        *err = why;
+                        return r;
+                }
+                size_t length = strlen(err->message);
+                snprintf(err->message + length, sizeof(err->message) - length, "; %.*s", TOLD_MAX,
+                         why.message);
+        }
+        return err->number;
+}
+
+int registry_stream(struct registry *registry, struct http_client *client,
+                    const struct descriptor *descriptor, registry_sink *sink, void *argument,
+                    struct error *err)
+{
+        struct blob blob = {.digest = descriptor->digest,
+                            .size = descriptor->size,
+                            .sink = sink,
+                            .argument = argument};
+        int r = try_all(registry, client, false, request_blob, &blob, err);
+        if (r < 0 && err->code == ERROR_NOT_FOUND)
+                return request_elsewhere(registry, client, descriptor, &blob, err);
+        return r;
 }

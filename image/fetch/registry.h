@@ -16,6 +16,7 @@
 #include "base/error.h"
 #include "image/fetch/endpoint.h"
 #include "image/fetch/http.h"
+#include "image/fetch/manifest.h"
 #include "image/request.h"
 
 struct registry;
@@ -39,11 +40,13 @@ int registry_get(struct registry *registry, struct http_client *client, const ch
 typedef int registry_sink(void *argument, const char *bytes, size_t length, struct error *err);
 
 /*
- * Gets a blob of exactly size bytes, resuming where a transfer was cut. The same errors; DATA_LOSS
- * for a blob that is longer. Does not check its digest.
+ * Gets a blob of exactly the size that its descriptor says, resuming where a transfer was cut; what
+ * no endpoint has comes from the descriptor's URLs, where it has any, to which nothing secret is
+ * shown. The same errors; DATA_LOSS for a blob that is longer. Does not check its digest.
  */
-int registry_stream(struct registry *registry, struct http_client *client, const char *digest,
-                    int64_t size, registry_sink *sink, void *argument, struct error *err);
+int registry_stream(struct registry *registry, struct http_client *client,
+                    const struct descriptor *descriptor, registry_sink *sink, void *argument,
+                    struct error *err);
 
 static inline void cleanup_registry(struct registry **registry)
 {
