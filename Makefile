@@ -35,8 +35,8 @@ endif
 
 # ---- what there is ----
 
-LIBRARIES := base api network image image/fetch oci cri conmon
-PROGRAMS  := crisp crisp-image crisp-monitor crisp-pause crisp-exec
+LIBRARIES := base api network image image/fetch image/trust oci cri conmon
+PROGRAMS  := crisp crisp-image crisp-trust crisp-monitor crisp-pause crisp-exec
 
 api_PROTOS := cri/runtime_v1
 api_GEN_C  := $(api_PROTOS:%=$B/gen/api/%.pb-c.c)
@@ -62,10 +62,12 @@ GRPC_LIBS  := -Wl,--start-group $(addsuffix .a,$(addprefix -l:lib,grpc_unsecure 
 ifneq ($(filter thread,$(subst $(comma), ,$(SANITIZE))),)
 GRPC_LIBS := -lgrpc_unsecure -lgpr
 endif
-DAEMON_PKG := libprotobuf-c jansson libmd libseccomp libsystemd
+DAEMON_PKG := libprotobuf-c jansson libmd libseccomp libsystemd yaml-0.1
 IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto jansson libmd
 DAEMON_LIBS := $(GRPC_LIBS) $(shell $(PKGCONFIG) --libs $(DAEMON_PKG) 2>/dev/null) -lm -lpthread
 IMAGE_LIBS  := $(shell $(PKGCONFIG) --libs $(IMAGE_PKG) 2>/dev/null) -lpthread
+TRUST_PKG   := gpgme libcrypto jansson libmd
+TRUST_LIBS  := $(shell $(PKGCONFIG) --libs $(TRUST_PKG) 2>/dev/null) -lpthread
 
 # ---- programs ----
 
@@ -74,6 +76,9 @@ $B/crisp: $B/cmd/crisp.o $(call libs,cri oci image network api base)
 
 $B/crisp-image: $B/cmd/crisp-image.o $(call libs,image/fetch image base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS)
+
+$B/crisp-trust: $B/cmd/crisp-trust.o $(call libs,image/trust image base)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(TRUST_LIBS)
 
 # The monitor, the pod holder and crisp-exec are static and use libc alone; a hundred of them share nearly all their pages. They are
 # built without sanitizers, which need a dynamic libc; the tests build conmon's code once more with them.
@@ -135,9 +140,9 @@ $B/test/unit/%.o: override CFLAGS += -Wno-write-strings
 UNIT_TESTS := $(patsubst test/unit/%.c,$B/test/%,$(wildcard test/unit/test_*.c))
 .SECONDARY:
 
-$B/test/%: $B/test/unit/%.o $(call libs,cri oci image/fetch image network conmon api base)
+$B/test/%: $B/test/unit/%.o $(call libs,cri oci image/fetch image/trust image network conmon api base)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS) -lcmocka
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS) -lcmocka
 
 $(patsubst test/unit/%.c,$B/test/unit/%.o,$(wildcard test/unit/test_*.c)): | $(api_GEN_H)
 
@@ -145,8 +150,8 @@ $(patsubst test/unit/%.c,$B/test/unit/%.o,$(wildcard test/unit/test_*.c)): | $(a
 FUZZERS      := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAYS := $(FUZZERS:%=$B/test/%)
 
-$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cri oci image/fetch image network conmon api base)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS)
+$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cri oci image/fetch image/trust image network conmon api base)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 .PHONY: check unit integration includes
 ## check          all tests: includes, unit, integration
@@ -170,9 +175,9 @@ FUZZ_SECONDS  ?= 30
 FUZZ_SANITIZE := fuzzer-no-link,address,undefined
 FUZZ_B        := build-$(subst $(comma),-,$(FUZZ_SANITIZE))
 
-$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cri oci image/fetch image network conmon api base)
+$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cri oci image/fetch image/trust image network conmon api base)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 ## fuzz           each fuzz target for FUZZ_SECONDS (30), with clang; what is found stays in build-fuzzer-*/fuzz.
 ##                FUZZ="reference policy" runs these alone; with -j several at once

@@ -83,6 +83,14 @@ struct config {
                 char *namespaced_auth_dir;
                 /* Seconds for one run of a docker-credential-NAME. [30] */
                 unsigned credential_helper_timeout;
+                /* What images must be signed by; not there: nothing need be.
+                 * [/etc/containers/policy.json] */
+                char *signature_policy;
+                /* NAMESPACE.json counts instead of it for pods of that namespace.
+                 * [/etc/crisp/policies] */
+                char *signature_policy_dir;
+                /* Where signatures are. [/etc/containers/registries.d] */
+                char *registries_d;
                 /* Folder of private keys for encrypted layers; it may be missing.
                  * [/etc/crisp/keys] */
                 char *decryption_keys_dir;

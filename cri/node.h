@@ -25,6 +25,7 @@ struct node {
         size_t handler_count;
         struct network *network;
         struct store *images;
+        struct trust *trust;
         struct sources *sources;
         struct puller *puller;
 

@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "base/task.h"
 #include "image/fetcher.h"
+#include "image/trust.h"
 
 struct pull {
         struct puller *puller;
@@ -16,6 +17,9 @@ struct pull {
         char *text; /* the candidates in full */
         struct credentials *credentials;
         char *os, *architecture, *variant;
+        char *space;
+        char *trusted; /* what the policy asks of the candidates: who must have more does not join
+                        */
         struct task *task;
         unsigned waiters;
         struct event done;
@@ -33,6 +37,7 @@ struct puller {
         struct store *store;
         struct sources *sources;
         struct credentials_options credentials;
+        struct trust *trust;
         char *program;
         char *decryption_keys; /* or null */
         char **environment;
@@ -51,6 +56,7 @@ struct puller *puller_new(const struct pull_options *options)
         puller->store = options->store;
         puller->sources = options->sources;
         puller->credentials = options->credentials;
+        puller->trust = options->trust;
         puller->program = xstrdup(options->program);
         puller->decryption_keys = xstrdup(options->decryption_keys);
         puller->environment = strv_dup(options->environment);
@@ -92,6 +98,7 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
         pull->os = xstrdup(request->os);
         pull->architecture = xstrdup(request->architecture);
         pull->variant = xstrdup(request->variant);
+        pull->space = xstrdup(request->namespace_);
         pull->layers = xcalloc(PULL_LAYERS_SHOWN, sizeof(*pull->layers));
         pull->step = "starting";
         pull->since = clock_real();
@@ -106,6 +113,8 @@ static void pull_free(struct pull *pull)
         free(pull->os);
         free(pull->architecture);
         free(pull->variant);
+        free(pull->space);
+        free(pull->trusted);
         free(pull->layers);
         free(pull->id);
         free(pull);
@@ -121,7 +130,7 @@ static void unlist(struct pull *pull)
                 }
 }
 
-static struct pull *find_pull(struct puller *puller, const char *text,
+static struct pull *find_pull(struct puller *puller, const char *text, const char *trusted,
                               const struct credentials *credentials,
                               const struct pull_request *request)
 {
@@ -129,6 +138,7 @@ static struct pull *find_pull(struct puller *puller, const char *text,
                 if (strcmp(pull->text, text) == 0 && same_text(pull->os, request->os) &&
                     same_text(pull->architecture, request->architecture) &&
                     same_text(pull->variant, request->variant) &&
+                    strcmp(pull->trusted, trusted) == 0 &&
                     credentials_same(pull->credentials, credentials))
                         return pull;
         return NULL;
@@ -214,6 +224,43 @@ static void add_problem(const struct pull *pull, struct error *err)
                          problem);
 }
 
+/* A candidate's manifest is here, and nothing else of it. */
+struct candidate {
+        struct pull *pull;
+        const struct reference *reference;
+        const char *staging;
+        struct trust_plan plan;
+        char *verified; /* digest of the manifest that was found good */
+};
+
+static int on_signatures(void *argument, const struct fetch_signatures *found, struct error *err)
+{
+        struct candidate *candidate = argument;
+        struct puller *puller = candidate->pull->puller;
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct trust_subject subject = {found->manifest_digest, found->index_digest};
+        struct signatures signatures = found->signatures;
+
+        candidate->pull->step = "verifying signatures";
+        int r = trust_read_lookaside(&candidate->plan, &subject, arena, &signatures, err);
+        if (r == 0)
+                r = trust_verify(puller->trust, &candidate->plan, candidate->reference, &subject,
+                                 &signatures, err);
+        if (r == 0)
+                r = trust_stage(puller->store, candidate->staging, &subject, &signatures, err);
+        if (r < 0)
+                return r;
+        candidate->verified = xstrdup(found->manifest_digest);
+        candidate->pull->step = "downloading";
+        return 0;
+}
+
+static void forward_progress(void *argument, const struct fetch_progress *progress)
+{
+        struct candidate *candidate = argument;
+        on_progress(candidate->pull, progress);
+}
+
 /* Fills a staging folder and stores what is in it. */
 static int fetch(struct pull *pull, const struct reference *reference, char *staging, bool *ended,
                  struct error *err)
@@ -232,6 +279,10 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
         r = give_credentials(pull, reference, endpoints, count, err);
         if (r < 0)
                 return r;
+        struct candidate candidate = {.pull = pull, .reference = reference, .staging = staging};
+        r = trust_plan(puller->trust, reference, pull->space, ours, &candidate.plan, err);
+        if (r < 0)
+                return r;
         struct fetch_request request = {
                 .reference = text,
                 .endpoints = endpoints,
@@ -242,20 +293,28 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                 .staging = staging,
                 .decryption_keys = puller->decryption_keys,
                 .limits = puller->limits,
+                .wants_signatures = candidate.plan.needed,
+                .lookaside = candidate.plan.lookaside,
+                .attachments = candidate.plan.attachments,
         };
         struct fetcher_options options = {
                 .program = puller->program,
                 .environment = puller->environment,
                 .stall = puller->stall,
                 .deadline = clock_after(puller->total),
-                .on_progress = on_progress,
-                .argument = pull,
+                .on_progress = forward_progress,
+                .on_signatures = on_signatures,
+                .argument = &candidate,
         };
         request.present = store_hold_diff_ids(hold, &request.present_count);
         pull->step = "downloading";
         r = fetcher_run(&options, &request, &arena, &result, ended, err);
+        AUTO_FREE char *verified = candidate.verified;
         if (r < 0)
                 return r;
+        if (verified && strcmp(verified, result.manifest_digest) != 0)
+                return error_set(err, ERROR_INTERNAL,
+                                 "crisp-image brings another image than was verified");
         pull->step = "storing";
         return store_commit(puller->store, reference, staging, &result, &pull->id, err);
 }
@@ -405,6 +464,27 @@ static char *candidates_text(const struct reference *candidates, size_t count)
         return take_ptr(text.data);
 }
 
+/* What the policy asks of each candidate, as one text. Refused are those alone that it refuses
+ * all. Waits. */
+static int ask_trust(struct puller *puller, const struct reference *candidates, size_t count,
+                     const char *space, char **trusted, struct error *err)
+{
+        AUTO_ARENA struct arena *arena = arena_new();
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        bool allowed = count == 0;
+        int result = 0;
+
+        for (size_t i = 0; i < count; i++) {
+                struct trust_plan plan;
+                int r = trust_plan(puller->trust, &candidates[i], space, arena, &plan, err);
+                allowed |= r == 0;
+                result = r < 0 ? r : result;
+                buffer_printf(&text, "%s,", r < 0 ? "refused" : plan.fingerprint);
+        }
+        *trusted = buffer_take(&text);
+        return allowed ? 0 : result;
+}
+
 /* Before a pull is joined: whoever joins must have the same to show. */
 static int find_credentials(struct puller *puller, const struct pull_request *request,
                             struct credentials **credentials, struct error *err)
@@ -440,13 +520,18 @@ int pull_image(struct puller *puller, const struct pull_request *request, char *
         result = find_credentials(puller, request, &credentials, err);
         if (result < 0)
                 return result;
-        struct pull *pull = find_pull(puller, text, credentials, request);
+        AUTO_FREE char *trusted = NULL;
+        result = ask_trust(puller, candidates, count, request->namespace_, &trusted, err);
+        if (result < 0)
+                return error_context(err, "pull %s", text);
+        struct pull *pull = find_pull(puller, text, trusted, credentials, request);
         if (pull) {
                 puller->counts.joined++;
         } else {
                 puller->counts.started++;
                 pull = pull_new(puller, take_ptr(candidates), count, take_ptr(text),
                                 take_ptr(credentials), request);
+                pull->trusted = take_ptr(trusted);
                 pull->next = puller->first;
                 puller->first = pull;
                 pull->task = task_start("pull image", pull_task, pull);

@@ -485,3 +485,8 @@ int store_lower(const struct store *store, const char *id, char **links, char **
         *links = xprintf("%s/l", store->directory);
         return 0;
 }
+
+char *store_signatures_path(const struct store *store, const char *manifest_digest)
+{
+        return xprintf("%s/signatures/%s", store->directory, layer_hex(manifest_digest));
+}

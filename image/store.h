@@ -37,8 +37,9 @@
 #include "image/reference.h"
 #include "image/request.h"
 
-#define STORE_LAYERS_MAX    500 /* of one image: as many as overlayfs takes */
-#define STORE_ID_PREFIX_MIN 3   /* digits; what is shorter is no ID but a name */
+#define STORE_LAYERS_MAX        500               /* of one image: as many as overlayfs takes */
+#define STORE_SIGNATURES_STAGED "signatures.json" /* in a staging folder: what was verified */
+#define STORE_ID_PREFIX_MIN     3                 /* digits; what is shorter is no ID but a name */
 
 struct store;
 struct layer; /* layer.h */
@@ -149,6 +150,10 @@ const char *const *store_hold_diff_ids(const struct store_hold *hold, size_t *co
  */
 int store_commit(struct store *store, const struct reference *reference, const char *staging,
                  const struct fetch_result *result, char **id, struct error *err);
+
+/* Where the signatures of the image with this manifest are kept, whether there are any or not, on
+ * the heap. */
+char *store_signatures_path(const struct store *store, const char *manifest_digest);
 
 /* ---- sizes ---- */
 

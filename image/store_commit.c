@@ -215,7 +215,8 @@ static int sync_folder(int store_fd, const char *folder, struct error *err)
  */
 static int sync_all(struct commit *commit)
 {
-        static const char *const folders[] = {"notes", "tars", "layers", "configs", "manifests"};
+        static const char *const folders[] = {"notes",   "tars",      "layers",
+                                              "configs", "manifests", "signatures"};
         bool spread = commit->fixup != NULL;
         int result = 0;
         for (size_t i = 0; i < commit->layer_count; i++)
@@ -227,6 +228,17 @@ static int sync_all(struct commit *commit)
         for (size_t i = 0; result == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
                 result = sync_folder(commit->store->fd, folders[i], commit->err);
         return result;
+}
+
+/* Newer signatures take the older ones' place: they have those in them. */
+static int place_signatures(struct commit *commit, int staging_fd)
+{
+        AUTO_FREE char *target =
+                xprintf("signatures/%s", layer_hex(commit->result->manifest_digest));
+        if (renameat(staging_fd, STORE_SIGNATURES_STAGED, commit->store->fd, target) < 0 &&
+            errno != ENOENT)
+                return error_errno(commit->err, errno, "place %s", target);
+        return 0;
 }
 
 static int commit_work(void *argument)
@@ -254,6 +266,8 @@ static int commit_work(void *argument)
         if ((r = place_fixup(commit, staging_fd)) < 0 ||
             (r = layer_place(staging_fd, "config.json", store_fd, config, commit->err)) < 0 ||
             (r = layer_place(staging_fd, "manifest.json", store_fd, manifest, commit->err)) < 0)
+                return r;
+        if ((r = place_signatures(commit, staging_fd)) < 0)
                 return r;
         return sync_all(commit);
 }

@@ -20,7 +20,7 @@
 
 static const char *const FOLDERS[] = {
         "records", "configs", "manifests", "layers", "fixups", "notes",
-        "tars",    "l",       "staging",   "aside",  "empty",
+        "tars",    "l",       "staging",   "aside",  "empty",  "signatures",
 };
 #define FOLDER_COUNT (sizeof(FOLDERS) / sizeof(FOLDERS[0]))
 
@@ -331,6 +331,7 @@ static struct table *wanted_paths(struct store *store)
                 note_wanted(wanted, "records", layer_hex(image->id), RECORD_SUFFIX);
                 note_wanted(wanted, "configs", layer_hex(image->id), "");
                 note_wanted(wanted, "manifests", layer_hex(image->manifest_digest), "");
+                note_wanted(wanted, "signatures", layer_hex(image->manifest_digest), "");
         }
         cursor = 0;
         while ((layer = table_next(store->numbers, &cursor, &name))) {

@@ -122,8 +122,10 @@ void store_collect(struct store *store, struct layer *fixup, const char *id,
                 add_layer_paths(&job, layers[i]);
         if (id)
                 add_path(&job.files, xprintf("configs/%s", layer_hex(id)));
-        if (manifest_digest)
+        if (manifest_digest) {
                 add_path(&job.files, xprintf("manifests/%s", layer_hex(manifest_digest)));
+                add_path(&job.files, xprintf("signatures/%s", layer_hex(manifest_digest)));
+        }
         *trash = NULL;
         if (!job.trees && !job.files)
                 return;

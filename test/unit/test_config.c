@@ -467,6 +467,8 @@ static void test_print(void **state)
                 "\n[images]\nregistries_conf = \"/c\"\nhosts_dirs = []\n"
                 "certs_dirs = [\"/d\", \"/e\"]\nauth_files = []\n"
                 "namespaced_auth_dir = \"/d\"\ncredential_helper_timeout = 22\n"
+                "signature_policy = \"/p\"\nsignature_policy_dir = \"/n\"\n"
+                "registries_d = \"/d\"\n"
                 "decryption_keys_dir = \"/k\"\n"
                 "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
