@@ -256,18 +256,18 @@ static void list_platforms(const struct manifest *index, char *out, size_t size)
 int manifest_select(const struct manifest *index, const struct platform *platform,
                     const struct descriptor **entry, struct error *err)
 {
-        const struct descriptor *best = NULL;
+        size_t best = index->count;
         int best_fitness = 0;
 
         for (size_t i = 0; i < index->count; i++) {
                 int fit = platform_fitness(platform, &index->entries[i].platform);
                 /* Where two fit equally the first is meant. */
                 if (fit > best_fitness) {
-                        best = &index->entries[i];
+                        best = i;
                         best_fitness = fit;
                 }
         }
-        if (!best) {
+        if (best == index->count) {
                 char there[LISTED_MAX];
                 list_platforms(index, there, sizeof(there));
                 return error_set(err, ERROR_NOT_FOUND, "no image for %s/%s%s%s; there are: %s",
@@ -275,7 +275,7 @@ int manifest_select(const struct manifest *index, const struct platform *platfor
                                  platform->variant[0] ? "/" : "", platform->variant,
                                  there[0] ? there : "none");
         }
-        *entry = best;
+        *entry = &index->entries[best];
         return 0;
 }
 
