@@ -27,6 +27,9 @@ void image_free(struct image *image)
         free(image->user);
         free(image->os);
         free(image->architecture);
+        free(image->asked);
+        free(image->user_specified);
+        free(image->runtime_handler);
         free(image->layers);
         table_free(image->users);
         free(image);
@@ -78,6 +81,9 @@ char *record_encode(const struct image *image)
         put_text(record, "os", image->os);
         put_text(record, "architecture", image->architecture);
         put_number(record, "pulled_at", (uint64_t)image->pulled_at);
+        put_text(record, "asked", image->asked);
+        put_text(record, "user_specified", image->user_specified);
+        put_text(record, "runtime_handler", image->runtime_handler);
         json_t *layers = json_array();
         for (size_t i = 0; i < image->layer_count; i++)
                 json_array_append_new(layers, layer_to_json(image->layers[i]));
@@ -198,6 +204,9 @@ static int get_members(const json_t *record, const char *expected, struct image 
             (r = get_text(record, "user", &image->user, err)) < 0 ||
             (r = get_text(record, "os", &image->os, err)) < 0 ||
             (r = get_text(record, "architecture", &image->architecture, err)) < 0 ||
+            (r = get_text(record, "asked", &image->asked, err)) < 0 ||
+            (r = get_text(record, "user_specified", &image->user_specified, err)) < 0 ||
+            (r = get_text(record, "runtime_handler", &image->runtime_handler, err)) < 0 ||
             (r = get_number(record, "generation", &image->generation, err)) < 0 ||
             (r = get_number(record, "size", &image->size, err)) < 0 ||
             (r = get_number(record, "pulled_at", &pulled_at, err)) < 0 ||

@@ -20,7 +20,8 @@ struct commit {
         struct store *store;
         const char *staging;
         const struct fetch_result *result;
-        struct layer **layers; /* as the image has them; each with a reference of ours */
+        const struct store_asked *asked; /* or null */
+        struct layer **layers;           /* as the image has them; each with a reference of ours */
         size_t layer_count;
         const struct fetch_layer **sources; /* for each layer what is to be placed, or null */
         bool known;                         /* the image is here: its fix-up too, if it needs one */
@@ -324,6 +325,22 @@ static bool has_name(char *const *names, const char *name)
         return false;
 }
 
+/* A text as it is kept: what is not there or too long is not. On the heap. */
+static char *kept_text(const char *text)
+{
+        return xstrdup(text && strlen(text) <= STORE_ASKED_BYTES_MAX ? text : "");
+}
+
+static void keep_asked(struct image *image, const struct store_asked *asked)
+{
+        free(image->asked);
+        free(image->user_specified);
+        free(image->runtime_handler);
+        image->asked = kept_text(asked->image);
+        image->user_specified = kept_text(asked->user_specified);
+        image->runtime_handler = kept_text(asked->runtime_handler);
+}
+
 /* The image as it will be. commit's layers go to a new image; one that is here has them already. */
 static struct image *make_image(struct commit *commit)
 {
@@ -335,6 +352,7 @@ static struct image *make_image(struct commit *commit)
         image->os = xstrdup(commit->config->os);
         image->architecture = xstrdup(commit->config->architecture);
         image->size = (uint64_t)fetched->config_size;
+        keep_asked(image, &(struct store_asked){0});
         for (size_t i = 0; i < commit->layer_count; i++)
                 image->size += commit->layers[i]->bytes;
         image->layers = take_ptr(commit->layers);
@@ -382,6 +400,8 @@ static int name_image(struct commit *commit, struct image *image, const char *ta
                 strv_push(&image->digests, digest);
         image->removed = false;
         image->pulled_at = clock_real();
+        if (commit->asked)
+                keep_asked(image, commit->asked);
         char *old_manifest = image->manifest_digest;
         image->manifest_digest = xstrdup(commit->result->manifest_digest);
 
@@ -449,13 +469,15 @@ static int publish(struct commit *commit, const struct reference *reference)
         return 0;
 }
 
-int store_commit(struct store *store, const struct reference *reference, const char *staging,
-                 const struct fetch_result *result, char **id, struct error *err)
+int store_commit_asked(struct store *store, const struct reference *reference,
+                       const struct store_asked *asked, const char *staging,
+                       const struct fetch_result *result, char **id, struct error *err)
 {
         int r = check_result(result, err);
         if (r < 0)
                 return r;
-        struct commit commit = {.store = store, .staging = staging, .result = result, .err = err};
+        struct commit commit = {
+                .store = store, .staging = staging, .result = result, .asked = asked, .err = err};
         commit.layers = xcalloc(result->layer_count + 1, sizeof(struct layer *));
         commit.sources = xcalloc(result->layer_count + 1, sizeof(struct fetch_layer *));
         char *trash = NULL;
@@ -488,4 +510,10 @@ int store_commit(struct store *store, const struct reference *reference, const c
                 return error_context(err, "store image");
         *id = xstrdup(result->config_digest);
         return 0;
+}
+
+int store_commit(struct store *store, const struct reference *reference, const char *staging,
+                 const struct fetch_result *result, char **id, struct error *err)
+{
+        return store_commit_asked(store, reference, NULL, staging, result, id, err);
 }
