@@ -23,7 +23,7 @@ static void assert_url(struct sources *sources, const char *name, const char *ur
 {
         AUTO_ARENA struct arena *arena = arena_new();
         AUTO_FREE struct reference *candidates = NULL;
-        struct fetch_endpoint *endpoints;
+        struct fetch_endpoint *endpoints = NULL;
         size_t count = 0;
         assert_int_equal(sources_candidates(sources, name, &candidates, &count, NULL), 0);
         assert_int_equal(count, 1);
@@ -56,13 +56,13 @@ static void assert_urls(struct sources *sources, const char *name, const char *e
         AUTO_ARENA struct arena *arena = arena_new();
         AUTO_BUFFER struct buffer got = BUFFER_INIT;
         AUTO_FREE struct reference *candidates = NULL;
-        struct fetch_endpoint *endpoints;
+        struct fetch_endpoint *endpoints = NULL;
         size_t count = 0;
         struct error err;
         if (sources_candidates(sources, name, &candidates, &count, &err) < 0 ||
             sources_endpoints(sources, &candidates[0], arena, &endpoints, &count, &err) < 0)
                 fail_msg("%s", err.message);
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; endpoints && i < count; i++)
                 buffer_printf(&got, "%s%s%s%s", i ? " " : "", endpoints[i].url,
                               endpoints[i].insecure ? "!" : "",
                               endpoints[i].authority_count ? "+" : "");
