@@ -97,6 +97,7 @@ static void both_systems(void)
         put("hosts/c.example", "ca.crt", "");
         put("certs/localhost:5000", "ca.crt", "");
         put("certs/b.example", "ca.crt", "");
+        put("certs/localhost:5001", "README", "");
         write_file(at("registries.conf"),
                    "[[registry]]\nlocation = \"a.example\"\n"
                    "[[registry.mirror]]\nlocation = \"n.example/p\"\ninsecure = true\n");
