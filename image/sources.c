@@ -172,11 +172,14 @@ static int add_place(struct endpoints_job *job, const char *registry, const char
                 .repository = arena_strdup(job->arena, repository),
                 .insecure = insecure,
         };
-        if (!folder)
-                folder = certificates_of(job, registry);
-        int r = folder ? hosts_add_certificates(folder, job->arena, endpoint, job->err) : 0;
-        if (r < 0)
-                return r;
+        const char *folders[] = {folder, certificates_of(job, registry)};
+        for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+                int r = folders[i]
+                                ? hosts_add_certificates(folders[i], job->arena, endpoint, job->err)
+                                : 0;
+                if (r < 0)
+                        return r;
+        }
         bool secure = strncmp(url, "https:", 6) == 0 || insecure || endpoint->authority_count > 0 ||
                       endpoint->certificate;
         endpoint->url = arena_printf(job->arena, "%s://%s", secure ? "https" : "http", host);
