@@ -246,6 +246,7 @@ install: all
 	for p in $(filter-out crisp,$(PROGRAMS)); do install -D -m 0755 $B/$$p $(DESTDIR)$(LIBEXECDIR)/$$p || exit; done
 	$(call install_text,contrib/crisp.service,$(DESTDIR)$(PREFIX)/lib/systemd/system/crisp.service)
 	install -D -m 0644 docs/crisp.8 $(DESTDIR)$(PREFIX)/share/man/man8/crisp.8
+	install -D -m 0644 docs/crisp-images.8 $(DESTDIR)$(PREFIX)/share/man/man8/crisp-images.8
 	install -D -m 0644 docs/crisp.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/crisp.toml.5
 	install -D -m 0644 contrib/completions/crisp.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/crisp
 	install -D -m 0644 contrib/10-crisp-bridge.conflist $(DESTDIR)$(PREFIX)/share/doc/crisp/examples/10-crisp-bridge.conflist

@@ -15,6 +15,7 @@
 #include "cri/metrics.h"
 #include "cri/node.h"
 #include "image/layer.h"
+#include "image/pinned.h"
 
 #define OBJECTS_IN_A_MESSAGE 200 /* of a stream; an error of 2 KiB each is far below a message */
 
@@ -209,7 +210,7 @@ static json_t *describe_image(const struct image *image)
         json_object_set_new(out, "architecture", json_string(image->architecture));
         json_object_set_new(out, "size", json_integer((json_int_t)image->size));
         json_object_set_new(out, "pulledAt", time_text(image->pulled_at));
-        json_object_set_new(out, "pinned", json_false());
+        json_object_set_new(out, "pinned", json_boolean(pinned_has(node.pinned_images, image)));
         json_object_set_new(out, "users", users);
         json_object_set_new(out, "layers", layers);
         return out;

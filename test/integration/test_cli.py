@@ -204,6 +204,14 @@ def test_an_image_without_tags_is_listed_by_its_repository(cli, node, registry):
     assert (row["NAME"], row["TAG"]) == (f"{registry.host}/test/moved", "-")
 
 
+def test_pinned_images_are_told(own_node):
+    node = own_node(config={"images": 'pinned = ["*busybox*"]\n'})
+    cli = Cli(node.daemon)
+    row, = rows(cli.run("images", "list"))
+    assert row["PINNED"] == "yes"
+    assert json.loads(cli.run("images", "inspect", node.image))["pinned"] is True
+
+
 def test_inspect(cli, node, image):
     name = image("inspected", config={"Env": ["A=b"]})
     node.pull(name)

@@ -116,16 +116,19 @@ static void fill_tmp(const char *directory, unsigned diff_id)
         if (diff_id == 1)
                 run_script(directory,
                            "mkdir -m 1777 tmp; mkdir -m 0750 srv; chown 3:4 srv; mkdir srv/deep; "
-                           "chmod 0700 srv/deep; touch -d 2001-02-03 srv; mkdir plain");
+                           "chmod 0700 srv/deep; mkdir plain timed; touch -d 2001-02-03 srv plain "
+                           "timed");
         else
-                run_script(directory, "mkdir -m 755 tmp srv srv/deep plain own; echo a >tmp/a; "
-                                      "echo b >srv/deep/b; echo c >plain/c; echo d >own/d");
+                run_script(directory,
+                           "mkdir -m 755 tmp srv srv/deep plain timed own; echo a >tmp/a; "
+                           "echo b >srv/deep/b; echo c >plain/c; echo d >own/d; "
+                           "echo e >timed/e; touch -d 2001-02-03 plain");
 }
 
 static void implied_folders_keep_their_modes(void)
 {
         const struct report reports[] = {
-                {0}, {.implied = PATHS(".", "tmp", "srv", "srv/deep", "plain", "own")}};
+                {0}, {.implied = PATHS(".", "tmp", "srv", "srv/deep", "plain", "timed", "own")}};
         mounted(fill_tmp, reports, 2);
         assert_reads("tmp/a", "a\n");
         assert_reads("srv/deep/b", "b\n");
@@ -137,6 +140,8 @@ static void implied_folders_keep_their_modes(void)
         assert_int_equal(st.st_uid, 3);
         assert_int_equal(st.st_gid, 4);
         assert_int_equal(st.st_mtim.tv_sec / 86400, 11356); /* 2001-02-03 */
+        assert_int_equal(look("timed").st_mtim.tv_sec / 86400, 11356);
+        assert_reads("timed/e", "e\n");
         assert_int_equal(look("srv/deep").st_mode & 07777, 0700);
         assert_int_equal(look("own").st_mode & 07777, 0755);
         assert_false(exists(at("images/fixups/%064x/plain", 1)));
@@ -146,7 +151,8 @@ static void implied_folders_keep_their_modes(void)
 /* Nothing to mend, nothing made. */
 static void fill_same(const char *directory, unsigned diff_id)
 {
-        run_script(directory, "mkdir -m 755 usr usr/bin; touch usr/bin/$$");
+        run_script(directory, "mkdir -m 755 usr usr/bin; touch usr/bin/$$; "
+                              "touch -d 2001-02-03 usr/bin usr");
 }
 
 static void needless_fixups_are_not_made(void)
