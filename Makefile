@@ -35,10 +35,10 @@ endif
 
 # ---- what there is ----
 
-LIBRARIES := base api network image image/fetch oci cri conmon
-PROGRAMS  := crisp crisp-image crisp-monitor crisp-pause crisp-exec
+LIBRARIES := base api network image image/fetch image/trust oci cri cli conmon
+PROGRAMS  := crisp crisp-image crisp-trust crisp-monitor crisp-pause crisp-exec
 
-api_PROTOS := cri/runtime_v1
+api_PROTOS := cri/runtime_v1 crisp/v1/crisp
 api_GEN_C  := $(api_PROTOS:%=$B/gen/api/%.pb-c.c)
 api_GEN_H  := $(api_PROTOS:%=$B/gen/api/%.pb-c.h)
 
@@ -62,18 +62,23 @@ GRPC_LIBS  := -Wl,--start-group $(addsuffix .a,$(addprefix -l:lib,grpc_unsecure 
 ifneq ($(filter thread,$(subst $(comma), ,$(SANITIZE))),)
 GRPC_LIBS := -lgrpc_unsecure -lgpr
 endif
-DAEMON_PKG := libprotobuf-c jansson libmd libseccomp libsystemd
+DAEMON_PKG := libprotobuf-c jansson libmd libseccomp libsystemd yaml-0.1
 IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto jansson libmd
 DAEMON_LIBS := $(GRPC_LIBS) $(shell $(PKGCONFIG) --libs $(DAEMON_PKG) 2>/dev/null) -lm -lpthread
 IMAGE_LIBS  := $(shell $(PKGCONFIG) --libs $(IMAGE_PKG) 2>/dev/null) -lpthread
+TRUST_PKG   := gpgme libcrypto jansson libmd
+TRUST_LIBS  := $(shell $(PKGCONFIG) --libs $(TRUST_PKG) 2>/dev/null) -lpthread
 
 # ---- programs ----
 
-$B/crisp: $B/cmd/crisp.o $(call libs,cri oci image network api base)
+$B/crisp: $B/cmd/crisp.o $(call libs,cli cri oci image network api base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(DAEMON_LIBS)
 
 $B/crisp-image: $B/cmd/crisp-image.o $(call libs,image/fetch image base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS)
+
+$B/crisp-trust: $B/cmd/crisp-trust.o $(call libs,image/trust image base)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(TRUST_LIBS)
 
 # The monitor, the pod holder and crisp-exec are static and use libc alone; a hundred of them share nearly all their pages. They are
 # built without sanitizers, which need a dynamic libc; the tests build conmon's code once more with them.
@@ -113,7 +118,7 @@ $(call library,api): $(api_GEN_C:.c=.o) $(call objects,api)
 	ar rcs $@ $^
 
 # Whoever includes generated headers needs them first.
-$(call objects,cri) $(call objects,oci): | $(api_GEN_H)
+$(call objects,cri) $(call objects,oci) $(call objects,cli): | $(api_GEN_H)
 
 # Where things are when installed. What is compiled with such a path is compiled again when it changes.
 LIBEXECDIR := $(PREFIX)/libexec/crisp
@@ -135,9 +140,9 @@ $B/test/unit/%.o: override CFLAGS += -Wno-write-strings
 UNIT_TESTS := $(patsubst test/unit/%.c,$B/test/%,$(wildcard test/unit/test_*.c))
 .SECONDARY:
 
-$B/test/%: $B/test/unit/%.o $(call libs,cri oci image/fetch image network conmon api base)
+$B/test/%: $B/test/unit/%.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS) -lcmocka
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS) -lcmocka
 
 $(patsubst test/unit/%.c,$B/test/unit/%.o,$(wildcard test/unit/test_*.c)): | $(api_GEN_H)
 
@@ -145,8 +150,8 @@ $(patsubst test/unit/%.c,$B/test/unit/%.o,$(wildcard test/unit/test_*.c)): | $(a
 FUZZERS      := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAYS := $(FUZZERS:%=$B/test/%)
 
-$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cri oci image/fetch image network conmon api base)
-	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS)
+$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
+	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 .PHONY: check unit integration includes
 ## check          all tests: includes, unit, integration
@@ -170,9 +175,9 @@ FUZZ_SECONDS  ?= 30
 FUZZ_SANITIZE := fuzzer-no-link,address,undefined
 FUZZ_B        := build-$(subst $(comma),-,$(FUZZ_SANITIZE))
 
-$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cri oci image/fetch image network conmon api base)
+$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
 	@mkdir -p $(@D)
-	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(DAEMON_LIBS)
+	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 ## fuzz           each fuzz target for FUZZ_SECONDS (30), with clang; what is found stays in build-fuzzer-*/fuzz.
 ##                FUZZ="reference policy" runs these alone; with -j several at once
@@ -241,6 +246,7 @@ install: all
 	for p in $(filter-out crisp,$(PROGRAMS)); do install -D -m 0755 $B/$$p $(DESTDIR)$(LIBEXECDIR)/$$p || exit; done
 	$(call install_text,contrib/crisp.service,$(DESTDIR)$(PREFIX)/lib/systemd/system/crisp.service)
 	install -D -m 0644 docs/crisp.8 $(DESTDIR)$(PREFIX)/share/man/man8/crisp.8
+	install -D -m 0644 docs/crisp-images.8 $(DESTDIR)$(PREFIX)/share/man/man8/crisp-images.8
 	install -D -m 0644 docs/crisp.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/crisp.toml.5
 	install -D -m 0644 contrib/completions/crisp.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/crisp
 	install -D -m 0644 contrib/10-crisp-bridge.conflist $(DESTDIR)$(PREFIX)/share/doc/crisp/examples/10-crisp-bridge.conflist

@@ -23,6 +23,7 @@
 #define PLUGIN_DIRS_MAX   64
 #define REGISTRY_DIRS_MAX 16
 #define AUTH_FILES_MAX    32
+#define PINNED_MAX        256
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -42,7 +43,11 @@ const struct config_setting config_settings[] = {
         {"images.namespaced_auth_dir", CONFIG_PATH, PLACE(images.namespaced_auth_dir)},
         {"images.credential_helper_timeout", CONFIG_NUMBER, PLACE(images.credential_helper_timeout),
          1, SECONDS_MAX},
+        {"images.signature_policy", CONFIG_PATH, PLACE(images.signature_policy)},
+        {"images.signature_policy_dir", CONFIG_PATH, PLACE(images.signature_policy_dir)},
+        {"images.registries_d", CONFIG_PATH, PLACE(images.registries_d)},
         {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
+        {"images.pinned", CONFIG_TEXTS, PLACE(images.pinned), 0, PINNED_MAX},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
         {"images.max_parallel_layers", CONFIG_NUMBER, PLACE(images.max_parallel_layers), 1,
@@ -137,6 +142,9 @@ struct config *config_new(const struct config_machine *machine)
                 strv_push(&config->images.auth_files, auth_files[i]);
         config->images.namespaced_auth_dir = xstrdup("/etc/crisp/auth");
         config->images.credential_helper_timeout = 30;
+        config->images.signature_policy = xstrdup("/etc/containers/policy.json");
+        config->images.signature_policy_dir = xstrdup("/etc/crisp/policies");
+        config->images.registries_d = xstrdup("/etc/containers/registries.d");
         config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
@@ -217,7 +225,11 @@ void config_free(struct config *config)
         strv_free(config->images.hosts_dirs);
         strv_free(config->images.certs_dirs);
         strv_free(config->images.auth_files);
+        strv_free(config->images.pinned);
         free(config->images.namespaced_auth_dir);
+        free(config->images.signature_policy);
+        free(config->images.signature_policy_dir);
+        free(config->images.registries_d);
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
@@ -253,6 +265,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_NUMBER:
                 buffer_printf(out, "%u", *(const unsigned *)field);
                 return;
+        case CONFIG_TEXTS:
         case CONFIG_PATHS: {
                 char *const *paths = *(char *const *const *)field;
 

@@ -83,9 +83,20 @@ struct config {
                 char *namespaced_auth_dir;
                 /* Seconds for one run of a docker-credential-NAME. [30] */
                 unsigned credential_helper_timeout;
+                /* What images must be signed by; not there: nothing need be.
+                 * [/etc/containers/policy.json] */
+                char *signature_policy;
+                /* NAMESPACE.json counts instead of it for pods of that namespace.
+                 * [/etc/crisp/policies] */
+                char *signature_policy_dir;
+                /* Where signatures are. [/etc/containers/registries.d] */
+                char *registries_d;
                 /* Folder of private keys for encrypted layers; it may be missing.
                  * [/etc/crisp/keys] */
                 char *decryption_keys_dir;
+                /* strv of images that the kubelet shall not collect: names in full, of which *
+                 * stands for any characters; may be empty. [] */
+                char **pinned;
                 /* Pulls under way at a time; further ones wait. [4] */
                 unsigned max_parallel_pulls;
                 /* Layers of one pull that download at a time. [3] */

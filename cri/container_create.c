@@ -84,13 +84,28 @@ static int build(struct container *container, const struct image_config *image, 
         return 0;
 }
 
+/* The policy may be another than at the pull, and another for this pod's namespace. */
+static int check_trust(struct container *container, struct error *err)
+{
+        const Runtime__V1__ImageSpec *spec = container_config(container)->image;
+        const char *asked = spec->user_specified_image && spec->user_specified_image[0]
+                                    ? spec->user_specified_image
+                                    : spec->image;
+        container_step(container, "checking what signed its image");
+        return trust_check_image(node.trust, node.images, container->image_id, asked,
+                                 pod_config(container->pod)->metadata->namespace_, err);
+}
+
 static int create(struct container *container, struct error *err)
 {
         AUTO_IMAGE_CONFIG struct image_config *image = NULL;
         AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        int result = check_trust(container, err);
+        if (result < 0)
+                return result;
         container_step(container, "writing the intent");
-        int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(container->pod),
-                                  container->id, &place, err);
+        result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(container->pod), container->id,
+                              &place, err);
         if (result < 0)
                 return result;
         container->cgroup_path = take_ptr(place.path);

@@ -99,14 +99,24 @@ static int open_images(struct error *err)
 {
         const struct config *config = node.config;
         open_sources();
+        node.pinned_images = config->images.pinned;
         AUTO_FREE char *directory = xprintf("%s/images", config->state_dir);
         int result = store_open(directory, &node.images, err);
         if (result < 0)
                 return result;
         AUTO_FREE char *program = program_path("crisp-image");
+        AUTO_FREE char *verifier = program_path("crisp-trust");
+        struct trust_options trust = {
+                .policy = config->images.signature_policy,
+                .policy_dir = config->images.signature_policy_dir,
+                .registries_d = config->images.registries_d,
+                .program = verifier,
+        };
+        node.trust = trust_new(&trust);
         struct pull_options options = {
                 .store = node.images,
                 .sources = node.sources,
+                .trust = node.trust,
                 .credentials = {.auth_files = config->images.auth_files,
                                 .namespaced_auth_dir = config->images.namespaced_auth_dir,
                                 .helper_timeout =
@@ -194,6 +204,7 @@ void node_close(void)
         remove_monitor_cgroup();
         network_free(node.network);
         puller_free(node.puller);
+        trust_free(node.trust);
         sources_free(node.sources);
         store_free(node.images);
         for (size_t i = 0; i < node.handler_count; i++)

@@ -25,8 +25,10 @@ struct node {
         size_t handler_count;
         struct network *network;
         struct store *images;
+        struct trust *trust;
         struct sources *sources;
         struct puller *puller;
+        char *const *pinned_images; /* patterns (image/pinned.h), the configuration's; or null */
 
         /* Records: pods and containers of a state folder, and what only lives until the next boot.
          */

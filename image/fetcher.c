@@ -33,6 +33,7 @@ struct fetcher {
         struct buffer replies;
         struct arena *arena;
         enum fetch_reply_kind last; /* FETCH_RESULT or FETCH_ERROR once it came */
+        bool wants_signatures;      /* and has not heard of them yet */
         struct fetch_result result;
         struct error told;
 };
@@ -243,6 +244,21 @@ static int broken(struct error *err, const char *how)
         return error_set(err, ERROR_INTERNAL, "crisp-image %s", how);
 }
 
+/* It waits for a word before it fetches the first layer. */
+static int hear_signatures(struct fetcher *fetcher, const struct fetch_signatures *found,
+                           struct error *err)
+{
+        if (!fetcher->wants_signatures)
+                return broken(err, "tells of signatures that nobody asked for");
+        fetcher->wants_signatures = false;
+        int result = fetcher->options->on_signatures(fetcher->options->argument, found, err);
+        if (result < 0)
+                return result;
+        /* Where it has gone, its end says why. */
+        send(fetcher->request_fd, "\n", 1, MSG_DONTWAIT | MSG_NOSIGNAL);
+        return 0;
+}
+
 static int hear_line(struct fetcher *fetcher, const char *line, size_t length, struct error *err)
 {
         AUTO_ARENA struct arena *arena = arena_new();
@@ -260,6 +276,10 @@ static int hear_line(struct fetcher *fetcher, const char *line, size_t length, s
                 fetcher->options->on_progress(fetcher->options->argument, &reply.progress);
                 return 0;
         }
+        if (reply.kind == FETCH_SIGNATURES)
+                return hear_signatures(fetcher, &reply.found, err);
+        if (reply.kind == FETCH_RESULT && fetcher->wants_signatures)
+                return broken(err, "has a result without having told of signatures");
         fetcher->last = reply.kind;
         if (reply.kind == FETCH_ERROR) {
                 fetcher->told = reply.error;
@@ -343,6 +363,7 @@ int fetcher_run(const struct fetcher_options *options, const struct fetch_reques
         struct fetcher *fetcher = xcalloc(1, sizeof(*fetcher));
         int status = 0;
         fetcher->options = options;
+        fetcher->wants_signatures = request->wants_signatures;
         fetcher->process.pidfd = fetcher->request_fd = fetcher->reply_fd = fetcher->log_fd = -1;
         *ended = true;
 

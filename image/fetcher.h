@@ -27,6 +27,10 @@ struct fetcher_options {
         int64_t stall;    /* ns without a line */
         int64_t deadline; /* monotonic ns */
         void (*on_progress)(void *argument, const struct fetch_progress *progress);
+        /* Decides whether the pull goes on with what was signed; may wait. Called at most once, and
+         * only where the request wants signatures. */
+        int (*on_signatures)(void *argument, const struct fetch_signatures *found,
+                             struct error *err);
         void *argument;
 };
 

@@ -7,15 +7,21 @@
 #include "base/memory.h"
 #include "base/task.h"
 #include "image/fetcher.h"
+#include "image/trust.h"
 
 struct pull {
         struct puller *puller;
         struct pull *next;            /* in puller->first while it can be joined */
         struct reference *candidates; /* what the name may stand for; tried in this order */
         size_t candidate_count;
-        char *text; /* the candidates in full */
+        char *text;  /* the candidates in full */
+        char *asked; /* the name as the first who wants it gave it */
         struct credentials *credentials;
         char *os, *architecture, *variant;
+        char *space;
+        char *user_specified, *runtime_handler; /* likewise */
+        char *trusted; /* what the policy asks of the candidates: who must have more does not join
+                        */
         struct task *task;
         unsigned waiters;
         struct event done;
@@ -24,7 +30,7 @@ struct pull {
         struct error error;
         char *id;
         const char *step;
-        int64_t since;
+        int64_t since, step_since;
         struct pull_layer *layers;
         size_t layer_count;
 };
@@ -33,6 +39,7 @@ struct puller {
         struct store *store;
         struct sources *sources;
         struct credentials_options credentials;
+        struct trust *trust;
         char *program;
         char *decryption_keys; /* or null */
         char **environment;
@@ -51,6 +58,7 @@ struct puller *puller_new(const struct pull_options *options)
         puller->store = options->store;
         puller->sources = options->sources;
         puller->credentials = options->credentials;
+        puller->trust = options->trust;
         puller->program = xstrdup(options->program);
         puller->decryption_keys = xstrdup(options->decryption_keys);
         puller->environment = strv_dup(options->environment);
@@ -73,6 +81,12 @@ void puller_free(struct puller *puller)
 
 /* ---- a pull ---- */
 
+static void set_step(struct pull *pull, const char *step)
+{
+        pull->step = step;
+        pull->step_since = clock_real();
+}
+
 static bool same_text(const char *a, const char *b)
 {
         return strcmp(a ? a : "", b ? b : "") == 0;
@@ -88,13 +102,17 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
         pull->candidates = candidates;
         pull->candidate_count = count;
         pull->text = text;
+        pull->asked = xstrdup(request->reference);
         pull->credentials = credentials;
         pull->os = xstrdup(request->os);
         pull->architecture = xstrdup(request->architecture);
         pull->variant = xstrdup(request->variant);
+        pull->space = xstrdup(request->namespace_);
+        pull->user_specified = xstrdup(request->user_specified);
+        pull->runtime_handler = xstrdup(request->runtime_handler);
         pull->layers = xcalloc(PULL_LAYERS_SHOWN, sizeof(*pull->layers));
-        pull->step = "starting";
-        pull->since = clock_real();
+        set_step(pull, "starting");
+        pull->since = pull->step_since;
         return pull;
 }
 
@@ -103,9 +121,14 @@ static void pull_free(struct pull *pull)
         credentials_free(pull->credentials);
         free(pull->candidates);
         free(pull->text);
+        free(pull->asked);
         free(pull->os);
         free(pull->architecture);
         free(pull->variant);
+        free(pull->space);
+        free(pull->user_specified);
+        free(pull->runtime_handler);
+        free(pull->trusted);
         free(pull->layers);
         free(pull->id);
         free(pull);
@@ -121,7 +144,7 @@ static void unlist(struct pull *pull)
                 }
 }
 
-static struct pull *find_pull(struct puller *puller, const char *text,
+static struct pull *find_pull(struct puller *puller, const char *text, const char *trusted,
                               const struct credentials *credentials,
                               const struct pull_request *request)
 {
@@ -129,6 +152,7 @@ static struct pull *find_pull(struct puller *puller, const char *text,
                 if (strcmp(pull->text, text) == 0 && same_text(pull->os, request->os) &&
                     same_text(pull->architecture, request->architecture) &&
                     same_text(pull->variant, request->variant) &&
+                    strcmp(pull->trusted, trusted) == 0 &&
                     credentials_same(pull->credentials, credentials))
                         return pull;
         return NULL;
@@ -143,12 +167,17 @@ static void on_progress(void *argument, const struct fetch_progress *progress)
         for (size_t i = 0; i < pull->layer_count && !layer; i++)
                 if (strcmp(pull->layers[i].digest, progress->digest) == 0)
                         layer = &pull->layers[i];
-        if (!layer && pull->layer_count == PULL_LAYERS_SHOWN)
+        if (!layer && pull->layer_count == PULL_LAYERS_SHOWN) {
+                if (progress->done)
+                        pull->puller->counts.bytes += (uint64_t)progress->total;
                 return;
+        }
         if (!layer) {
                 layer = &pull->layers[pull->layer_count++];
                 snprintf(layer->digest, sizeof(layer->digest), "%s", progress->digest);
         }
+        if (progress->bytes > layer->bytes)
+                pull->puller->counts.bytes += (uint64_t)(progress->bytes - layer->bytes);
         layer->bytes = progress->bytes;
         layer->total = progress->total;
         layer->done = progress->done;
@@ -157,13 +186,13 @@ static void on_progress(void *argument, const struct fetch_progress *progress)
 static int take_turn(struct pull *pull, struct error *err)
 {
         struct puller *puller = pull->puller;
-        if (puller->running >= puller->parallel)
+        if (puller->running >= puller->parallel) {
                 puller->counts.queued++;
-        while (puller->running >= puller->parallel) {
-                pull->step = "waiting for a turn";
+                set_step(pull, "waiting for a turn");
+        }
+        while (puller->running >= puller->parallel)
                 if (task_wait(&puller->turn, CLOCK_NEVER) < 0)
                         return error_set(err, ERROR_CANCELLED, "nobody waits for it any more");
-        }
         puller->running++;
         return 0;
 }
@@ -193,7 +222,7 @@ static char *repository_there(const struct fetch_endpoint *endpoint,
 static int give_credentials(struct pull *pull, const struct reference *reference,
                             struct fetch_endpoint *endpoints, size_t count, struct error *err)
 {
-        pull->step = "looking up credentials";
+        set_step(pull, "looking up credentials");
         for (size_t i = 0; i < count; i++) {
                 AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
                 int r = credentials_find(pull->credentials, endpoints[i].url, repository,
@@ -214,6 +243,43 @@ static void add_problem(const struct pull *pull, struct error *err)
                          problem);
 }
 
+/* A candidate's manifest is here, and nothing else of it. */
+struct candidate {
+        struct pull *pull;
+        const struct reference *reference;
+        const char *staging;
+        struct trust_plan plan;
+        char *verified; /* digest of the manifest that was found good */
+};
+
+static int on_signatures(void *argument, const struct fetch_signatures *found, struct error *err)
+{
+        struct candidate *candidate = argument;
+        struct puller *puller = candidate->pull->puller;
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct trust_subject subject = {found->manifest_digest, found->index_digest};
+        struct signatures signatures = found->signatures;
+
+        set_step(candidate->pull, "verifying signatures");
+        int r = trust_read_lookaside(&candidate->plan, &subject, arena, &signatures, err);
+        if (r == 0)
+                r = trust_verify(puller->trust, &candidate->plan, candidate->reference, &subject,
+                                 &signatures, err);
+        if (r == 0)
+                r = trust_stage(puller->store, candidate->staging, &subject, &signatures, err);
+        if (r < 0)
+                return r;
+        candidate->verified = xstrdup(found->manifest_digest);
+        set_step(candidate->pull, "downloading");
+        return 0;
+}
+
+static void forward_progress(void *argument, const struct fetch_progress *progress)
+{
+        struct candidate *candidate = argument;
+        on_progress(candidate->pull, progress);
+}
+
 /* Fills a staging folder and stores what is in it. */
 static int fetch(struct pull *pull, const struct reference *reference, char *staging, bool *ended,
                  struct error *err)
@@ -232,6 +298,10 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
         r = give_credentials(pull, reference, endpoints, count, err);
         if (r < 0)
                 return r;
+        struct candidate candidate = {.pull = pull, .reference = reference, .staging = staging};
+        r = trust_plan(puller->trust, reference, pull->space, ours, &candidate.plan, err);
+        if (r < 0)
+                return r;
         struct fetch_request request = {
                 .reference = text,
                 .endpoints = endpoints,
@@ -242,22 +312,35 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                 .staging = staging,
                 .decryption_keys = puller->decryption_keys,
                 .limits = puller->limits,
+                .wants_signatures = candidate.plan.needed,
+                .lookaside = candidate.plan.lookaside,
+                .attachments = candidate.plan.attachments,
         };
         struct fetcher_options options = {
                 .program = puller->program,
                 .environment = puller->environment,
                 .stall = puller->stall,
                 .deadline = clock_after(puller->total),
-                .on_progress = on_progress,
-                .argument = pull,
+                .on_progress = forward_progress,
+                .on_signatures = on_signatures,
+                .argument = &candidate,
         };
         request.present = store_hold_diff_ids(hold, &request.present_count);
-        pull->step = "downloading";
+        set_step(pull, "downloading");
         r = fetcher_run(&options, &request, &arena, &result, ended, err);
+        AUTO_FREE char *verified = candidate.verified;
         if (r < 0)
                 return r;
-        pull->step = "storing";
-        return store_commit(puller->store, reference, staging, &result, &pull->id, err);
+        if (verified && (!digest_is_valid(result.config_digest) ||
+                         strcmp(verified, result.manifest_digest) != 0))
+                return error_set(err, ERROR_INTERNAL,
+                                 "crisp-image brings another image than was verified");
+        if (verified && (r = trust_check_staged(staging, verified, result.config_digest, err)) < 0)
+                return r;
+        set_step(pull, "storing");
+        struct store_asked asked = {pull->asked, pull->user_specified, pull->runtime_handler};
+        return store_commit_asked(puller->store, reference, &asked, staging, &result, &pull->id,
+                                  err);
 }
 
 static int try_candidate(struct pull *pull, const struct reference *reference, struct error *err)
@@ -405,6 +488,27 @@ static char *candidates_text(const struct reference *candidates, size_t count)
         return take_ptr(text.data);
 }
 
+/* What the policy asks of each candidate, as one text. Refused are those alone that it refuses
+ * all. Waits. */
+static int ask_trust(struct puller *puller, const struct reference *candidates, size_t count,
+                     const char *space, char **trusted, struct error *err)
+{
+        AUTO_ARENA struct arena *arena = arena_new();
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        bool allowed = count == 0;
+        int result = 0;
+
+        for (size_t i = 0; i < count; i++) {
+                struct trust_plan plan;
+                int r = trust_plan(puller->trust, &candidates[i], space, arena, &plan, err);
+                allowed |= r == 0;
+                result = r < 0 ? r : result;
+                buffer_printf(&text, "%s,", r < 0 ? "refused" : plan.fingerprint);
+        }
+        *trusted = buffer_take(&text);
+        return allowed ? 0 : result;
+}
+
 /* Before a pull is joined: whoever joins must have the same to show. */
 static int find_credentials(struct puller *puller, const struct pull_request *request,
                             struct credentials **credentials, struct error *err)
@@ -440,13 +544,18 @@ int pull_image(struct puller *puller, const struct pull_request *request, char *
         result = find_credentials(puller, request, &credentials, err);
         if (result < 0)
                 return result;
-        struct pull *pull = find_pull(puller, text, credentials, request);
+        AUTO_FREE char *trusted = NULL;
+        result = ask_trust(puller, candidates, count, request->namespace_, &trusted, err);
+        if (result < 0)
+                return error_context(err, "pull %s", text);
+        struct pull *pull = find_pull(puller, text, trusted, credentials, request);
         if (pull) {
                 puller->counts.joined++;
         } else {
                 puller->counts.started++;
                 pull = pull_new(puller, take_ptr(candidates), count, take_ptr(text),
                                 take_ptr(credentials), request);
+                pull->trusted = take_ptr(trusted);
                 pull->next = puller->first;
                 puller->first = pull;
                 pull->task = task_start("pull image", pull_task, pull);
@@ -466,8 +575,10 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
         (*cursor)++;
         *progress = (struct pull_progress){
                 .reference = pull->text,
+                .asked = pull->asked,
                 .step = pull->step,
                 .since = pull->since,
+                .step_since = pull->step_since,
                 .waiters = pull->waiters,
                 .layers = pull->layers,
                 .layer_count = pull->layer_count,

@@ -16,6 +16,7 @@
 #include "image/request.h"
 #include "image/sources.h"
 #include "image/store.h"
+#include "image/trust.h"
 
 #define PULL_PARALLEL_DEFAULT 5
 #define PULL_STALL_DEFAULT    (300 * NSEC_PER_SEC) /* beyond crisp-image's own: it retries first */
@@ -26,6 +27,7 @@ struct puller;
 struct pull_options {
         struct store *store;                    /* outlives the puller */
         struct sources *sources;                /* likewise */
+        struct trust *trust;                    /* likewise; null: everything is accepted */
         struct credentials_options credentials; /* what it points to, too */
         const char *program;                    /* absolute path of crisp-image */
         const char *decryption_keys; /* folder of keys for encrypted layers; null: none */
@@ -44,7 +46,9 @@ struct pull_request {
         const char *reference;                       /* as asked for */
         const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
         const char *namespace_;                      /* the pod's; null: unknown */
-        const char *os;                              /* null: this machine's. So are the next two */
+        const char *user_specified;  /* what reference was before it was completed; or null */
+        const char *runtime_handler; /* that the image is meant for; or null */
+        const char *os;              /* null: this machine's. So are the next two */
         const char *architecture;
         const char *variant;
 };
@@ -52,7 +56,8 @@ struct pull_request {
 /*
  * Pulls an image, or joins the pull of it, and gives its ID. Waits, interruptibly: with the last
  * one who wants it interrupted, the pull ends (-ECANCELED). Errors name the reference; a registry
- * that cannot be reached has the word RegistryUnavailable.
+ * that cannot be reached has the word RegistryUnavailable, an image that the node's policy refuses
+ * SignatureValidationFailed.
  */
 int pull_image(struct puller *puller, const struct pull_request *request, char **id,
                struct error *err);
@@ -68,9 +73,11 @@ struct pull_layer {
 };
 
 struct pull_progress {
-        const char *reference; /* in full; borrowed */
+        const char *reference; /* in full, or "A or B" of a short name; borrowed */
+        const char *asked;     /* the name as it was first asked for; borrowed */
         const char *step;      /* "waiting for a turn", "downloading", "storing" */
-        int64_t since;         /* real time, ns */
+        int64_t since;         /* when it was asked for; real time, ns */
+        int64_t step_since;    /* the same of its step */
         unsigned waiters;
         const struct pull_layer *layers; /* borrowed */
         size_t layer_count;
@@ -84,6 +91,7 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
 struct pull_counts {
         uint64_t started, joined, succeeded, failed, cancelled;
         uint64_t queued; /* had to wait for a turn: the bound was reached */
+        uint64_t bytes;  /* compressed bytes of layers that came */
 };
 void pull_counts(const struct puller *puller, struct pull_counts *counts);
 

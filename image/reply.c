@@ -6,6 +6,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "image/line.h"
+#include "image/reference.h"
 
 #define LAYERS_MAX 4096       /* of one image; overlayfs itself stops at 500 */
 #define LINKS_MAX  (4u << 20) /* of one layer */
@@ -82,6 +83,13 @@ char *reply_encode(const struct fetch_reply *reply)
                 line_put_integer(object, "total", reply->progress.total);
                 json_object_set_new(object, "done", json_boolean(reply->progress.done));
                 json_object_set_new(line, "progress", object);
+                break;
+        case FETCH_SIGNATURES:
+                object = json_object();
+                line_put_string(object, "manifest_digest", reply->found.manifest_digest);
+                line_put_string(object, "index_digest", reply->found.index_digest);
+                json_object_set_new(object, "list", signatures_to_json(&reply->found.signatures));
+                json_object_set_new(line, "signatures", object);
                 break;
         case FETCH_RESULT:
                 json_object_set_new(line, "result", result_to_json(&reply->result));
@@ -169,6 +177,24 @@ static int decode_result(const json_t *object, struct arena *arena, struct fetch
         return 0;
 }
 
+static int decode_found(const json_t *object, struct arena *arena, struct fetch_signatures *found,
+                        struct error *err)
+{
+        static const char place[] = "signatures";
+        int r;
+
+        if ((r = line_need_text(object, "manifest_digest", place, arena, &found->manifest_digest,
+                                err)) < 0 ||
+            (r = line_get_text(object, "index_digest", place, arena, &found->index_digest, err)) <
+                    0)
+                return r;
+        if (!digest_is_valid(found->manifest_digest) ||
+            (found->index_digest && !digest_is_valid(found->index_digest)))
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: not a digest", place);
+        return signatures_from_json(json_object_get(object, "list"), arena, &found->signatures,
+                                    err);
+}
+
 static int decode_error(const json_t *object, struct error *told, struct error *err)
 {
         static const char place[] = "error";
@@ -208,6 +234,9 @@ int reply_decode(const char *line, size_t length, struct arena *arena, struct fe
                     (r = line_get_size(object, "total", place, &decoded.progress.total, err)) < 0)
                         return r;
                 r = json_get_bool(object, "done", place, &decoded.progress.done, err);
+        } else if ((object = json_object_get(value, "signatures"))) {
+                decoded.kind = FETCH_SIGNATURES;
+                r = decode_found(object, arena, &decoded.found, err);
         } else if ((object = json_object_get(value, "result"))) {
                 decoded.kind = FETCH_RESULT;
                 r = decode_result(object, arena, &decoded.result, err);

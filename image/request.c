@@ -110,6 +110,9 @@ char *request_encode(const struct fetch_request *request)
                 json_array_append_new(endpoints, endpoint_to_json(&request->endpoints[i]));
 
         line_put_strings(line, "present", request->present, request->present_count);
+        json_object_set_new(line, "wants_signatures", json_boolean(request->wants_signatures));
+        line_put_string(line, "lookaside", request->lookaside);
+        json_object_set_new(line, "attachments", json_boolean(request->attachments));
 
         json_t *limits = json_object();
         json_object_set_new(line, "limits", limits);
@@ -199,6 +202,11 @@ static int decode_members(const json_t *line, struct arena *arena, struct fetch_
             (r = line_get_text(line, "architecture", "request", arena, &request->architecture,
                                err)) < 0 ||
             (r = line_get_text(line, "variant", "request", arena, &request->variant, err)) < 0 ||
+            (r = json_get_bool(line, "wants_signatures", "request", &request->wants_signatures,
+                               err)) < 0 ||
+            (r = line_get_text(line, "lookaside", "request", arena, &request->lookaside, err)) <
+                    0 ||
+            (r = json_get_bool(line, "attachments", "request", &request->attachments, err)) < 0 ||
             (r = line_get_text(line, "decryption_keys", "request", arena, &request->decryption_keys,
                                err)) < 0 ||
             (r = decode_endpoints(line, arena, request, err)) < 0)

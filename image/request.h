@@ -7,6 +7,10 @@
  * argument list or environment shows them. The pipe then stays open: closing it cancels the pull,
  * and crisp-image ends within a moment (so it also does when the daemon dies).
  *
+ * Where the request wants signatures, crisp-image tells what it found before it fetches a layer,
+ * and waits for a newline on stdin: the daemon has them verified elsewhere, and closes the pipe
+ * where they do not hold.
+ *
  * stdout: lines of JSON, each a reply: any number of progress reports, then exactly one result or
  * one error, then the end of the file. Exit status 0 follows a result, 1 an error; anything else,
  * or an end without either, is a crash. stderr: log lines of base/log.
@@ -35,6 +39,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "image/signature.h"
 
 #define REQUEST_LINE_MAX (4u << 20) /* bytes of the request with its newline */
 #define REPLY_LINE_MAX                                                                             \
@@ -103,6 +108,10 @@ struct fetch_request {
         const char *staging;         /* absolute path */
         const char *decryption_keys; /* folder of private keys for encrypted layers, or null */
         struct fetch_limits limits;
+        bool wants_signatures;
+        const char *lookaside; /* https:// or http:// URL of simple signatures, up to the digest; or
+                                  null */
+        bool attachments;      /* sigstore's are looked for in the image's repository */
 };
 
 /* The line with its newline, on the heap; wipe it with request_wipe_text before freeing it. */
@@ -120,7 +129,7 @@ void request_wipe_text(char *text);
 
 /* ---- replies ---- */
 
-enum fetch_reply_kind { FETCH_PROGRESS = 1, FETCH_RESULT, FETCH_ERROR };
+enum fetch_reply_kind { FETCH_PROGRESS = 1, FETCH_SIGNATURES, FETCH_RESULT, FETCH_ERROR };
 
 struct fetch_progress {
         const char *digest; /* of the compressed layer */
@@ -172,9 +181,17 @@ struct fetch_result {
         size_t layer_count;
 };
 
+/* What was signed about the image that the name stands for. */
+struct fetch_signatures {
+        const char *manifest_digest;
+        const char *index_digest; /* or null */
+        struct signatures signatures;
+};
+
 struct fetch_reply {
         enum fetch_reply_kind kind;
         struct fetch_progress progress;
+        struct fetch_signatures found;
         struct fetch_result result;
         struct error error; /* code, word, message */
 };

@@ -63,7 +63,9 @@ class Daemon:
             "network": f'config_dir = "{self.cni}"\nplugin_dirs = {json.dumps(self.plugin_dirs)}\n',
             "images": f'registries_conf = "{self.root}/registries.conf"\n'
                       f'hosts_dirs = ["{self.root}/hosts"]\ncerts_dirs = ["{self.root}/certs"]\n'
-                      f'auth_files = ["{self.root}/auth.json"]\nnamespaced_auth_dir = "{self.root}/auth"\n',
+                      f'auth_files = ["{self.root}/auth.json"]\nnamespaced_auth_dir = "{self.root}/auth"\n'
+                      f'signature_policy = "{self.root}/policy.json"\nsignature_policy_dir = "{self.root}/policies"\n'
+                      f'registries_d = "{self.root}/registries.d"\n',
             "runtime": f'default_handler = "{self.handler}"\ncgroup_driver = "cgroupfs"\nmonitor_cgroup = "{self.cgroup}/monitors"\n',
             f"runtime.handlers.{self.handler}": f'kind = "oci"\npath = "{program(self.handler)}"\n',
             "log": 'level = "debug"\n',

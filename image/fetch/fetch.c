@@ -18,6 +18,7 @@
 #include "image/fetch/limits.h"
 #include "image/fetch/manifest.h"
 #include "image/fetch/registry.h"
+#include "image/fetch/signatures.h"
 #include "image/reference.h"
 
 #define UNAVAILABLE_WORD   "RegistryUnavailable"
@@ -36,9 +37,8 @@ struct fetch {
         struct http_client *client; /* the main thread's */
         int staging_fd;
         int layers_fd;
+        const struct fetch_listener *listener;
         int tars_fd;
-        layer_progress *progress;
-        void *argument;
 
         struct manifest manifest;
         struct manifest_config config;
@@ -203,7 +203,7 @@ static void report(void *argument, const struct fetch_progress *progress)
         if (!progress->done && now - slot->reported < PROGRESS_PERIOD)
                 return;
         slot->reported = now;
-        slot->fetch->progress(slot->fetch->argument, progress);
+        slot->fetch->listener->progress(slot->fetch->listener->argument, progress);
 }
 
 static void report_done(struct layer_slot *slot)
@@ -417,6 +417,23 @@ static int sync_staging(struct fetch *fetch, struct error *err)
         return number == 0 ? 0 : error_errno(err, number, "syncing the image to disk");
 }
 
+/* ---- signatures ---- */
+
+/* Nothing more is fetched of an image that is not to be trusted. */
+static int find_signatures(struct fetch *fetch, const struct fetch_result *result,
+                           struct error *err)
+{
+        struct fetch_signatures found = {.manifest_digest = result->manifest_digest,
+                                         .index_digest = result->index_digest};
+        if (!fetch->request->wants_signatures)
+                return 0;
+        int r = signatures_fetch(fetch->request, fetch->registry, fetch->client, fetch->arena,
+                                 &found, err);
+        if (r < 0)
+                return error_context(err, "signatures");
+        return fetch->listener->found(fetch->listener->argument, &found, err);
+}
+
 /* ---- the whole ---- */
 
 static int64_t or_default(int64_t value, int64_t fallback)
@@ -472,8 +489,10 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
             (r = open_staging(fetch, err)) < 0 ||
             (r = http_client_new(fetch->stop, fetch->limits.connect_timeout,
                                  fetch->limits.stall_timeout, &fetch->client, err)) < 0 ||
-            (r = resolve(fetch, result, err)) < 0 || (r = get_config(fetch, result, err)) < 0 ||
-            (r = plan_layers(fetch, result, err)) < 0 || (r = fetch_layers(fetch, err)) < 0)
+            (r = resolve(fetch, result, err)) < 0 ||
+            (r = find_signatures(fetch, result, err)) < 0 ||
+            (r = get_config(fetch, result, err)) < 0 || (r = plan_layers(fetch, result, err)) < 0 ||
+            (r = fetch_layers(fetch, err)) < 0)
                 return r;
         if ((r = sync_staging(fetch, err)) < 0)
                 return r;
@@ -495,7 +514,7 @@ static void fetch_fini(struct fetch *fetch)
 }
 
 int fetch_run(const struct fetch_request *request, const struct loaded *loaded, struct stop *stop,
-              layer_progress *progress, void *argument, struct arena *arena,
+              const struct fetch_listener *listener, struct arena *arena,
               struct fetch_result *result, struct error *err)
 {
         struct fetch_result made = {0};
@@ -508,9 +527,8 @@ int fetch_run(const struct fetch_request *request, const struct loaded *loaded, 
                 .arena = arena,
                 .staging_fd = -1,
                 .layers_fd = -1,
+                .listener = listener,
                 .tars_fd = -1,
-                .progress = progress,
-                .argument = argument,
                 .notes_left = FETCH_NOTES_BYTES_MAX,
         };
 

@@ -12,6 +12,15 @@
 #include "image/fetch/stop.h"
 #include "image/request.h"
 
+struct fetch_listener {
+        /* Called from several threads, at most a few times a second for each layer. */
+        layer_progress *progress;
+        /* Told what was signed, before a layer is fetched, where the request wants it: whether to
+         * go on. From the thread of fetch_run. */
+        int (*found)(void *argument, const struct fetch_signatures *found, struct error *err);
+        void *argument;
+};
+
 /*
  * Does what the request says, in the staging folder. loaded is what load_request made of it.
  * Blocks; its threads have ended when it returns. progress is called from several threads, at most
@@ -21,7 +30,7 @@
  * a UTF-8 locale.
  */
 int fetch_run(const struct fetch_request *request, const struct loaded *loaded, struct stop *stop,
-              layer_progress *progress, void *argument, struct arena *arena,
+              const struct fetch_listener *listener, struct arena *arena,
               struct fetch_result *result, struct error *err);
 
 #endif

@@ -189,7 +189,8 @@ static int run(struct pull *pull)
         if (r < 0)
                 return r;
         stop_init(&stop);
-        r = fetch_run(&pull->request, &loaded, &stop, on_progress, pull, pull->arena, &pull->result,
+        struct fetch_listener listener = {.progress = on_progress, .argument = pull};
+        r = fetch_run(&pull->request, &loaded, &stop, &listener, pull->arena, &pull->result,
                       &pull->err);
         stop_fini(&stop);
         return r;
