@@ -183,7 +183,14 @@ static int get_layers(const json_t *record, struct image *image, struct error *e
                 return 0;
         if ((r = get_layer(fixup, true, &image->fixup, err)) < 0)
                 return r;
-        return strcmp(image->fixup->name, image->id) == 0 ? 0 : wrong(err, "fixup: not its own");
+        /* In version 1 it had the image's ID: it stays under that name, with nobody to share it. */
+        if (strcmp(image->fixup->name, image->id) == 0)
+                return 0;
+        AUTO_FREE char *chain_id =
+                image->layer_count ? layer_chain_id(image->layers, image->layer_count) : NULL;
+        return chain_id && strcmp(image->fixup->name, chain_id) == 0
+                       ? 0
+                       : wrong(err, "fixup: not that of its layers");
 }
 
 static int get_members(const json_t *record, const char *expected, struct image *image,
