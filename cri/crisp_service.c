@@ -127,7 +127,7 @@ static int handle_image_list(struct rpc *rpc, const void *request, void *respons
         store_usage(node.images, &usage);
         Crisp__V1__ImageSummary **all = arena_array(rpc->arena, usage.images + 1, sizeof *all);
         if (asked->image[0]) {
-                image = store_find(node.images, asked->image);
+                image = sources_find(node.sources, node.images, asked->image);
                 if (image)
                         all[count++] = explain_image(rpc->arena, image);
         }
@@ -234,7 +234,7 @@ static int handle_image_inspect(struct rpc *rpc, const void *request, void *resp
 
         if (!asked->image[0])
                 return error_set(err, ERROR_INVALID_ARGUMENT, "image: empty");
-        const struct image *image = store_find(node.images, asked->image);
+        const struct image *image = sources_find(node.sources, node.images, asked->image);
         if (!image)
                 return error_set(err, ERROR_NOT_FOUND, "no image %s is here", asked->image);
         AUTO_JSON json_t *object = describe_image(image);

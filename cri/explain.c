@@ -357,7 +357,8 @@ static void add_images(struct arena *arena, const char *object,
 {
         struct store_usage usage;
         size_t cursor = 0;
-        const struct image *image = object[0] ? store_find(node.images, object) : NULL;
+        const struct image *image =
+                object[0] ? sources_find(node.sources, node.images, object) : NULL;
 
         store_usage(node.images, &usage);
         response->images = arena_array(arena, usage.images + 1, sizeof *response->images);

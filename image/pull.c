@@ -265,6 +265,8 @@ static int on_signatures(void *argument, const struct fetch_signatures *found, s
         if (r == 0)
                 r = trust_verify(puller->trust, &candidate->plan, candidate->reference, &subject,
                                  &signatures, err);
+        if (r < 0 && r != -ECANCELED && signatures.count == 0)
+                trust_say_where(&candidate->plan, err);
         if (r == 0)
                 r = trust_stage(puller->store, candidate->staging, &subject, &signatures, err);
         if (r < 0)

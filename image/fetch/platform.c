@@ -47,11 +47,24 @@ static const char *machine(void)
         return uname(&name) < 0 ? "" : name.machine;
 }
 
+#ifdef __x86_64__
+#define REGISTER_BITS 32
+#define LEAF_BITS     (4 * REGISTER_BITS)
+
+/* glibc's own macro shifts ones into the sign. */
+static bool has_feature(unsigned index)
+{
+        const struct cpuid_feature *leaf = __x86_get_cpuid_feature_leaf(index / LEAF_BITS);
+        unsigned word = leaf->active_array[index % LEAF_BITS / REGISTER_BITS];
+        return word >> (index % REGISTER_BITS) & 1;
+}
+#endif
+
 /* The processor's level of the x86-64 psABI. */
 static const char *processor_level(void)
 {
 #ifdef __x86_64__
-#define HAS(feature) CPU_FEATURE_ACTIVE(feature)
+#define HAS(feature) has_feature(x86_cpu_##feature)
         if (!(HAS(CMPXCHG16B) && HAS(LAHF64_SAHF64) && HAS(POPCNT) && HAS(SSE3) && HAS(SSSE3) &&
               HAS(SSE4_1) && HAS(SSE4_2)))
                 return "v1";

@@ -175,6 +175,7 @@ def test_an_image_that_nobody_signed_is_refused_and_nothing_of_it_fetched(node, 
     policy.set({bad.host: signed_by(gpg.public)})
     message = refused(lambda: node.pull(name))
     assert "a signature is needed and there is none" in message and name in message
+    assert f"{lookaside.folder}/trust/app" in message and "attachments are not looked for" in message
     assert not bad.seen("/blobs/")
     assert node.image_status(name) is None
 

@@ -97,6 +97,9 @@ static void both_systems(void)
         put("hosts/c.example", "ca.crt", "");
         put("certs/localhost:5000", "ca.crt", "");
         put("certs/b.example", "ca.crt", "");
+        put("certs/localhost:5001", "README", "");
+        put("hosts/d.example", "README", "");
+        put("certs/d.example", "ca.crt", "");
         write_file(at("registries.conf"),
                    "[[registry]]\nlocation = \"a.example\"\n"
                    "[[registry.mirror]]\nlocation = \"n.example/p\"\ninsecure = true\n");
@@ -106,6 +109,7 @@ static void both_systems(void)
                     "https://n.example! http://n.example https://a.example");
         assert_urls(sources, "b.example/i", "http://m.example:80/v2 https://b.example/v2+");
         assert_urls(sources, "c.example/i", "https://c.example+");
+        assert_urls(sources, "d.example/i", "https://d.example+");
         /* Who has certificates speaks TLS, on this machine too. */
         assert_urls(sources, "localhost:5000/i", "https://localhost:5000+");
         assert_urls(sources, "localhost:5001/i", "http://localhost:5001");
