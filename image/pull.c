@@ -312,9 +312,12 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
         AUTO_FREE char *verified = candidate.verified;
         if (r < 0)
                 return r;
-        if (verified && strcmp(verified, result.manifest_digest) != 0)
+        if (verified && (!digest_is_valid(result.config_digest) ||
+                         strcmp(verified, result.manifest_digest) != 0))
                 return error_set(err, ERROR_INTERNAL,
                                  "crisp-image brings another image than was verified");
+        if (verified && (r = trust_check_staged(staging, verified, result.config_digest, err)) < 0)
+                return r;
         pull->step = "storing";
         return store_commit(puller->store, reference, staging, &result, &pull->id, err);
 }

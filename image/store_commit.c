@@ -235,8 +235,12 @@ static int place_signatures(struct commit *commit, int staging_fd)
 {
         AUTO_FREE char *target =
                 xprintf("signatures/%s", layer_hex(commit->result->manifest_digest));
-        if (renameat(staging_fd, STORE_SIGNATURES_STAGED, commit->store->fd, target) < 0 &&
-            errno != ENOENT)
+        struct stat st;
+        /* crisp-image could have put anything there. */
+        if (fstatat(staging_fd, STORE_SIGNATURES_STAGED, &st, AT_SYMLINK_NOFOLLOW) < 0 ||
+            !S_ISREG(st.st_mode))
+                return 0;
+        if (renameat(staging_fd, STORE_SIGNATURES_STAGED, commit->store->fd, target) < 0)
                 return error_errno(commit->err, errno, "place %s", target);
         return 0;
 }

@@ -1,9 +1,7 @@
 #include "image/trust.h"
 
-#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -232,67 +230,6 @@ int trust_read_lookaside(const struct trust_plan *plan, const struct trust_subje
             strncmp(plan->lookaside, LOOKASIDE_SCHEME, strlen(LOOKASIDE_SCHEME)) != 0)
                 return 0;
         return task_offload(lookaside_work, &job);
-}
-
-/* ---- what the store keeps ---- */
-
-int trust_read_stored(const char *path, struct arena *arena, const char **index_digest,
-                      struct signatures *signatures, struct error *err)
-{
-        AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
-        AUTO_JSON json_t *value = NULL;
-        const char *digest = NULL;
-
-        *signatures = (struct signatures){0};
-        *index_digest = NULL;
-        int r = file_read(path, SIGNATURES_TEXT_MAX, &bytes, err);
-        if (r == -ENOENT)
-                return 0;
-        if (r < 0 ||
-            (r = json_parse(bytes.data ? bytes.data : "", bytes.length, path, &value, err)) < 0 ||
-            (r = line_get_text(value, "index_digest", path, arena, &digest, err)) < 0)
-                return r;
-        if (digest && !digest_is_valid(digest))
-                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: not a digest", path);
-        *index_digest = digest;
-        r = signatures_from_json(json_object_get(value, "signatures"), arena, signatures, err);
-        return r < 0 ? error_context(err, "%s", path) : 0;
-}
-
-struct stage_job {
-        const char *stored; /* path of what the store has, or will have */
-        const char *staging;
-        const struct trust_subject *subject;
-        const struct signatures *signatures;
-        struct error *err;
-};
-
-static int stage_work(void *argument)
-{
-        struct stage_job *job = argument;
-        AUTO_ARENA struct arena *arena = arena_new();
-        AUTO_FREE char *path = xprintf("%s/%s", job->staging, STORE_SIGNATURES_STAGED);
-        struct signatures known = {0}, all;
-        const char *index_digest = NULL;
-
-        /* What cannot be read is replaced. */
-        trust_read_stored(job->stored, arena, &index_digest, &known, NULL);
-        signatures_merge(job->signatures, &known, arena, &all);
-        AUTO_JSON json_t *object = json_object();
-        if (job->subject->index_digest)
-                index_digest = job->subject->index_digest;
-        line_put_string(object, "index_digest", index_digest);
-        json_object_set_new(object, "signatures", signatures_to_json(&all));
-        AUTO_FREE char *text = line_finish(object);
-        return file_replace(path, text, strlen(text), 0600, job->err);
-}
-
-int trust_stage(const struct store *store, const char *staging, const struct trust_subject *subject,
-                const struct signatures *signatures, struct error *err)
-{
-        AUTO_FREE char *stored = store_signatures_path(store, subject->manifest_digest);
-        struct stage_job job = {stored, staging, subject, signatures, err};
-        return task_offload(stage_work, &job);
 }
 
 /* ---- an image that is here ---- */

@@ -79,6 +79,14 @@ int trust_stage(const struct store *store, const char *staging, const struct tru
                 const struct signatures *signatures, struct error *err);
 
 /*
+ * After a pull whose manifest was verified: whether the staging folder holds that manifest and the
+ * configuration that it names. crisp-image reads strangers' bytes, and could have been taken over
+ * since. INTERNAL where not. Waits.
+ */
+int trust_check_staged(const char *staging, const char *manifest_digest, const char *config_digest,
+                       struct error *err);
+
+/*
  * Whether a pod of this namespace may run the image with this ID: by its name as asked for, or,
  * where name is null or no name but an ID, by one of those it has. Waits.
  */

@@ -12,9 +12,9 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "image/fetch/blob.h"
 #include "image/fetch/keyring.h"
 #include "image/fetch/manifest.h"
-#include "image/fetch/registry.h"
 #include "image/fetch/ring.h"
 #include "image/fetch/split.h"
 #include "image/fetch/tree.h"
@@ -47,7 +47,7 @@ struct layer_job {
 
 /*
  * Fetches the layer and, where it is encrypted, decrypts it. DATA_LOSS where a digest, a size or a
- * diff ID is not what was promised, else what decrypt_new, registry_stream, decompress_run and
+ * diff ID is not what was promised, else what decrypt_new, blob_stream, decompress_run and
  * unpack_run say. Blocks until its threads have ended. What it made stays, also after a failure.
  */
 int layer_fetch(struct layer_job *job, struct registry *registry, struct http_client *client,

@@ -68,10 +68,8 @@ static int refuse(const struct endpoint *endpoint, const struct http_call *call,
                                  : "");
 }
 
-/* Performs call, answering challenges. 0 after a 2xx. *passing says whether trying again may help.
- */
-static int perform(const struct endpoint *endpoint, struct http_client *client,
-                   struct http_call *call, bool *passing, struct error *err)
+int registry_perform(const struct endpoint *endpoint, struct http_client *client,
+                     struct http_call *call, bool *passing, struct error *err)
 {
         for (int tries = 1;; tries++) {
                 unsigned version;
@@ -122,12 +120,8 @@ static bool pause_before(struct registry *registry, int64_t tries, int64_t retry
 }
 
 /* Performs a request on one endpoint until it works, cannot, or was tried often enough. */
-typedef int request_function(const struct endpoint *endpoint, struct http_client *client,
-                             void *argument, struct http_call *call, bool *passing,
-                             struct error *err);
-
 static int try_endpoint(struct registry *registry, const struct endpoint *endpoint,
-                        struct http_client *client, request_function *function, void *argument,
+                        struct http_client *client, registry_request *function, void *argument,
                         struct error *err)
 {
         for (int64_t tries = 1;; tries++) {
@@ -149,9 +143,8 @@ static int try_endpoint(struct registry *registry, const struct endpoint *endpoi
         }
 }
 
-/* by_tag: asks what a tag stands for, which some endpoints are not to be trusted with. */
-static int try_all(struct registry *registry, struct http_client *client, bool by_tag,
-                   request_function *function, void *argument, struct error *err)
+int registry_try(struct registry *registry, struct http_client *client, bool by_tag,
+                 registry_request *function, void *argument, struct error *err)
 {
         struct error last = {0}, deciding = {0};
         size_t decider = 0;
@@ -226,7 +219,7 @@ static int request_document(const struct endpoint *endpoint, struct http_client 
         call->accept = document->accept;
         call->sink = keep_document;
         call->argument = document;
-        int r = perform(endpoint, client, call, passing, err);
+        int r = registry_perform(endpoint, client, call, passing, err);
         call->url = NULL;
         if (r == 0)
                 memcpy(document->content_type, call->content_type, sizeof(call->content_type));
@@ -240,7 +233,7 @@ int registry_get(struct registry *registry, struct http_client *client, const ch
         struct document document = {.kind = kind, .name = name, .accept = accept, .max = max};
 
         bool by_tag = strcmp(kind, "manifests") == 0 && !digest_is_valid(name);
-        int r = try_all(registry, client, by_tag, request_document, &document, err);
+        int r = registry_try(registry, client, by_tag, request_document, &document, err);
         if (r == 0) {
                 buffer_add(body, document.body.data ? document.body.data : "",
                            document.body.length);
@@ -248,115 +241,4 @@ int registry_get(struct registry *registry, struct http_client *client, const ch
         }
         buffer_fini(&document.body);
         return r;
-}
-
-/* ---- blobs ---- */
-
-struct blob {
-        const char *digest;
-        int64_t size;
-        int64_t offset; /* bytes that the sink has */
-        int64_t skip;   /* bytes of this transfer that it has already */
-        int resumptions;
-        bool begun; /* this transfer's first bytes came */
-        bool ended; /* by the sink or a lie: no further try */
-        registry_sink *sink;
-        void *argument;
-};
-
-/* Where this answer starts; a server may ignore the range. */
-static int begin_transfer(struct blob *blob, const struct http_call *call, struct error *err)
-{
-        blob->begun = true;
-        blob->skip = 0;
-        if (call->status == 206) {
-                if (call->range_from != blob->offset)
-                        return error_set(err, ERROR_UNAVAILABLE,
-                                         "it sends another range than it was asked for");
-        } else {
-                blob->skip = blob->offset;
-        }
-        return 0;
-}
-
-static int keep_blob(struct http_call *call, const char *bytes, size_t length, struct error *err)
-{
-        struct blob *blob = call->argument;
-        int r;
-
-        if (!blob->begun && (r = begin_transfer(blob, call, err)) < 0)
-                return r;
-        if (blob->skip > 0) {
-                size_t part = (int64_t)length < blob->skip ? length : (size_t)blob->skip;
-                blob->skip -= (int64_t)part;
-                bytes += part;
-                length -= part;
-        }
-        if (length == 0)
-                return 0;
-        blob->ended = true;
-        if ((int64_t)length > blob->size - blob->offset)
-                return error_set(err, ERROR_DATA_LOSS,
-                                 "longer than the %lld bytes that the manifest says",
-                                 (long long)blob->size);
-        r = blob->sink(blob->argument, bytes, length, err);
-        if (r < 0)
-                return r;
-        blob->ended = false;
-        blob->offset += (int64_t)length;
-        return 0;
-}
-
-/* One transfer, from where the last one ended. */
-static int transfer_blob(const struct endpoint *endpoint, struct http_client *client,
-                         struct blob *blob, struct http_call *call, bool *passing,
-                         struct error *err)
-{
-        AUTO_FREE char *url =
-                xprintf("%s/blobs/%s%s", endpoint->url, blob->digest, endpoint->query);
-
-        blob->begun = false;
-        call->url = url;
-        call->from = blob->offset;
-        call->sink = keep_blob;
-        call->argument = blob;
-        int r = perform(endpoint, client, call, passing, err);
-        call->url = NULL;
-        if (blob->ended)
-                *passing = false;
-        /* Nothing is missing from a transfer that broke after its last byte. */
-        if (r < 0 && *passing && blob->offset == blob->size && blob->begun)
-                return 0;
-        if (r == 0 && blob->offset < blob->size) {
-                *passing = true;
-                r = error_set(err, ERROR_UNAVAILABLE, "the transfer ends");
-        }
-        if (r < 0 && *passing && blob->offset > 0)
-                error_context(err, "after %lld of %lld bytes", (long long)blob->offset,
-                              (long long)blob->size);
-        return r;
-}
-
-/* A transfer that brought something is gone on with at once; one that did not is an ordinary try.
- */
-static int request_blob(const struct endpoint *endpoint, struct http_client *client, void *argument,
-                        struct http_call *call, bool *passing, struct error *err)
-{
-        struct blob *blob = argument;
-
-        for (;;) {
-                int64_t before = blob->offset;
-                int r = transfer_blob(endpoint, client, blob, call, passing, err);
-                if (r == 0 || !*passing || blob->offset == before ||
-                    ++blob->resumptions > FETCH_TRANSFER_TRIES)
-                        return r;
-                http_call_fini(call);
-        }
-}
-
-int registry_stream(struct registry *registry, struct http_client *client, const char *digest,
-                    int64_t size, registry_sink *sink, void *argument, struct error *err)
-{
-        struct blob blob = {.digest = digest, .size = size, .sink = sink, .argument = argument};
-        return try_all(registry, client, false, request_blob, &blob, err);
 }

@@ -34,16 +34,22 @@ int registry_get(struct registry *registry, struct http_client *client, const ch
                  const char *name, const char *accept, size_t max, struct buffer *body,
                  char content_type[128], struct error *err);
 
-/* Gets parts of a blob, in order and each byte once. A negative return ends the transfer with it.
- */
-typedef int registry_sink(void *argument, const char *bytes, size_t length, struct error *err);
+/* ---- for what else is asked of a registry ---- */
 
-/*
- * Gets a blob of exactly size bytes, resuming where a transfer was cut. The same errors; DATA_LOSS
- * for a blob that is longer. Does not check its digest.
- */
-int registry_stream(struct registry *registry, struct http_client *client, const char *digest,
-                    int64_t size, registry_sink *sink, void *argument, struct error *err);
+/* Performs call on one endpoint, answering challenges. 0 after a 2xx. *passing says whether trying
+ * again may help. */
+int registry_perform(const struct endpoint *endpoint, struct http_client *client,
+                     struct http_call *call, bool *passing, struct error *err);
+
+/* One request to one endpoint; call has who the endpoint is trusted by and nothing else yet. */
+typedef int registry_request(const struct endpoint *endpoint, struct http_client *client,
+                             void *argument, struct http_call *call, bool *passing,
+                             struct error *err);
+
+/* Makes the request of one endpoint after the other, each as often as it may help. by_tag: asks
+ * what a tag stands for, which some endpoints are not to be trusted with. */
+int registry_try(struct registry *registry, struct http_client *client, bool by_tag,
+                 registry_request *function, void *argument, struct error *err);
 
 static inline void cleanup_registry(struct registry **registry)
 {

@@ -1,0 +1,26 @@
+/*
+ * blob: a layer's bytes from a registry, in order.
+ *
+ * Blocking; any thread, each with an http_client of its own.
+ */
+#ifndef CRISP_IMAGE_FETCH_BLOB_H
+#define CRISP_IMAGE_FETCH_BLOB_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "image/fetch/registry.h"
+
+/* Gets parts of a blob, in order and each byte once. A negative return ends the transfer with it.
+ */
+typedef int blob_sink(void *argument, const char *bytes, size_t length, struct error *err);
+
+/*
+ * Gets a blob of exactly size bytes, resuming where a transfer was cut. Errors as of registry_get;
+ * DATA_LOSS for a blob that is longer. Does not check its digest.
+ */
+int blob_stream(struct registry *registry, struct http_client *client, const char *digest,
+                int64_t size, blob_sink *sink, void *argument, struct error *err);
+
+#endif
