@@ -14,10 +14,12 @@ struct pull {
         struct pull *next;            /* in puller->first while it can be joined */
         struct reference *candidates; /* what the name may stand for; tried in this order */
         size_t candidate_count;
-        char *text; /* the candidates in full */
+        char *text;  /* the candidates in full */
+        char *asked; /* the name as the first who wants it gave it */
         struct credentials *credentials;
         char *os, *architecture, *variant;
         char *space;
+        char *user_specified, *runtime_handler; /* likewise */
         char *trusted; /* what the policy asks of the candidates: who must have more does not join
                         */
         struct task *task;
@@ -28,7 +30,7 @@ struct pull {
         struct error error;
         char *id;
         const char *step;
-        int64_t since;
+        int64_t since, step_since;
         struct pull_layer *layers;
         size_t layer_count;
 };
@@ -79,6 +81,12 @@ void puller_free(struct puller *puller)
 
 /* ---- a pull ---- */
 
+static void set_step(struct pull *pull, const char *step)
+{
+        pull->step = step;
+        pull->step_since = clock_real();
+}
+
 static bool same_text(const char *a, const char *b)
 {
         return strcmp(a ? a : "", b ? b : "") == 0;
@@ -94,14 +102,17 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
         pull->candidates = candidates;
         pull->candidate_count = count;
         pull->text = text;
+        pull->asked = xstrdup(request->reference);
         pull->credentials = credentials;
         pull->os = xstrdup(request->os);
         pull->architecture = xstrdup(request->architecture);
         pull->variant = xstrdup(request->variant);
         pull->space = xstrdup(request->namespace_);
+        pull->user_specified = xstrdup(request->user_specified);
+        pull->runtime_handler = xstrdup(request->runtime_handler);
         pull->layers = xcalloc(PULL_LAYERS_SHOWN, sizeof(*pull->layers));
-        pull->step = "starting";
-        pull->since = clock_real();
+        set_step(pull, "starting");
+        pull->since = pull->step_since;
         return pull;
 }
 
@@ -110,10 +121,13 @@ static void pull_free(struct pull *pull)
         credentials_free(pull->credentials);
         free(pull->candidates);
         free(pull->text);
+        free(pull->asked);
         free(pull->os);
         free(pull->architecture);
         free(pull->variant);
         free(pull->space);
+        free(pull->user_specified);
+        free(pull->runtime_handler);
         free(pull->trusted);
         free(pull->layers);
         free(pull->id);
@@ -153,12 +167,17 @@ static void on_progress(void *argument, const struct fetch_progress *progress)
         for (size_t i = 0; i < pull->layer_count && !layer; i++)
                 if (strcmp(pull->layers[i].digest, progress->digest) == 0)
                         layer = &pull->layers[i];
-        if (!layer && pull->layer_count == PULL_LAYERS_SHOWN)
+        if (!layer && pull->layer_count == PULL_LAYERS_SHOWN) {
+                if (progress->done)
+                        pull->puller->counts.bytes += (uint64_t)progress->total;
                 return;
+        }
         if (!layer) {
                 layer = &pull->layers[pull->layer_count++];
                 snprintf(layer->digest, sizeof(layer->digest), "%s", progress->digest);
         }
+        if (progress->bytes > layer->bytes)
+                pull->puller->counts.bytes += (uint64_t)(progress->bytes - layer->bytes);
         layer->bytes = progress->bytes;
         layer->total = progress->total;
         layer->done = progress->done;
@@ -167,13 +186,13 @@ static void on_progress(void *argument, const struct fetch_progress *progress)
 static int take_turn(struct pull *pull, struct error *err)
 {
         struct puller *puller = pull->puller;
-        if (puller->running >= puller->parallel)
+        if (puller->running >= puller->parallel) {
                 puller->counts.queued++;
-        while (puller->running >= puller->parallel) {
-                pull->step = "waiting for a turn";
+                set_step(pull, "waiting for a turn");
+        }
+        while (puller->running >= puller->parallel)
                 if (task_wait(&puller->turn, CLOCK_NEVER) < 0)
                         return error_set(err, ERROR_CANCELLED, "nobody waits for it any more");
-        }
         puller->running++;
         return 0;
 }
@@ -203,7 +222,7 @@ static char *repository_there(const struct fetch_endpoint *endpoint,
 static int give_credentials(struct pull *pull, const struct reference *reference,
                             struct fetch_endpoint *endpoints, size_t count, struct error *err)
 {
-        pull->step = "looking up credentials";
+        set_step(pull, "looking up credentials");
         for (size_t i = 0; i < count; i++) {
                 AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
                 int r = credentials_find(pull->credentials, endpoints[i].url, repository,
@@ -241,17 +260,19 @@ static int on_signatures(void *argument, const struct fetch_signatures *found, s
         struct trust_subject subject = {found->manifest_digest, found->index_digest};
         struct signatures signatures = found->signatures;
 
-        candidate->pull->step = "verifying signatures";
+        set_step(candidate->pull, "verifying signatures");
         int r = trust_read_lookaside(&candidate->plan, &subject, arena, &signatures, err);
         if (r == 0)
                 r = trust_verify(puller->trust, &candidate->plan, candidate->reference, &subject,
                                  &signatures, err);
+        if (r < 0 && r != -ECANCELED && signatures.count == 0)
+                trust_say_where(&candidate->plan, err);
         if (r == 0)
                 r = trust_stage(puller->store, candidate->staging, &subject, &signatures, err);
         if (r < 0)
                 return r;
         candidate->verified = xstrdup(found->manifest_digest);
-        candidate->pull->step = "downloading";
+        set_step(candidate->pull, "downloading");
         return 0;
 }
 
@@ -307,7 +328,7 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                 .argument = &candidate,
         };
         request.present = store_hold_diff_ids(hold, &request.present_count);
-        pull->step = "downloading";
+        set_step(pull, "downloading");
         r = fetcher_run(&options, &request, &arena, &result, ended, err);
         AUTO_FREE char *verified = candidate.verified;
         if (r < 0)
@@ -318,8 +339,10 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                                  "crisp-image brings another image than was verified");
         if (verified && (r = trust_check_staged(staging, verified, result.config_digest, err)) < 0)
                 return r;
-        pull->step = "storing";
-        return store_commit(puller->store, reference, staging, &result, &pull->id, err);
+        set_step(pull, "storing");
+        struct store_asked asked = {pull->asked, pull->user_specified, pull->runtime_handler};
+        return store_commit_asked(puller->store, reference, &asked, staging, &result, &pull->id,
+                                  err);
 }
 
 static int try_candidate(struct pull *pull, const struct reference *reference, struct error *err)
@@ -554,8 +577,10 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
         (*cursor)++;
         *progress = (struct pull_progress){
                 .reference = pull->text,
+                .asked = pull->asked,
                 .step = pull->step,
                 .since = pull->since,
+                .step_since = pull->step_since,
                 .waiters = pull->waiters,
                 .layers = pull->layers,
                 .layer_count = pull->layer_count,

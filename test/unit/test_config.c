@@ -470,6 +470,7 @@ static void test_print(void **state)
                 "signature_policy = \"/p\"\nsignature_policy_dir = \"/n\"\n"
                 "registries_d = \"/d\"\n"
                 "decryption_keys_dir = \"/k\"\n"
+                "pinned = [\"busybox\", \"*/pause*\"]\n"
                 "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
                 "max_layer_entries = 20\nmax_layer_mib = 21\n"
