@@ -221,7 +221,7 @@ static int open_all(const struct confine_box *box, int *fds, struct error *err)
 static int make_root(const struct confine_box *box, struct error *err)
 {
         const char *point = box->folders[0].path;
-        int fds[CONFINE_FOLDERS_MAX];
+        int fds[CONFINE_FOLDERS_MAX] = {-1, -1, -1, -1};
         int r = open_all(box, fds, err);
         if (r < 0)
                 return r;
@@ -264,7 +264,7 @@ static void enter_others(void)
 int root_close(struct confine_box *box, struct error *err)
 {
         struct error why = {0};
-        int r;
+        int r = 0;
 
         /* To one of our own mounts go no more; a slave's still end with the machine's, so that
          * nothing is kept busy until the old root is left. */

@@ -114,28 +114,23 @@ def test_a_killed_one_fails_its_pull_alone(pulling):
     node.run_pod()
 
 
-def test_tls_by_name_and_the_machines_authorities(own_daemon, registry, image, workdir):
+@pytest.mark.parametrize("kind", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_tls_by_name_and_the_machines_authorities(own_daemon, registry, image, tmp_path, kind):
     """Names and certificates are looked up inside: what they need is there."""
     repository = image("tls").partition("/")[2]
-    authority = Authority(f"{workdir}/box-authority")
-    with Nginx(f"{workdir}/box-nginx", upstream=registry.host, certificate=authority.issue("server")) as server:
-        name = f"localhost:{server.host.partition(':')[2]}/{repository}"
-        daemon = own_daemon(start=False)
-        daemon.start(env={"SSL_CERT_FILE": authority.file})
-        assert daemon.client.PullImage(image={"image": name}).image_ref
-        assert any(request["status"] == 200 for request in server.see())
-
-
-def test_tls_with_a_folder_of_authorities(own_daemon, registry, image, workdir):
-    repository = image("tls").partition("/")[2]
-    authority = Authority(f"{workdir}/box-folder-authority")
-    folder = f"{workdir}/box-folder"
-    os.makedirs(folder)
+    authority = Authority(f"{tmp_path}/authority")
+    os.makedirs(f"{tmp_path}/hashed")
     hashed = subprocess.run(["openssl", "x509", "-noout", "-hash", "-in", authority.file], stdout=subprocess.PIPE, text=True, check=True)
-    os.symlink(authority.file, f"{folder}/{hashed.stdout.strip()}.0")
-    with Nginx(f"{workdir}/box-folder-nginx", upstream=registry.host, certificate=authority.issue("server")) as server:
-        name = f"localhost:{server.host.partition(':')[2]}/{repository}"
+    os.symlink(authority.file, f"{tmp_path}/hashed/{hashed.stdout.strip()}.0")
+    with Nginx(f"{tmp_path}/nginx", upstream=registry.host, certificate=authority.issue("server")) as server:
+        host = f"localhost:{server.host.partition(':')[2]}"
         daemon = own_daemon(start=False)
-        daemon.start(env={"SSL_CERT_DIR": folder})
-        assert daemon.client.PullImage(image={"image": name}).image_ref
+        os.makedirs(f"{daemon.root}/hosts/{host}")
+        with open(f"{daemon.root}/hosts/{host}/hosts.toml", "w") as file:
+            file.write(f'server = "https://{host}"\n')
+        daemon.start()
+        assert "certificate" in error_of(lambda: daemon.client.PullImage(image={"image": f"{host}/{repository}"}), KINDS.FAILED_PRECONDITION)
+        daemon.terminate()
+        daemon.start(env={kind: authority.file if kind == "SSL_CERT_FILE" else f"{tmp_path}/hashed"})
+        assert daemon.client.PullImage(image={"image": f"{host}/{repository}"}).image_ref
         assert any(request["status"] == 200 for request in server.see())
