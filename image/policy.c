@@ -73,12 +73,14 @@ enum { KEYS_PATH = 1, KEYS_PATHS = 2, KEYS_DATA = 4, KEYS_DATAS = 8 };
 static int add_key(const char *text, const char *place, struct arena *arena, struct policy_key *key,
                    struct error *err)
 {
-        AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
-        if (strlen(text) > 2 * POLICY_KEY_BYTES_MAX || base64_read(text, &bytes) < 0 ||
-            bytes.length == 0)
+        size_t length = 0;
+        AUTO_FREE unsigned char *bytes = strlen(text) > 2 * POLICY_KEY_BYTES_MAX
+                                                 ? NULL
+                                                 : base64_decode(text, strlen(text), &length);
+        if (length == 0)
                 return wrong(err, place, "not base64");
-        key->bytes = arena_memdup(arena, bytes.data, bytes.length);
-        key->length = bytes.length;
+        key->bytes = arena_memdup(arena, bytes, length);
+        key->length = length;
         return 0;
 }
 
