@@ -6,49 +6,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/task.h"
-#include "image/fetcher.h"
-#include "image/trust.h"
-
-struct pull {
-        struct puller *puller;
-        struct pull *next;            /* in puller->first while it can be joined */
-        struct reference *candidates; /* what the name may stand for; tried in this order */
-        size_t candidate_count;
-        char *text; /* the candidates in full */
-        struct credentials *credentials;
-        char *os, *architecture, *variant;
-        char *space;
-        char *trusted; /* what the policy asks of the candidates: who must have more does not join
-                        */
-        struct task *task;
-        unsigned waiters;
-        struct event done;
-        bool finished;
-        int result;
-        struct error error;
-        char *id;
-        const char *step;
-        int64_t since;
-        struct pull_layer *layers;
-        size_t layer_count;
-};
-
-struct puller {
-        struct store *store;
-        struct sources *sources;
-        struct credentials_options credentials;
-        struct trust *trust;
-        char *program;
-        char *decryption_keys; /* or null */
-        char **environment;
-        unsigned parallel;
-        int64_t stall, total;
-        struct fetch_limits limits;
-        struct pull *first;
-        unsigned running;
-        struct event turn;
-        struct pull_counts counts;
-};
+#include "image/pull_private.h"
 
 struct puller *puller_new(const struct pull_options *options)
 {
@@ -64,6 +22,7 @@ struct puller *puller_new(const struct pull_options *options)
         puller->stall = options->stall ? options->stall : PULL_STALL_DEFAULT;
         puller->total = options->total ? options->total : PULL_TOTAL_DEFAULT;
         puller->limits = options->limits;
+        puller->share = share_new(options->store);
         return puller;
 }
 
@@ -71,6 +30,7 @@ void puller_free(struct puller *puller)
 {
         if (!puller)
                 return;
+        share_free(puller->share);
         free(puller->program);
         free(puller->decryption_keys);
         strv_free(puller->environment);
@@ -144,26 +104,6 @@ static struct pull *find_pull(struct puller *puller, const char *text, const cha
         return NULL;
 }
 
-static void on_progress(void *argument, const struct fetch_progress *progress)
-{
-        struct pull *pull = argument;
-        struct pull_layer *layer = NULL;
-        if (!digest_is_valid(progress->digest))
-                return;
-        for (size_t i = 0; i < pull->layer_count && !layer; i++)
-                if (strcmp(pull->layers[i].digest, progress->digest) == 0)
-                        layer = &pull->layers[i];
-        if (!layer && pull->layer_count == PULL_LAYERS_SHOWN)
-                return;
-        if (!layer) {
-                layer = &pull->layers[pull->layer_count++];
-                snprintf(layer->digest, sizeof(layer->digest), "%s", progress->digest);
-        }
-        layer->bytes = progress->bytes;
-        layer->total = progress->total;
-        layer->done = progress->done;
-}
-
 static int take_turn(struct pull *pull, struct error *err)
 {
         struct puller *puller = pull->puller;
@@ -178,42 +118,6 @@ static int take_turn(struct pull *pull, struct error *err)
         return 0;
 }
 
-/* The repository as the endpoint's host has it: what its URL puts before the repository belongs to
- * the name there. Heap. */
-static char *repository_there(const struct fetch_endpoint *endpoint,
-                              const struct reference *reference)
-{
-        const char *host = strstr(endpoint->url, "://");
-        const char *path = host ? host + 3 + strcspn(host + 3, "/") : "";
-
-        path += strspn(path, "/");
-        size_t length = strlen(path);
-        if (endpoint->exact_path && strncmp(path, "v2/", 3) == 0)
-                path += 3;
-        else if (endpoint->exact_path && length >= 2 && strcmp(path + length - 2, "v2") == 0)
-                path += length; /* where the API is, not a part of names */
-        length = strlen(path);
-        while (length > 0 && path[length - 1] == '/')
-                length--;
-        return xprintf("%.*s%s%s", (int)length, path, length > 0 ? "/" : "",
-                       endpoint->repository ? endpoint->repository : reference->repository);
-}
-
-/* Each endpoint gets the credentials that are meant for it, or none. */
-static int give_credentials(struct pull *pull, const struct reference *reference,
-                            struct fetch_endpoint *endpoints, size_t count, struct error *err)
-{
-        pull->step = "looking up credentials";
-        for (size_t i = 0; i < count; i++) {
-                AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
-                int r = credentials_find(pull->credentials, endpoints[i].url, repository,
-                                         &endpoints[i].credentials, err);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
 /* A registry that refused may have wanted what could not be looked up. */
 static void add_problem(const struct pull *pull, struct error *err)
 {
@@ -224,164 +128,13 @@ static void add_problem(const struct pull *pull, struct error *err)
                          problem);
 }
 
-/* A candidate's manifest is here, and nothing else of it. */
-struct candidate {
-        struct pull *pull;
-        const struct reference *reference;
-        const char *staging;
-        struct trust_plan plan;
-        char *verified; /* digest of the manifest that was found good */
-};
-
-static int on_signatures(void *argument, const struct fetch_signatures *found, struct error *err)
-{
-        struct candidate *candidate = argument;
-        struct puller *puller = candidate->pull->puller;
-        AUTO_ARENA struct arena *arena = arena_new();
-        struct trust_subject subject = {found->manifest_digest, found->index_digest};
-        struct signatures signatures = found->signatures;
-
-        candidate->pull->step = "verifying signatures";
-        int r = trust_read_lookaside(&candidate->plan, &subject, arena, &signatures, err);
-        if (r == 0)
-                r = trust_verify(puller->trust, &candidate->plan, candidate->reference, &subject,
-                                 &signatures, err);
-        if (r == 0)
-                r = trust_stage(puller->store, candidate->staging, &subject, &signatures, err);
-        if (r < 0)
-                return r;
-        candidate->verified = xstrdup(found->manifest_digest);
-        candidate->pull->step = "downloading";
-        return 0;
-}
-
-static void forward_progress(void *argument, const struct fetch_progress *progress)
-{
-        struct candidate *candidate = argument;
-        on_progress(candidate->pull, progress);
-}
-
-/* Fills a staging folder and stores what is in it. */
-static int fetch(struct pull *pull, const struct reference *reference, char *staging, bool *ended,
-                 struct error *err)
-{
-        struct puller *puller = pull->puller;
-        AUTO_STORE_HOLD struct store_hold *hold = store_hold_new(puller->store);
-        AUTO_ARENA struct arena *arena = NULL;
-        AUTO_ARENA struct arena *ours = arena_new();
-        AUTO_FREE char *text = reference_text(reference);
-        struct fetch_endpoint *endpoints = NULL;
-        struct fetch_result result;
-        size_t count = 0;
-        int r = sources_endpoints(puller->sources, reference, ours, &endpoints, &count, err);
-        if (r < 0)
-                return r;
-        r = give_credentials(pull, reference, endpoints, count, err);
-        if (r < 0)
-                return r;
-        struct candidate candidate = {.pull = pull, .reference = reference, .staging = staging};
-        r = trust_plan(puller->trust, reference, pull->space, ours, &candidate.plan, err);
-        if (r < 0)
-                return r;
-        struct fetch_request request = {
-                .reference = text,
-                .endpoints = endpoints,
-                .endpoint_count = count,
-                .os = pull->os,
-                .architecture = pull->architecture,
-                .variant = pull->variant,
-                .staging = staging,
-                .decryption_keys = puller->decryption_keys,
-                .limits = puller->limits,
-                .wants_signatures = candidate.plan.needed,
-                .lookaside = candidate.plan.lookaside,
-                .attachments = candidate.plan.attachments,
-        };
-        struct fetcher_options options = {
-                .program = puller->program,
-                .environment = puller->environment,
-                .stall = puller->stall,
-                .deadline = clock_after(puller->total),
-                .on_progress = forward_progress,
-                .on_signatures = on_signatures,
-                .argument = &candidate,
-        };
-        request.present = store_hold_diff_ids(hold, &request.present_count);
-        pull->step = "downloading";
-        r = fetcher_run(&options, &request, &arena, &result, ended, err);
-        AUTO_FREE char *verified = candidate.verified;
-        if (r < 0)
-                return r;
-        if (verified && (!digest_is_valid(result.config_digest) ||
-                         strcmp(verified, result.manifest_digest) != 0))
-                return error_set(err, ERROR_INTERNAL,
-                                 "crisp-image brings another image than was verified");
-        if (verified && (r = trust_check_staged(staging, verified, result.config_digest, err)) < 0)
-                return r;
-        pull->step = "storing";
-        return store_commit(puller->store, reference, staging, &result, &pull->id, err);
-}
-
-static int try_candidate(struct pull *pull, const struct reference *reference, struct error *err)
-{
-        char *staging = NULL;
-        bool ended = true;
-        int result = store_stage(pull->puller->store, &staging, err);
-        if (result == 0)
-                result = fetch(pull, reference, staging, &ended, err);
-        if (ended) {
-                store_unstage(pull->puller->store, staging);
-        } else {
-                /* Somebody who cannot be killed may still write there: the next start removes it.
-                 */
-                log_warning("crisp-image does not end: its folder is left", "folder", staging,
-                            NULL);
-                free(staging);
-        }
-        return result;
-}
-
-/* Whether somewhere else it may go better. */
-static bool is_answer(enum error_code code)
-{
-        return code != ERROR_CANCELLED && code != ERROR_DEADLINE_EXCEEDED &&
-               code != ERROR_INTERNAL && code != ERROR_RESOURCE_EXHAUSTED;
-}
-
-/* Each candidate's answer, the code being that of the first who has more to say than that it has
- * no such image. */
-static int try_candidates(struct pull *pull, struct error *err)
-{
-        struct error deciding = {0};
-        AUTO_BUFFER struct buffer told = BUFFER_INIT;
-
-        if (pull->candidate_count == 1)
-                return try_candidate(pull, &pull->candidates[0], err);
-        for (size_t i = 0; i < pull->candidate_count; i++) {
-                AUTO_FREE char *text = reference_text(&pull->candidates[i]);
-                struct error why = {0};
-                int result = try_candidate(pull, &pull->candidates[i], &why);
-                if (result == 0)
-                        return 0;
-                buffer_printf(&told, "%s%s: %s", i > 0 ? "; " : "", text, why.message);
-                if (i == 0 || deciding.code == ERROR_NOT_FOUND || !is_answer(why.code))
-                        deciding = why;
-                if (!is_answer(why.code))
-                        break;
-        }
-        snprintf(deciding.message, sizeof(deciding.message), "%s", told.data);
-        if (err)
-                *err = deciding;
-        return deciding.number;
-}
-
 static int run(struct pull *pull, struct error *err)
 {
         task_set_interruptible(true);
         int result = take_turn(pull, err);
         if (result < 0)
                 return result;
-        result = try_candidates(pull, err);
+        result = pull_try_candidates(pull, err);
         pull->puller->running--;
         event_signal(&pull->puller->turn);
         return result;
@@ -396,6 +149,10 @@ static void count_end(struct pull *pull)
                 counts->cancelled++;
         else
                 counts->failed++;
+        if (pull->result == -ECANCELED)
+                return;
+        counts->no_room += pull->result < 0 && pull->error.code == ERROR_RESOURCE_EXHAUSTED;
+        counts->timed_out += pull->result < 0 && pull->error.code == ERROR_DEADLINE_EXCEEDED;
 }
 
 static void pull_task(void *argument)
@@ -566,4 +323,5 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
 void pull_counts(const struct puller *puller, struct pull_counts *counts)
 {
         *counts = puller->counts;
+        counts->shared = share_count(puller->share);
 }

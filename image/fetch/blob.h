@@ -23,4 +23,9 @@ typedef int blob_sink(void *argument, const char *bytes, size_t length, struct e
 int blob_stream(struct registry *registry, struct http_client *client, const char *digest,
                 int64_t size, blob_sink *sink, void *argument, struct error *err);
 
+/* Whether these endpoints' credentials get the blob: asks for it without fetching it. 0 also where
+ * that cannot be asked; errors as of registry_get. */
+int blob_check(struct registry *registry, struct http_client *client, const char *digest,
+               struct error *err);
+
 #endif
