@@ -35,10 +35,10 @@ endif
 
 # ---- what there is ----
 
-LIBRARIES := base api network image image/fetch image/trust oci cri conmon
+LIBRARIES := base api network image image/fetch image/trust oci cri cli conmon
 PROGRAMS  := crisp crisp-image crisp-trust crisp-monitor crisp-pause crisp-exec
 
-api_PROTOS := cri/runtime_v1
+api_PROTOS := cri/runtime_v1 crisp/v1/crisp
 api_GEN_C  := $(api_PROTOS:%=$B/gen/api/%.pb-c.c)
 api_GEN_H  := $(api_PROTOS:%=$B/gen/api/%.pb-c.h)
 
@@ -71,7 +71,7 @@ TRUST_LIBS  := $(shell $(PKGCONFIG) --libs $(TRUST_PKG) 2>/dev/null) -lpthread
 
 # ---- programs ----
 
-$B/crisp: $B/cmd/crisp.o $(call libs,cri oci image network api base)
+$B/crisp: $B/cmd/crisp.o $(call libs,cli cri oci image network api base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(DAEMON_LIBS)
 
 $B/crisp-image: $B/cmd/crisp-image.o $(call libs,image/fetch image base)
@@ -118,7 +118,7 @@ $(call library,api): $(api_GEN_C:.c=.o) $(call objects,api)
 	ar rcs $@ $^
 
 # Whoever includes generated headers needs them first.
-$(call objects,cri) $(call objects,oci): | $(api_GEN_H)
+$(call objects,cri) $(call objects,oci) $(call objects,cli): | $(api_GEN_H)
 
 # Where things are when installed. What is compiled with such a path is compiled again when it changes.
 LIBEXECDIR := $(PREFIX)/libexec/crisp
@@ -140,7 +140,7 @@ $B/test/unit/%.o: override CFLAGS += -Wno-write-strings
 UNIT_TESTS := $(patsubst test/unit/%.c,$B/test/%,$(wildcard test/unit/test_*.c))
 .SECONDARY:
 
-$B/test/%: $B/test/unit/%.o $(call libs,cri oci image/fetch image/trust image network conmon api base)
+$B/test/%: $B/test/unit/%.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS) -lcmocka
 
@@ -150,7 +150,7 @@ $(patsubst test/unit/%.c,$B/test/unit/%.o,$(wildcard test/unit/test_*.c)): | $(a
 FUZZERS      := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAYS := $(FUZZERS:%=$B/test/%)
 
-$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cri oci image/fetch image/trust image network conmon api base)
+$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 .PHONY: check unit integration includes
@@ -175,7 +175,7 @@ FUZZ_SECONDS  ?= 30
 FUZZ_SANITIZE := fuzzer-no-link,address,undefined
 FUZZ_B        := build-$(subst $(comma),-,$(FUZZ_SANITIZE))
 
-$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cri oci image/fetch image/trust image network conmon api base)
+$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
@@ -246,6 +246,7 @@ install: all
 	for p in $(filter-out crisp,$(PROGRAMS)); do install -D -m 0755 $B/$$p $(DESTDIR)$(LIBEXECDIR)/$$p || exit; done
 	$(call install_text,contrib/crisp.service,$(DESTDIR)$(PREFIX)/lib/systemd/system/crisp.service)
 	install -D -m 0644 docs/crisp.8 $(DESTDIR)$(PREFIX)/share/man/man8/crisp.8
+	install -D -m 0644 docs/crisp-images.8 $(DESTDIR)$(PREFIX)/share/man/man8/crisp-images.8
 	install -D -m 0644 docs/crisp.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/crisp.toml.5
 	install -D -m 0644 contrib/completions/crisp.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/crisp
 	install -D -m 0644 contrib/10-crisp-bridge.conflist $(DESTDIR)$(PREFIX)/share/doc/crisp/examples/10-crisp-bridge.conflist

@@ -1,5 +1,6 @@
 /*
- * crisp: the container runtime's daemon. Arguments and exit codes, nothing more.
+ * crisp: the container runtime's daemon, and the commands that ask it. Arguments and exit codes,
+ * nothing more.
  *
  * Exit codes: 0 when all went well, 1 when something failed, 2 for a command line that is not
  * understood.
@@ -10,6 +11,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
+#include "cli/command.h"
 #include "cri/config.h"
 #include "cri/daemon.h"
 
@@ -18,12 +20,24 @@
 static const char usage_text[] =
         "Usage: crisp serve [--config FILE]    run the daemon\n"
         "       crisp config [--config FILE]   print the effective configuration as TOML\n"
+        "       crisp images COMMAND           what the daemon has, and brings here:\n"
+        "           list [IMAGE] [--json]\n"
+        "           pull IMAGE [--creds USER[:PASSWORD] [--password-stdin] | --authfile FILE] "
+        "[-q]\n"
+        "           rm IMAGE...\n"
+        "           inspect IMAGE\n"
+        "       crisp explain [pulls | POD | CONTAINER | IMAGE] [--json]\n"
+        "                                      the step that each is in, and since when\n"
+        "       crisp metrics                  the daemon's counters, for Prometheus\n"
         "       crisp version                  print the version\n"
         "       crisp help                     print this\n"
         "\n"
         "Without --config, /etc/crisp/crisp.toml and /etc/crisp/crisp.toml.d/*.toml are read where "
         "they\n"
-        "are there; with it, FILE and FILE.d/*.toml. See crisp(8) and crisp.toml(5).\n";
+        "are there; with it, FILE and FILE.d/*.toml. images, explain and metrics ask the daemon "
+        "that the\n"
+        "configuration names, or that of --socket PATH. See crisp(8), crisp-images(8) and "
+        "crisp.toml(5).\n";
 
 static int usage_error(const char *what, const char *argument)
 {
@@ -120,12 +134,20 @@ int main(int argc, char **argv)
                 return with_config(rest, run_serve);
         if (strcmp(command, "config") == 0)
                 return with_config(rest, run_config);
+        if (strcmp(command, "images") == 0)
+                return command_images(rest);
+        if (strcmp(command, "explain") == 0)
+                return command_explain(rest);
+        if (strcmp(command, "metrics") == 0)
+                return command_metrics(rest);
         if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0)
                 return print_alone(rest, "crisp " CRISP_VERSION "\n");
         if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
             strcmp(command, "-h") == 0)
                 return print_alone(rest, usage_text);
         if (!*command)
-                return usage_error("a command is missing: serve, config, version or help", "");
+                return usage_error("a command is missing: serve, config, images, explain, metrics, "
+                                   "version or help",
+                                   "");
         return usage_error("unknown command ", command);
 }

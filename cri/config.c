@@ -24,6 +24,7 @@
 #define PLUGIN_DIRS_MAX   64
 #define REGISTRY_DIRS_MAX 16
 #define AUTH_FILES_MAX    32
+#define PINNED_MAX        256
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -47,6 +48,7 @@ const struct config_setting config_settings[] = {
         {"images.signature_policy_dir", CONFIG_PATH, PLACE(images.signature_policy_dir)},
         {"images.registries_d", CONFIG_PATH, PLACE(images.registries_d)},
         {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
+        {"images.pinned", CONFIG_TEXTS, PLACE(images.pinned), 0, PINNED_MAX},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
         {"images.max_parallel_layers", CONFIG_NUMBER, PLACE(images.max_parallel_layers), 1,
@@ -229,6 +231,7 @@ void config_free(struct config *config)
         strv_free(config->images.hosts_dirs);
         strv_free(config->images.certs_dirs);
         strv_free(config->images.auth_files);
+        strv_free(config->images.pinned);
         free(config->images.namespaced_auth_dir);
         free(config->images.signature_policy);
         free(config->images.signature_policy_dir);
@@ -268,6 +271,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_NUMBER:
                 buffer_printf(out, "%u", *(const unsigned *)field);
                 return;
+        case CONFIG_TEXTS:
         case CONFIG_PATHS: {
                 char *const *paths = *(char *const *const *)field;
 

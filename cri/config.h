@@ -94,6 +94,9 @@ struct config {
                 /* Folder of private keys for encrypted layers; it may be missing.
                  * [/etc/crisp/keys] */
                 char *decryption_keys_dir;
+                /* strv of images that the kubelet shall not collect: names in full, of which *
+                 * stands for any characters; may be empty. [] */
+                char **pinned;
                 /* Pulls under way at a time; further ones wait. [4] */
                 unsigned max_parallel_pulls;
                 /* Layers of one pull that download at a time. [3] */

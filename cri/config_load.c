@@ -173,10 +173,18 @@ static int apply_text(const struct loader *loader, const struct toml_node *node,
         return 0;
 }
 
-static int apply_paths(const struct loader *loader, const struct toml_node *node,
-                       const struct config_setting *setting, char ***field)
+static int check_item(const struct loader *loader, const struct toml_node *item,
+                      enum config_type type, const char *text)
 {
-        char **paths = xcalloc(1, sizeof(*paths)); /* none is a list, too */
+        if (type == CONFIG_PATHS)
+                return check_path(loader, item, text);
+        return *text ? 0 : fail(loader, item, "must not be empty");
+}
+
+static int apply_list(const struct loader *loader, const struct toml_node *node,
+                      const struct config_setting *setting, char ***field)
+{
+        char **texts = xcalloc(1, sizeof(*texts)); /* none is a list, too */
         size_t count = 0;
         int rc = 0;
 
@@ -189,21 +197,23 @@ static int apply_paths(const struct loader *loader, const struct toml_node *node
                         break;
                 rc = get_string(loader, item, &text);
                 if (rc == 0)
-                        rc = check_path(loader, item, text);
+                        rc = check_item(loader, item, setting->type, text);
                 if (rc == 0) {
-                        AUTO_FREE char *path = copy_path(text);
+                        AUTO_FREE char *copy =
+                                setting->type == CONFIG_PATHS ? copy_path(text) : xstrdup(text);
 
-                        strv_push(&paths, path);
+                        strv_push(&texts, copy);
                 }
         }
         if (rc == 0 && (count < setting->least || count > setting->most))
-                rc = fail(loader, node, "expected %u to %u paths", setting->least, setting->most);
+                rc = fail(loader, node, "expected %u to %u %s", setting->least, setting->most,
+                          setting->type == CONFIG_PATHS ? "paths" : "strings");
         if (rc < 0) {
-                strv_free(paths);
+                strv_free(texts);
                 return rc;
         }
         strv_free(*field);
-        *field = paths;
+        *field = texts;
         return 0;
 }
 
@@ -262,7 +272,8 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
         case CONFIG_NUMBER:
                 return apply_number(loader, node, setting, field);
         case CONFIG_PATHS:
-                return apply_paths(loader, node, setting, field);
+        case CONFIG_TEXTS:
+                return apply_list(loader, node, setting, field);
         case CONFIG_DRIVER:
         case CONFIG_KIND:
         case CONFIG_LEVEL:

@@ -11,6 +11,7 @@
 enum config_type {
         CONFIG_NUMBER, /* unsigned */
         CONFIG_PATHS,  /* char **, absolute paths */
+        CONFIG_TEXTS,  /* char **, none of them empty */
         CONFIG_DRIVER, /* enum config_cgroup_driver */
         CONFIG_KIND,   /* enum config_handler_kind */
         CONFIG_LEVEL,  /* enum log_level */
@@ -27,7 +28,7 @@ struct config_setting {
         const char *name; /* with the table's before it: "network.timeout" */
         enum config_type type;
         size_t offset;        /* in struct config, or in struct config_handler */
-        unsigned least, most; /* of a number, or of the count of paths */
+        unsigned least, most; /* of a number, or of the count in a list */
 };
 
 extern const struct config_setting config_settings[];

@@ -215,10 +215,11 @@ static int make_folders(const struct config *config, struct error *err)
 
 static int start_server(struct daemon *daemon, struct error *err)
 {
-        static struct rpc_service services[2];
+        static struct rpc_service services[3];
 
         services[0] = runtime_service;
         services[1] = image_service;
+        services[2] = crisp_service;
         struct server_options options = {
                 .listen = daemon->config->api.listen,
                 .message_max = daemon->config->limits.max_message_bytes,

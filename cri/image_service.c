@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/task.h"
 #include "cri/node.h"
+#include "image/pinned.h"
 
 #define USERNAME_MAX        256 /* bytes with the final zero */
 #define IMAGES_IN_A_MESSAGE 500 /* of a stream; some hundred bytes each */
@@ -33,6 +34,17 @@ static int need_name(const Runtime__V1__ImageSpec *spec, struct error *err)
 
 /* ---- status and lists ---- */
 
+/* As it was asked for, the same whichever of its names finds it: clients compare. */
+static Runtime__V1__ImageSpec *asked_spec(struct arena *arena, const struct image *image)
+{
+        Runtime__V1__ImageSpec *spec = arena_alloc(arena, sizeof(*spec));
+        runtime__v1__image_spec__init(spec);
+        spec->image = image->asked;
+        spec->user_specified_image = image->user_specified;
+        spec->runtime_handler = image->runtime_handler;
+        return spec;
+}
+
 static Runtime__V1__Image *describe(struct arena *arena, const struct image *image)
 {
         char username[USERNAME_MAX];
@@ -45,6 +57,9 @@ static Runtime__V1__Image *describe(struct arena *arena, const struct image *ima
         out->n_repo_digests = strv_length(image->digests);
         out->repo_digests = image->digests;
         out->size = image->size;
+        if (image->asked[0])
+                out->spec = asked_spec(arena, image);
+        out->pinned = pinned_has(node.pinned_images, image);
         if (store_user_id(image, &uid, username, sizeof(username))) {
                 out->uid = arena_alloc(arena, sizeof(*out->uid));
                 runtime__v1__int64_value__init(out->uid);
@@ -204,6 +219,8 @@ static int handle_pull_image(struct rpc *rpc, const void *request, void *respons
                 .reference = asked->image->image,
                 .credentials = auth ? &credentials : NULL,
                 .namespace_ = pod && pod->metadata ? pod->metadata->namespace_ : NULL,
+                .user_specified = asked->image->user_specified_image,
+                .runtime_handler = asked->image->runtime_handler,
         };
         result = pull_image(node.puller, &pull, &id, err);
         if (auth)

@@ -99,6 +99,7 @@ static int open_images(struct error *err)
 {
         const struct config *config = node.config;
         open_sources();
+        node.pinned_images = config->images.pinned;
         AUTO_FREE char *directory = xprintf("%s/images", config->state_dir);
         int result = store_open(directory, &node.images, err);
         if (result < 0)

@@ -28,6 +28,7 @@ struct node {
         struct trust *trust;
         struct sources *sources;
         struct puller *puller;
+        char *const *pinned_images; /* patterns (image/pinned.h), the configuration's; or null */
 
         /* Records: pods and containers of a state folder, and what only lives until the next boot.
          */

@@ -1,5 +1,5 @@
 /*
- * services: the handlers of the CRI's two services.
+ * services: the handlers of the CRI's two services and of crisp's own, crisp.v1.
  *
  * Handlers are rpc_handler functions; the tables name them.
  */
@@ -10,5 +10,6 @@
 
 extern const struct rpc_service runtime_service;
 extern const struct rpc_service image_service;
+extern const struct rpc_service crisp_service;
 
 #endif

@@ -238,7 +238,8 @@ static bool same_metadata(struct fixup *fixup, size_t a, size_t b, const char *p
         AUTO_FD int fd = stack_open(&fixup->stack, b, path, O_RDONLY | O_DIRECTORY);
         return fd >= 0 && stack_stat(&fixup->stack, a, path, &one) == 0 && fstat(fd, &other) == 0 &&
                one.st_mode == other.st_mode && one.st_uid == other.st_uid &&
-               one.st_gid == other.st_gid && flistxattr(fd, NULL, 0) <= 0;
+               one.st_gid == other.st_gid && one.st_mtim.tv_sec == other.st_mtim.tv_sec &&
+               one.st_mtim.tv_nsec == other.st_mtim.tv_nsec && flistxattr(fd, NULL, 0) <= 0;
 }
 
 static int merge_folder(struct fixup *fixup, size_t layer, const char *from, const char *to,

@@ -176,8 +176,10 @@ static bool parse_duration(const char *text, int64_t *ms)
                 sum += number * UNITS[i].ms;
                 text = end + length;
         } while (*text && sum <= HOSTS_DIAL_MAX);
+        if (sum < 1 || sum > HOSTS_DIAL_MAX)
+                return false;
         *ms = (int64_t)sum;
-        return sum >= 1 && sum <= HOSTS_DIAL_MAX;
+        return true;
 }
 
 static int read_dial_timeout(const struct reading *reading, const struct toml_node *node,

@@ -13,6 +13,7 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/memory.h"
+#include "base/sha256.h"
 
 const char *layer_hex(const char *digest)
 {
@@ -39,6 +40,19 @@ void layer_free(struct layer *layer)
                 return;
         free(layer->name);
         free(layer);
+}
+
+char *layer_chain_id(struct layer *const *layers, size_t count)
+{
+        char *chain = xstrdup(layers[0]->name);
+        for (size_t i = 1; i < count; i++) {
+                char hex[SHA256_HEX + 1];
+                AUTO_FREE char *both = xprintf("%s %s", chain, layers[i]->name);
+                sha256_hex(both, strlen(both), hex);
+                free(chain);
+                chain = xprintf("sha256:%s", hex);
+        }
+        return chain;
 }
 
 int layer_mark_opaque(int directory_fd, const char *const *paths, size_t count, struct error *err)

@@ -22,7 +22,7 @@
         999999 /* six digits and a colon, 500 times, are 3500 bytes of overlayfs' 4096 */
 
 struct layer {
-        char *name; /* the diff ID; of a fix-up the image's ID */
+        char *name; /* the diff ID; of a fix-up the chain ID of the layers that it goes on */
         bool is_fixup;
         unsigned number; /* of its short name */
         uint64_t bytes;  /* of its contents */
@@ -38,6 +38,10 @@ const char *layer_hex(const char *digest);
 
 /* The folder of its tree, relative to the store: "layers/HEX" or "fixups/HEX". On the heap. */
 char *layer_path(const struct layer *layer);
+
+/* The chain ID of these layers, one or more, the lowest first, on the heap (OCI image-spec,
+ * config.md). */
+char *layer_chain_id(struct layer *const *layers, size_t count);
 
 struct layer *layer_new(const char *name, bool is_fixup);
 void layer_free(struct layer *layer);

@@ -39,6 +39,12 @@ void puller_free(struct puller *puller)
 
 /* ---- a pull ---- */
 
+void pull_set_step(struct pull *pull, const char *step)
+{
+        pull->step = step;
+        pull->step_since = clock_real();
+}
+
 static bool same_text(const char *a, const char *b)
 {
         return strcmp(a ? a : "", b ? b : "") == 0;
@@ -54,14 +60,17 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
         pull->candidates = candidates;
         pull->candidate_count = count;
         pull->text = text;
+        pull->asked = xstrdup(request->reference);
         pull->credentials = credentials;
         pull->os = xstrdup(request->os);
         pull->architecture = xstrdup(request->architecture);
         pull->variant = xstrdup(request->variant);
         pull->space = xstrdup(request->namespace_);
+        pull->user_specified = xstrdup(request->user_specified);
+        pull->runtime_handler = xstrdup(request->runtime_handler);
         pull->layers = xcalloc(PULL_LAYERS_SHOWN, sizeof(*pull->layers));
-        pull->step = "starting";
-        pull->since = clock_real();
+        pull_set_step(pull, "starting");
+        pull->since = pull->step_since;
         return pull;
 }
 
@@ -70,10 +79,13 @@ static void pull_free(struct pull *pull)
         credentials_free(pull->credentials);
         free(pull->candidates);
         free(pull->text);
+        free(pull->asked);
         free(pull->os);
         free(pull->architecture);
         free(pull->variant);
         free(pull->space);
+        free(pull->user_specified);
+        free(pull->runtime_handler);
         free(pull->trusted);
         free(pull->layers);
         free(pull->id);
@@ -107,13 +119,13 @@ static struct pull *find_pull(struct puller *puller, const char *text, const cha
 static int take_turn(struct pull *pull, struct error *err)
 {
         struct puller *puller = pull->puller;
-        if (puller->running >= puller->parallel)
+        if (puller->running >= puller->parallel) {
                 puller->counts.queued++;
-        while (puller->running >= puller->parallel) {
-                pull->step = "waiting for a turn";
+                pull_set_step(pull, "waiting for a turn");
+        }
+        while (puller->running >= puller->parallel)
                 if (task_wait(&puller->turn, CLOCK_NEVER) < 0)
                         return error_set(err, ERROR_CANCELLED, "nobody waits for it any more");
-        }
         puller->running++;
         return 0;
 }
@@ -311,8 +323,10 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
         (*cursor)++;
         *progress = (struct pull_progress){
                 .reference = pull->text,
+                .asked = pull->asked,
                 .step = pull->step,
                 .since = pull->since,
+                .step_since = pull->step_since,
                 .waiters = pull->waiters,
                 .layers = pull->layers,
                 .layer_count = pull->layer_count,

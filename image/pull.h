@@ -46,7 +46,9 @@ struct pull_request {
         const char *reference;                       /* as asked for */
         const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
         const char *namespace_;                      /* the pod's; null: unknown */
-        const char *os;                              /* null: this machine's. So are the next two */
+        const char *user_specified;  /* what reference was before it was completed; or null */
+        const char *runtime_handler; /* that the image is meant for; or null */
+        const char *os;              /* null: this machine's. So are the next two */
         const char *architecture;
         const char *variant;
 };
@@ -81,9 +83,11 @@ struct pull_layer {
 };
 
 struct pull_progress {
-        const char *reference; /* in full; borrowed */
+        const char *reference; /* in full, or "A or B" of a short name; borrowed */
+        const char *asked;     /* the name as it was first asked for; borrowed */
         const char *step;      /* "waiting for a turn", "downloading", "storing" */
-        int64_t since;         /* real time, ns */
+        int64_t since;         /* when it was asked for; real time, ns */
+        int64_t step_since;    /* the same of its step */
         unsigned waiters;
         const struct pull_layer *layers; /* borrowed */
         size_t layer_count;
@@ -100,6 +104,7 @@ struct pull_counts {
         uint64_t shared;    /* layers that were waited for while another pull fetched them */
         uint64_t no_room;   /* failed for want of room on the disk or another bound */
         uint64_t timed_out; /* failed with a deadline */
+        uint64_t bytes;     /* compressed bytes of layers that came */
 };
 void pull_counts(const struct puller *puller, struct pull_counts *counts);
 

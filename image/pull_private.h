@@ -13,10 +13,12 @@ struct pull {
         struct pull *next;            /* in puller->first while it can be joined */
         struct reference *candidates; /* what the name may stand for; tried in this order */
         size_t candidate_count;
-        char *text; /* the candidates in full */
+        char *text;  /* the candidates in full */
+        char *asked; /* the name as the first who wants it gave it */
         struct credentials *credentials;
         char *os, *architecture, *variant;
         char *space;
+        char *user_specified, *runtime_handler; /* likewise */
         char *trusted; /* what the policy asks of the candidates: who must have more does not join
                         */
         struct task *task;
@@ -27,7 +29,7 @@ struct pull {
         struct error error;
         char *id;
         const char *step;
-        int64_t since;
+        int64_t since, step_since;
         struct pull_layer *layers;
         size_t layer_count;
 };
@@ -49,6 +51,8 @@ struct puller {
         struct pull_counts counts;
         struct share *share;
 };
+
+void pull_set_step(struct pull *pull, const char *step); /* a literal */
 
 /* Fetches what the name may stand for, one after the other, until one is stored. Waits. */
 int pull_try_candidates(struct pull *pull, struct error *err);

@@ -27,8 +27,13 @@ static struct pull_layer *shown_layer(struct pull *pull, const char *digest)
 static void on_progress(struct pull *pull, const struct fetch_progress *progress)
 {
         struct pull_layer *layer = shown_layer(pull, progress->digest);
-        if (!layer)
+        uint64_t *bytes = &pull->puller->counts.bytes;
+        if (!layer) {
+                *bytes += progress->done ? (uint64_t)progress->total : 0;
                 return;
+        }
+        if (progress->bytes > layer->bytes && layer->state != PULL_LAYER_PRESENT)
+                *bytes += (uint64_t)(progress->bytes - layer->bytes);
         layer->bytes = progress->bytes;
         layer->total = progress->total;
         layer->done = progress->done;
@@ -63,7 +68,7 @@ static char *repository_there(const struct fetch_endpoint *endpoint,
 static int give_credentials(struct pull *pull, const struct reference *reference,
                             struct fetch_endpoint *endpoints, size_t count, struct error *err)
 {
-        pull->step = "looking up credentials";
+        pull_set_step(pull, "looking up credentials");
         for (size_t i = 0; i < count; i++) {
                 AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
                 int r = credentials_find(pull->credentials, endpoints[i].url, repository,
@@ -93,17 +98,19 @@ static int on_signatures(void *argument, const struct fetch_signatures *found, s
         struct trust_subject subject = {found->manifest_digest, found->index_digest};
         struct signatures signatures = found->signatures;
 
-        candidate->pull->step = "verifying signatures";
+        pull_set_step(candidate->pull, "verifying signatures");
         int r = trust_read_lookaside(&candidate->plan, &subject, arena, &signatures, err);
         if (r == 0)
                 r = trust_verify(puller->trust, &candidate->plan, candidate->reference, &subject,
                                  &signatures, err);
+        if (r < 0 && r != -ECANCELED && signatures.count == 0)
+                trust_say_where(&candidate->plan, err);
         if (r == 0)
                 r = trust_stage(puller->store, candidate->staging, &subject, &signatures, err);
         if (r < 0)
                 return r;
         candidate->verified = xstrdup(found->manifest_digest);
-        candidate->pull->step = "downloading";
+        pull_set_step(candidate->pull, "downloading");
         return 0;
 }
 
@@ -201,7 +208,7 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                 .argument = &candidate,
         };
         request.present = store_hold_diff_ids(hold, &request.present_count);
-        pull->step = "downloading";
+        pull_set_step(pull, "downloading");
         candidate.sharer = *sharer = sharer_new(puller->share, staging, on_answer, &candidate);
         r = fetcher_run(&options, &request, &arena, &result, ended, err);
         sharer_mute(*sharer);
@@ -214,8 +221,10 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                                  "crisp-image brings another image than was verified");
         if (verified && (r = trust_check_staged(staging, verified, result.config_digest, err)) < 0)
                 return r;
-        pull->step = "storing";
-        return store_commit(puller->store, reference, staging, &result, &pull->id, err);
+        pull_set_step(pull, "storing");
+        struct store_asked asked = {pull->asked, pull->user_specified, pull->runtime_handler};
+        return store_commit_asked(puller->store, reference, &asked, staging, &result, &pull->id,
+                                  err);
 }
 
 /* Layers that came whole before a failure are there for the next who asks: unless it is room that

@@ -27,6 +27,9 @@ void image_free(struct image *image)
         free(image->user);
         free(image->os);
         free(image->architecture);
+        free(image->asked);
+        free(image->user_specified);
+        free(image->runtime_handler);
         free(image->layers);
         table_free(image->users);
         free(image);
@@ -78,6 +81,9 @@ char *record_encode(const struct image *image)
         put_text(record, "os", image->os);
         put_text(record, "architecture", image->architecture);
         put_number(record, "pulled_at", (uint64_t)image->pulled_at);
+        put_text(record, "asked", image->asked);
+        put_text(record, "user_specified", image->user_specified);
+        put_text(record, "runtime_handler", image->runtime_handler);
         json_t *layers = json_array();
         for (size_t i = 0; i < image->layer_count; i++)
                 json_array_append_new(layers, layer_to_json(image->layers[i]));
@@ -177,7 +183,14 @@ static int get_layers(const json_t *record, struct image *image, struct error *e
                 return 0;
         if ((r = get_layer(fixup, true, &image->fixup, err)) < 0)
                 return r;
-        return strcmp(image->fixup->name, image->id) == 0 ? 0 : wrong(err, "fixup: not its own");
+        /* In version 1 it had the image's ID: it stays under that name, with nobody to share it. */
+        if (strcmp(image->fixup->name, image->id) == 0)
+                return 0;
+        AUTO_FREE char *chain_id =
+                image->layer_count ? layer_chain_id(image->layers, image->layer_count) : NULL;
+        return chain_id && strcmp(image->fixup->name, chain_id) == 0
+                       ? 0
+                       : wrong(err, "fixup: not that of its layers");
 }
 
 static int get_members(const json_t *record, const char *expected, struct image *image,
@@ -198,6 +211,9 @@ static int get_members(const json_t *record, const char *expected, struct image 
             (r = get_text(record, "user", &image->user, err)) < 0 ||
             (r = get_text(record, "os", &image->os, err)) < 0 ||
             (r = get_text(record, "architecture", &image->architecture, err)) < 0 ||
+            (r = get_text(record, "asked", &image->asked, err)) < 0 ||
+            (r = get_text(record, "user_specified", &image->user_specified, err)) < 0 ||
+            (r = get_text(record, "runtime_handler", &image->runtime_handler, err)) < 0 ||
             (r = get_number(record, "generation", &image->generation, err)) < 0 ||
             (r = get_number(record, "size", &image->size, err)) < 0 ||
             (r = get_number(record, "pulled_at", &pulled_at, err)) < 0 ||

@@ -9,7 +9,7 @@
 #include "base/error.h"
 #include "image/store.h"
 
-#define RECORD_VERSION   1
+#define RECORD_VERSION   2
 #define RECORD_BYTES_MAX (4u << 20)
 #define RECORD_NAMES_MAX 4000 /* tags, and digests: that many of the longest fit into the bytes */
 

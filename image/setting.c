@@ -62,7 +62,7 @@ int setting_texts(const struct toml_node *node, const char *file, char ***value,
         int r = setting_need(node, TOML_ARRAY, file, err);
 
         for (const struct toml_node *item = node->first; r == 0 && item; item = item->next) {
-                const char *text;
+                const char *text = "";
                 r = setting_text(item, file, &text, err);
                 if (r == 0 && ++count > SETTING_LIST_MAX)
                         r = setting_refuse(node, file, err, "more than %d", SETTING_LIST_MAX);

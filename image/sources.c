@@ -164,26 +164,30 @@ static const char *certificates_of(const struct endpoints_job *job, const char *
 static int add_place(struct endpoints_job *job, const char *registry, const char *repository,
                      bool insecure, const char *folder)
 {
-        struct fetch_endpoint *endpoint = &job->list[job->count];
+        struct fetch_endpoint *endpoint = &job->list[job->count++];
         AUTO_FREE char *url = host_url(registry);
         const char *host = strstr(url, "://") + 3;
-        if (!folder)
-                folder = certificates_of(job, registry);
-        bool secure = strncmp(url, "https:", 6) == 0 || insecure || folder;
 
         *endpoint = (struct fetch_endpoint){
-                .url = arena_printf(job->arena, "%s://%s", secure ? "https" : "http", host),
                 .repository = arena_strdup(job->arena, repository),
                 .insecure = insecure,
         };
-        job->count++;
-        int r = folder ? hosts_add_certificates(folder, job->arena, endpoint, job->err) : 0;
-        if (r < 0 || !insecure)
-                return r;
-        job->list[job->count++] = (struct fetch_endpoint){
-                .url = arena_printf(job->arena, "http://%s", host),
-                .repository = endpoint->repository,
-        };
+        const char *folders[] = {folder, certificates_of(job, registry)};
+        for (size_t i = 0; i < sizeof(folders) / sizeof(folders[0]); i++) {
+                int r = folders[i]
+                                ? hosts_add_certificates(folders[i], job->arena, endpoint, job->err)
+                                : 0;
+                if (r < 0)
+                        return r;
+        }
+        bool secure = strncmp(url, "https:", 6) == 0 || insecure || endpoint->authority_count > 0 ||
+                      endpoint->certificate;
+        endpoint->url = arena_printf(job->arena, "%s://%s", secure ? "https" : "http", host);
+        if (insecure)
+                job->list[job->count++] = (struct fetch_endpoint){
+                        .url = arena_printf(job->arena, "http://%s", host),
+                        .repository = endpoint->repository,
+                };
         return 0;
 }
 

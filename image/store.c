@@ -85,8 +85,7 @@ void store_add_layer(struct store *store, struct layer *layer)
         }
         snprintf(name, sizeof(name), "%u", layer->number);
         table_put(store->numbers, name, layer);
-        if (!layer->is_fixup)
-                table_put(store->layers, layer->name, layer);
+        table_put(layer->is_fixup ? store->fixups : store->layers, layer->name, layer);
         store->bytes += layer->bytes;
         store->inodes += layer->inodes;
 }
@@ -102,20 +101,21 @@ void store_drop_layer(struct store *store, struct layer *layer)
                 if (layer->number < store->first_free)
                         store->first_free = layer->number;
         }
-        if (!layer->is_fixup && table_get(store->layers, layer->name) == layer)
-                table_remove(store->layers, layer->name);
+        struct table *table = layer->is_fixup ? store->fixups : store->layers;
+        if (table_get(table, layer->name) == layer)
+                table_remove(table, layer->name);
         layer_free(layer);
 }
 
-struct layer *store_drop_image(struct store *store, struct image *image)
+void store_drop_image(struct store *store, struct image *image)
 {
-        struct layer *fixup = take_ptr(image->fixup);
         store_withdraw_names(store, image);
         for (size_t i = 0; i < image->layer_count; i++)
                 image->layers[i]->refs--;
+        if (image->fixup)
+                image->fixup->refs--;
         table_remove(store->images, image->id);
         image_free(image);
-        return fixup;
 }
 
 void store_free(struct store *store)
@@ -133,6 +133,7 @@ void store_free(struct store *store)
         table_free(store->images);
         table_free(store->names);
         table_free(store->layers);
+        table_free(store->fixups);
         table_free(store->numbers);
         table_free(store->stages);
         if (store->fd >= 0)

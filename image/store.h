@@ -39,6 +39,7 @@
 
 #define STORE_LAYERS_MAX        500               /* of one image: as many as overlayfs takes */
 #define STORE_SIGNATURES_STAGED "signatures.json" /* in a staging folder: what was verified */
+#define STORE_ASKED_BYTES_MAX   2048              /* of each text in struct store_asked */
 #define STORE_ID_PREFIX_MIN     3                 /* digits; what is shorter is no ID but a name */
 
 struct store;
@@ -57,6 +58,8 @@ struct image {
         char *user;    /* the configuration's User, or "" */
         char *os, *architecture;
         int64_t pulled_at; /* real time, ns */
+        /* As the newest pull asked for it (struct store_asked); "" where nothing is known. */
+        char *asked, *user_specified, *runtime_handler;
         /* ---- the store's own ---- */
         struct layer **layers; /* the lowest first */
         size_t layer_count;
@@ -152,6 +155,20 @@ struct store_hold *store_hold_layer(struct store *store, const char *diff_id);
  */
 int store_commit(struct store *store, const struct reference *reference, const char *staging,
                  const struct fetch_result *result, char **id, struct error *err);
+
+/* In which words an image was asked for. They are kept with it for clients that ask, and mean
+ * nothing to the store. Null where nothing was said. */
+struct store_asked {
+        const char *image;
+        const char *user_specified;  /* before somebody else completed it */
+        const char *runtime_handler; /* that it is meant for */
+};
+
+/* The same, keeping asked: what the newest pull said counts. What is longer than
+ * STORE_ASKED_BYTES_MAX is left out. */
+int store_commit_asked(struct store *store, const struct reference *reference,
+                       const struct store_asked *asked, const char *staging,
+                       const struct fetch_result *result, char **id, struct error *err);
 
 /* Where the signatures of the image with this manifest are kept, whether there are any or not, on
  * the heap. */

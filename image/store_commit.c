@@ -20,12 +20,14 @@ struct commit {
         struct store *store;
         const char *staging;
         const struct fetch_result *result;
-        struct layer **layers; /* as the image has them; each with a reference of ours */
+        const struct store_asked *asked; /* or null */
+        struct layer **layers;           /* as the image has them; each with a reference of ours */
         size_t layer_count;
         const struct fetch_layer **sources; /* for each layer what is to be placed, or null */
         bool known;                         /* the image is here: its fix-up too, if it needs one */
-        struct layer *fixup;
-        char *replaced; /* the manifest that the image had until now, or null */
+        struct layer *fixup; /* with a reference of ours; null where none is needed */
+        bool has_new_fixup;  /* it was built just now */
+        char *replaced;      /* the manifest that the image had until now, or null */
         /* from the configuration */
         struct image_config *config;
         struct error *err;
@@ -120,9 +122,10 @@ static int place_fixup(struct commit *commit, int staging_fd)
         bool noted = false;
         for (size_t i = 0; i < commit->layer_count; i++)
                 noted |= commit->layers[i]->noted;
-        if (commit->known || !noted)
+        if (commit->known || commit->fixup || !noted)
                 return 0;
-        struct layer *fixup = layer_new(commit->result->config_digest, true);
+        AUTO_FREE char *chain_id = layer_chain_id(commit->layers, commit->layer_count);
+        struct layer *fixup = layer_new(chain_id, true);
         bool needed = false;
         int result = fixup_build(commit->store->fd, commit->layers, commit->layer_count, staging_fd,
                                  "fixup", fixup, &needed, commit->err);
@@ -134,10 +137,13 @@ static int place_fixup(struct commit *commit, int staging_fd)
                 AUTO_FREE char *target = layer_path(fixup);
                 result = layer_place(staging_fd, "fixup", commit->store->fd, target, commit->err);
         }
-        if (result < 0 || !needed)
+        if (result < 0 || !needed) {
                 layer_free(fixup);
-        else
+        } else {
+                fixup->refs = 1;
                 commit->fixup = fixup;
+                commit->has_new_fixup = true;
+        }
         return result;
 }
 
@@ -149,7 +155,7 @@ static int sync_all(struct commit *commit)
 {
         static const char *const folders[] = {"notes",   "tars",      "layers",
                                               "configs", "manifests", "signatures"};
-        bool spread = commit->fixup != NULL;
+        bool spread = commit->has_new_fixup;
         int result = 0;
         for (size_t i = 0; i < commit->layer_count; i++)
                 spread |= commit->sources[i] && commit->sources[i]->opaque_count > 0;
@@ -229,12 +235,39 @@ static int collect_layers(struct commit *commit)
         return 0;
 }
 
+/* Images with the same layers share what makes these fit together. */
+static void find_fixup(struct commit *commit)
+{
+        if (commit->known || commit->layer_count == 0)
+                return;
+        AUTO_FREE char *chain_id = layer_chain_id(commit->layers, commit->layer_count);
+        commit->fixup = table_get(commit->store->fixups, chain_id);
+        if (commit->fixup)
+                commit->fixup->refs++;
+}
+
 static bool has_name(char *const *names, const char *name)
 {
         for (; names && *names; names++)
                 if (strcmp(*names, name) == 0)
                         return true;
         return false;
+}
+
+/* A text as it is kept: what is not there or too long is not. On the heap. */
+static char *kept_text(const char *text)
+{
+        return xstrdup(text && strlen(text) <= STORE_ASKED_BYTES_MAX ? text : "");
+}
+
+static void keep_asked(struct image *image, const struct store_asked *asked)
+{
+        free(image->asked);
+        free(image->user_specified);
+        free(image->runtime_handler);
+        image->asked = kept_text(asked->image);
+        image->user_specified = kept_text(asked->user_specified);
+        image->runtime_handler = kept_text(asked->runtime_handler);
 }
 
 /* The image as it will be. commit's layers go to a new image; one that is here has them already. */
@@ -248,12 +281,13 @@ static struct image *make_image(struct commit *commit)
         image->os = xstrdup(commit->config->os);
         image->architecture = xstrdup(commit->config->architecture);
         image->size = (uint64_t)fetched->config_size;
+        keep_asked(image, &(struct store_asked){0});
         for (size_t i = 0; i < commit->layer_count; i++)
                 image->size += commit->layers[i]->bytes;
         image->layers = take_ptr(commit->layers);
         image->layer_count = commit->layer_count;
         commit->layer_count = 0;
-        image->fixup = take_ptr(commit->fixup);
+        image->fixup = take_ptr(commit->fixup); /* with its reference */
         return image;
 }
 
@@ -295,6 +329,8 @@ static int name_image(struct commit *commit, struct image *image, const char *ta
                 strv_push(&image->digests, digest);
         image->removed = false;
         image->pulled_at = clock_real();
+        if (commit->asked)
+                keep_asked(image, commit->asked);
         char *old_manifest = image->manifest_digest;
         image->manifest_digest = xstrdup(commit->result->manifest_digest);
 
@@ -337,22 +373,19 @@ static int publish(struct commit *commit, const struct reference *reference)
         struct image *image = store_image(store, commit->result->config_digest);
         bool fresh = !image;
 
-        if (fresh) {
+        if (fresh)
                 image = make_image(commit);
-                if (image->fixup)
-                        store_add_layer(store, image->fixup);
-        }
         for (size_t i = 0; i < image->layer_count; i++)
                 image->layers[i]->placing = false;
         int result = 0;
-        if (image->fixup && fresh)
+        if (commit->has_new_fixup && fresh)
                 result = task_offload(link_work,
                                       &(struct link_job){store->fd, image->fixup, commit->err});
         if (result == 0)
                 result = name_image(commit, image, tag, digest);
         if (result < 0) {
                 if (fresh)
-                        commit->fixup = store_drop_image(store, image);
+                        store_drop_image(store, image);
                 return result;
         }
         table_put(store->images, image->id, image);
@@ -362,13 +395,15 @@ static int publish(struct commit *commit, const struct reference *reference)
         return 0;
 }
 
-int store_commit(struct store *store, const struct reference *reference, const char *staging,
-                 const struct fetch_result *result, char **id, struct error *err)
+int store_commit_asked(struct store *store, const struct reference *reference,
+                       const struct store_asked *asked, const char *staging,
+                       const struct fetch_result *result, char **id, struct error *err)
 {
         int r = check_result(result, err);
         if (r < 0)
                 return r;
-        struct commit commit = {.store = store, .staging = staging, .result = result, .err = err};
+        struct commit commit = {
+                .store = store, .staging = staging, .result = result, .asked = asked, .err = err};
         commit.layers = xcalloc(result->layer_count + 1, sizeof(struct layer *));
         commit.sources = xcalloc(result->layer_count + 1, sizeof(struct fetch_layer *));
         char *trash = NULL;
@@ -376,19 +411,25 @@ int store_commit(struct store *store, const struct reference *reference, const c
         task_lock(&store->lock, CLOCK_NEVER);
         commit.known = store_image(store, result->config_digest) != NULL;
         r = collect_layers(&commit);
-        if (r == 0)
+        if (r == 0) {
+                find_fixup(&commit);
                 r = task_offload(commit_work, &commit);
+        }
+        if (commit.has_new_fixup)
+                store_add_layer(store, commit.fixup);
         if (r == 0)
                 r = publish(&commit, reference);
         /* What the image took is no longer ours to give back. */
         for (size_t i = 0; i < commit.layer_count; i++)
                 commit.layers[i]->refs--;
+        if (commit.fixup)
+                commit.fixup->refs--;
         if (r < 0) {
                 for (size_t i = 0; i < commit.layer_count; i++)
                         commit.layers[i]->placing = false;
-                store_collect(store, commit.fixup, NULL, NULL, &trash);
+                store_collect(store, NULL, NULL, &trash);
         } else if (commit.replaced) {
-                store_collect(store, NULL, NULL, commit.replaced, &trash);
+                store_collect(store, NULL, commit.replaced, &trash);
         }
         task_unlock(&store->lock);
 
@@ -401,4 +442,10 @@ int store_commit(struct store *store, const struct reference *reference, const c
                 return error_context(err, "store image");
         *id = xstrdup(result->config_digest);
         return 0;
+}
+
+int store_commit(struct store *store, const struct reference *reference, const char *staging,
+                 const struct fetch_result *result, char **id, struct error *err)
+{
+        return store_commit_asked(store, reference, NULL, staging, result, id, err);
 }

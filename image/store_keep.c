@@ -193,7 +193,7 @@ static int keep_locked(struct keep *keep, char **trash)
         for (size_t i = 0; i < keep->count; i++)
                 keep->layers[i]->refs--;
         if (fresh)
-                store_collect(keep->store, NULL, NULL, NULL, trash);
+                store_collect(keep->store, NULL, NULL, trash);
         return r;
 }
 

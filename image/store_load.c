@@ -171,7 +171,7 @@ static void take_layer(struct store *store, const struct table *links, struct la
         struct layer *own = *slot;
 
         assert(own);
-        struct layer *known = own->is_fixup ? NULL : table_get(store->layers, own->name);
+        struct layer *known = table_get(own->is_fixup ? store->fixups : store->layers, own->name);
         if (known) {
                 layer_free(own);
                 *slot = known;
@@ -270,6 +270,7 @@ int store_open(const char *directory, struct store **store, struct error *err)
         opened->images = table_new();
         opened->names = table_new();
         opened->layers = table_new();
+        opened->fixups = table_new();
         opened->numbers = table_new();
         opened->stages = table_new();
 

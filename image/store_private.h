@@ -22,6 +22,7 @@ struct store {
         struct table *images;  /* by ID */
         struct table *names;   /* tags and repo digests to images */
         struct table *layers;  /* by diff ID */
+        struct table *fixups;  /* by chain ID */
         struct table *numbers; /* "12" to layers and fix-ups */
         unsigned first_free;   /* all numbers below are taken */
         struct table *stages;  /* names of staging folders in use */
@@ -44,20 +45,18 @@ void store_drop_name(struct store *store, struct image *image, const char *name)
 void store_add_layer(struct store *store, struct layer *layer);
 /* Forgets the layer and frees it. */
 void store_drop_layer(struct store *store, struct layer *layer);
-/* Takes the image and its references to layers out of the tables and frees it; its fix-up is given
- * back. */
-struct layer *store_drop_image(struct store *store, struct image *image);
+/* Takes the image and its references to layers and a fix-up out of the tables and frees it. */
+void store_drop_image(struct store *store, struct image *image);
 
 /* Writes the image's record with a new generation. Waits; the lock is held. */
 int store_write_record(struct store *store, struct image *image, struct error *err);
 
 /*
- * Moves away the trees of layers that nobody refers to, of fixup (may be null; freed), and the
- * files of the image id (may be null). What is to be removed is in *trash (a path for
- * store_unstage) or null. Waits; the lock is held.
+ * Moves away the trees of layers and fix-ups that nobody refers to, and the files of the image id
+ * (may be null). What is to be removed is in *trash (a path for store_unstage) or null. Waits; the
+ * lock is held.
  */
-void store_collect(struct store *store, struct layer *fixup, const char *id,
-                   const char *manifest_digest, char **trash);
+void store_collect(struct store *store, const char *id, const char *manifest_digest, char **trash);
 /* Starts a task that does the same for layers alone. */
 void store_collect_later(struct store *store);
 

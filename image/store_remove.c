@@ -99,25 +99,22 @@ static void add_layer_paths(struct collect_job *job, const struct layer *layer)
 
 static struct layer **unused_layers(struct store *store, size_t *count)
 {
-        struct layer **layers = xcalloc(table_size(store->layers) + 1, sizeof(*layers));
+        struct layer **layers = xcalloc(table_size(store->numbers) + 1, sizeof(*layers));
         struct layer *layer;
         size_t cursor = 0, found = 0;
-        while ((layer = table_next(store->layers, &cursor, NULL)))
+        while ((layer = table_next(store->numbers, &cursor, NULL)))
                 if (layer->refs == 0)
                         layers[found++] = layer;
         *count = found;
         return layers;
 }
 
-void store_collect(struct store *store, struct layer *fixup, const char *id,
-                   const char *manifest_digest, char **trash)
+void store_collect(struct store *store, const char *id, const char *manifest_digest, char **trash)
 {
         struct error err;
         struct collect_job job = {.fd = store->fd, .err = &err};
         size_t count;
         AUTO_FREE struct layer **layers = unused_layers(store, &count);
-        if (fixup)
-                layers[count++] = fixup;
         for (size_t i = 0; i < count; i++)
                 add_layer_paths(&job, layers[i]);
         if (id)
@@ -148,7 +145,7 @@ static void collect_task(void *argument)
         char *trash;
         task_lock(&store->lock, CLOCK_NEVER);
         store->collecting = false;
-        store_collect(store, NULL, NULL, NULL, &trash);
+        store_collect(store, NULL, NULL, &trash);
         task_unlock(&store->lock);
         store_unstage(store, trash);
 }
@@ -175,7 +172,8 @@ static int destroy(struct store *store, struct image *image, char **trash, struc
 
         AUTO_FREE char *id = xstrdup(image->id);
         AUTO_FREE char *manifest = xstrdup(image->manifest_digest);
-        store_collect(store, store_drop_image(store, image), id, manifest, trash);
+        store_drop_image(store, image);
+        store_collect(store, id, manifest, trash);
         return 0;
 }
 

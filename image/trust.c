@@ -160,6 +160,14 @@ int trust_verify(struct trust *trust, const struct trust_plan *plan,
         return error_word(err, TRUST_WORD);
 }
 
+void trust_say_where(const struct trust_plan *plan, struct error *err)
+{
+        error_context(err, "nothing is signed at %s, and %s",
+                      plan->lookaside ? plan->lookaside : "a lookaside, for none is configured",
+                      plan->attachments ? "nothing attached to it"
+                                        : "attachments are not looked for (registries.d)");
+}
+
 /* ---- signatures of this machine ---- */
 
 struct lookaside_job {

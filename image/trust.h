@@ -71,6 +71,9 @@ int trust_verify(struct trust *trust, const struct trust_plan *plan,
 int trust_read_lookaside(const struct trust_plan *plan, const struct trust_subject *subject,
                          struct arena *arena, struct signatures *signatures, struct error *err);
 
+/* Puts before an error where signatures were looked for in vain. */
+void trust_say_where(const struct trust_plan *plan, struct error *err);
+
 /*
  * Writes signatures into a pull's staging folder, with those that the store has of the same
  * manifest; store_commit takes them in. Waits.

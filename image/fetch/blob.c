@@ -1,9 +1,12 @@
 #include "image/fetch/blob.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
 #include "image/fetch/limits.h"
+
+#define TOLD_MAX 700 /* bytes of one URL's failure beside others */
 
 struct blob {
         const char *digest;
@@ -11,8 +14,9 @@ struct blob {
         int64_t offset; /* bytes that the sink has */
         int64_t skip;   /* bytes of this transfer that it has already */
         int resumptions;
-        bool begun; /* this transfer's first bytes came */
-        bool ended; /* by the sink or a lie: no further try */
+        bool begun;     /* this transfer's first bytes came */
+        bool ended;     /* by the sink or a lie: no further try */
+        bool elsewhere; /* the endpoint's URL is the blob's own */
         blob_sink *sink;
         void *argument;
 };
@@ -65,8 +69,9 @@ static int transfer_blob(const struct endpoint *endpoint, struct http_client *cl
                          struct blob *blob, struct http_call *call, bool *passing,
                          struct error *err)
 {
-        AUTO_FREE char *url =
-                xprintf("%s/blobs/%s%s", endpoint->url, blob->digest, endpoint->query);
+        AUTO_FREE char *url = blob->elsewhere ? xstrdup(endpoint->url)
+                                              : xprintf("%s/blobs/%s%s", endpoint->url,
+                                                        blob->digest, endpoint->query);
 
         blob->begun = false;
         call->url = url;
@@ -107,11 +112,44 @@ static int request_blob(const struct endpoint *endpoint, struct http_client *cli
         }
 }
 
-int blob_stream(struct registry *registry, struct http_client *client, const char *digest,
-                int64_t size, blob_sink *sink, void *argument, struct error *err)
+/*
+ * Layers that may not be distributed stay with who made them. The registry comes first: whoever put
+ * them there meant them to be found, and a node may reach nothing else. err has its refusal.
+ */
+static int stream_elsewhere(struct registry *registry, struct http_client *client,
+                            const struct descriptor *descriptor, struct blob *blob,
+                            struct error *err)
 {
-        struct blob blob = {.digest = digest, .size = size, .sink = sink, .argument = argument};
-        return registry_try(registry, client, false, request_blob, &blob, err);
+        blob->elsewhere = true;
+        for (size_t i = 0; i < descriptor->url_count; i++) {
+                struct error why = {0};
+                int r = registry_try_url(registry, client, descriptor->urls[i], request_blob, blob,
+                                         &why);
+                if (r == 0)
+                        return 0;
+                if (why.code == ERROR_CANCELLED || why.code == ERROR_DATA_LOSS) {
+                        *err = why;
+                        return r;
+                }
+                size_t length = strlen(err->message);
+                snprintf(err->message + length, sizeof(err->message) - length, "; %.*s", TOLD_MAX,
+                         why.message);
+        }
+        return err->number;
+}
+
+int blob_stream(struct registry *registry, struct http_client *client,
+                const struct descriptor *descriptor, blob_sink *sink, void *argument,
+                struct error *err)
+{
+        struct blob blob = {.digest = descriptor->digest,
+                            .size = descriptor->size,
+                            .sink = sink,
+                            .argument = argument};
+        int r = registry_try(registry, client, false, request_blob, &blob, err);
+        if (r < 0 && err->code == ERROR_NOT_FOUND)
+                return stream_elsewhere(registry, client, descriptor, &blob, err);
+        return r;
 }
 
 /* ---- asking ---- */

@@ -201,8 +201,7 @@ static int download_layer(struct layer_job *job, struct ring *ring, struct decry
         AUTO_DIGEST struct digest *digest = digest_new(job->descriptor->digest);
         struct download download = {.job = job, .ring = ring, .digest = digest, .decrypt = decrypt};
 
-        int r = blob_stream(registry, client, job->descriptor->digest, job->descriptor->size,
-                            keep_part, &download, err);
+        int r = blob_stream(registry, client, job->descriptor, keep_part, &download, err);
         if (r == 0)
                 r = digest_check(digest, job->descriptor->digest, err);
         if (r == 0 && decrypt)

@@ -22,8 +22,10 @@
 #define FETCH_DOCUMENT_MAX      (4u << 20) /* bytes of a manifest, an index or a configuration */
 #define FETCH_LAYERS_MAX        500        /* as many as overlayfs stacks */
 #define FETCH_INDEX_ENTRIES_MAX 1024
-#define FETCH_ANNOTATIONS_MAX   256 /* of one descriptor */
-#define FETCH_INDEX_DEPTH_MAX   2   /* indexes inside an index */
+#define FETCH_ANNOTATIONS_MAX   256  /* of one descriptor */
+#define FETCH_URLS_MAX          8    /* of one descriptor */
+#define FETCH_URL_MAX           2048 /* bytes */
+#define FETCH_INDEX_DEPTH_MAX   2    /* indexes inside an index */
 #define FETCH_TOKEN_REPLY_MAX   (256u << 10)
 #define FETCH_TOKEN_MAX         (64u << 10)
 #define FETCH_PROBLEM_MAX       (16u << 10) /* bytes read of a refusal's body */

@@ -2,7 +2,6 @@
 
 #include <stdio.h>
 #include <string.h>
-#include <sys/utsname.h>
 
 #include "base/json.h"
 #include "image/fetch/limits.h"
@@ -66,6 +65,32 @@ static int read_annotations(const json_t *object, const char *place, struct aren
         return 0;
 }
 
+static int read_urls(const json_t *object, const char *place, struct arena *arena,
+                     struct descriptor *descriptor, struct error *err)
+{
+        json_t *array = NULL;
+        int r = json_get_array(object, "urls", place, &array, err);
+        if (r < 0)
+                return r;
+        size_t count = json_array_size(array);
+        if (count > FETCH_URLS_MAX)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: more than %d urls", place,
+                                 FETCH_URLS_MAX);
+
+        const char **urls = arena_array(arena, count + 1, sizeof(*urls));
+        for (size_t i = 0; i < count; i++) {
+                const char *url = json_string_value(json_array_get(array, i));
+                if (!url || strlen(url) > FETCH_URL_MAX)
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "%s: urls: expected strings of at most %d bytes", place,
+                                         FETCH_URL_MAX);
+                urls[i] = arena_strdup(arena, url);
+        }
+        descriptor->urls = urls;
+        descriptor->url_count = count;
+        return 0;
+}
+
 const char *descriptor_annotation(const struct descriptor *descriptor, const char *name)
 {
         for (size_t i = 0; i < descriptor->annotation_count; i++)
@@ -87,6 +112,7 @@ static int read_descriptor(const json_t *object, const char *place, struct arena
             (r = get_text(object, "digest", place, arena, &descriptor->digest, err)) < 0 ||
             (r = json_get_int(object, "size", place, &size, err)) < 0 ||
             (r = json_get_object(object, "platform", place, &platform, err)) < 0 ||
+            (r = read_urls(object, place, arena, descriptor, err)) < 0 ||
             (r = read_annotations(object, place, arena, descriptor, err)) < 0)
                 return r;
         if (!digest_is_valid(descriptor->digest))
@@ -209,74 +235,7 @@ int manifest_parse(const char *bytes, size_t length, const char *content_type, s
         return r;
 }
 
-/* ---- platforms ---- */
-
-static const char *plain_architecture(const char *architecture)
-{
-        static const char *const NAMES[][2] = {
-                {"x86_64", "amd64"}, {"x86-64", "amd64"}, {"aarch64", "arm64"}, {"armv7l", "arm"},
-                {"armhf", "arm"},    {"armel", "arm"},    {"i386", "386"},      {"i686", "386"},
-        };
-        for (size_t i = 0; i < sizeof(NAMES) / sizeof(NAMES[0]); i++) {
-                if (strcmp(architecture, NAMES[i][0]) == 0)
-                        return NAMES[i][1];
-        }
-        return architecture;
-}
-
-static const char *machine(void)
-{
-        static _Thread_local struct utsname name;
-
-        return uname(&name) < 0 ? "" : name.machine;
-}
-
-struct platform platform_complete(const char *os, const char *architecture, const char *variant)
-{
-        struct platform platform = {
-                .os = os && os[0] ? os : "linux",
-                .architecture = plain_architecture(architecture && architecture[0] ? architecture
-                                                                                   : machine()),
-                .variant = variant ? variant : "",
-        };
-        if (!platform.variant[0] && strcmp(platform.architecture, "arm") == 0)
-                platform.variant = "v7";
-        if (!platform.variant[0] && strcmp(platform.architecture, "arm64") == 0)
-                platform.variant = "v8";
-        return platform;
-}
-
-/* The number of a variant vN; what an architecture's plain name stands for where there is none. -1
- * for other text. */
-static int variant_number(const char *architecture, const char *variant)
-{
-        if (!variant[0]) {
-                if (strcmp(architecture, "arm64") == 0)
-                        return 8;
-                return strcmp(architecture, "arm") == 0 ? 7 : 1;
-        }
-        if (variant[0] == 'v' && variant[1] >= '1' && variant[1] <= '9' && !variant[2])
-                return variant[1] - '0';
-        return -1;
-}
-
-/* How well an entry fits: 0 not at all; more is better. */
-static int fitness(const struct platform *wanted, const struct platform *offered)
-{
-        /* Only an index of one kind of machine leaves the platform out; anything that says so fits
-         * better. */
-        if (!offered->os[0] && !offered->architecture[0])
-                return 1;
-        const char *architecture = plain_architecture(offered->architecture);
-        if (strcmp(wanted->os, offered->os) != 0 || strcmp(wanted->architecture, architecture) != 0)
-                return 0;
-        int most = variant_number(architecture, wanted->variant);
-        int variant = variant_number(architecture, offered->variant);
-        if (variant < 0 || most < 0)
-                return strcmp(wanted->variant, offered->variant) == 0 ? 100 : 0;
-        /* A processor runs what was made for an older one. */
-        return variant <= most ? 2 + variant : 0;
-}
+/* ---- choosing ---- */
 
 static void list_platforms(const struct manifest *index, char *out, size_t size)
 {
@@ -297,18 +256,18 @@ static void list_platforms(const struct manifest *index, char *out, size_t size)
 int manifest_select(const struct manifest *index, const struct platform *platform,
                     const struct descriptor **entry, struct error *err)
 {
-        const struct descriptor *best = NULL;
+        size_t best = index->count;
         int best_fitness = 0;
 
         for (size_t i = 0; i < index->count; i++) {
-                int fit = fitness(platform, &index->entries[i].platform);
+                int fit = platform_fitness(platform, &index->entries[i].platform);
                 /* Where two fit equally the first is meant. */
                 if (fit > best_fitness) {
-                        best = &index->entries[i];
+                        best = i;
                         best_fitness = fit;
                 }
         }
-        if (!best) {
+        if (best == index->count) {
                 char there[LISTED_MAX];
                 list_platforms(index, there, sizeof(there));
                 return error_set(err, ERROR_NOT_FOUND, "no image for %s/%s%s%s; there are: %s",
@@ -316,7 +275,7 @@ int manifest_select(const struct manifest *index, const struct platform *platfor
                                  platform->variant[0] ? "/" : "", platform->variant,
                                  there[0] ? there : "none");
         }
-        *entry = best;
+        *entry = &index->entries[best];
         return 0;
 }
 

@@ -13,18 +13,13 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "image/fetch/platform.h"
 
 /* For the Accept header. */
 #define MANIFEST_ACCEPT                                                                            \
         "application/vnd.oci.image.index.v1+json, application/vnd.oci.image.manifest.v1+json, "    \
         "application/vnd.docker.distribution.manifest.list.v2+json, "                              \
         "application/vnd.docker.distribution.manifest.v2+json, */*;q=0.1"
-
-struct platform {
-        const char *os;
-        const char *architecture;
-        const char *variant; /* or empty */
-};
 
 struct annotation {
         const char *name;
@@ -35,6 +30,8 @@ struct descriptor {
         const char *media_type; /* or empty */
         const char *digest;     /* valid */
         int64_t size;
+        const char *const *urls; /* where else it may be; of a layer that registries may not have */
+        size_t url_count;
         struct platform platform; /* in an index; os is empty where it is not said */
         const struct annotation *annotations;
         size_t annotation_count;
@@ -73,11 +70,5 @@ int manifest_select(const struct manifest *index, const struct platform *platfor
  */
 int manifest_config_parse(const char *bytes, size_t length, struct arena *arena,
                           struct manifest_config *config, struct error *err);
-
-/*
- * Completes a platform: missing members are this machine's, names are as Go and OCI have them
- * (x86_64 is amd64, aarch64 is arm64, arm's variant is v7, arm64's v8).
- */
-struct platform platform_complete(const char *os, const char *architecture, const char *variant);
 
 #endif

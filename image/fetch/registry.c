@@ -15,6 +15,7 @@
 #define TOLD_MAX           700 /* bytes of one endpoint's failure beside others */
 #define FIRST_RETRY_DELAY  250 /* ms; doubles */
 #define UNREACHED_TRIES    1   /* further tries where no connection is made */
+#define URL_SHOWN          200 /* bytes of a URL in an error */
 #define AUTHORIZATIONS_MAX 3   /* headers tried for one request */
 
 struct registry {
@@ -184,6 +185,31 @@ int registry_try(struct registry *registry, struct http_client *client, bool by_
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "no endpoint may be asked what a tag stands for");
         return error_set(err, deciding.code, "%s", told);
+}
+
+int registry_try_url(struct registry *registry, struct http_client *client, const char *url,
+                     registry_request *function, void *argument, struct error *err)
+{
+        static const struct fetch_credentials nobody;
+        const char *first = registry->endpoints[atomic_load(&registry->preferred)].url;
+        bool plain = strncmp(first, "http:", 5) == 0;
+        const char *host = strstr(url, "://");
+        struct endpoint there = {
+                .url = (char *)(uintptr_t)url,
+                .query = (char *)(uintptr_t) "",
+                .identity = {.origin = url},
+        };
+
+        if (!host || !http_url_is_allowed(url, plain))
+                return error_set(err, ERROR_UNAVAILABLE, "%.*s: not reached by https", URL_SHOWN,
+                                 url);
+        int r = auth_new(&nobody, "", plain, NULL, NULL, &there.auth, err);
+        if (r < 0)
+                return r;
+        r = try_endpoint(registry, &there, client, function, argument, err);
+        auth_free(there.auth);
+        host += 3;
+        return r < 0 ? error_context(err, "%.*s", (int)strcspn(host, "/?#"), host) : 0;
 }
 
 /* ---- documents ---- */

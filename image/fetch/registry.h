@@ -51,6 +51,13 @@ typedef int registry_request(const struct endpoint *endpoint, struct http_client
 int registry_try(struct registry *registry, struct http_client *client, bool by_tag,
                  registry_request *function, void *argument, struct error *err);
 
+/*
+ * The same of a URL that a descriptor names: an endpoint that is shown nothing of ours, and whose
+ * url is this one as it stands. Https, or http where the registry itself speaks that.
+ */
+int registry_try_url(struct registry *registry, struct http_client *client, const char *url,
+                     registry_request *function, void *argument, struct error *err);
+
 static inline void cleanup_registry(struct registry **registry)
 {
         registry_free(*registry);

@@ -148,7 +148,14 @@ static struct timespec time_of(struct archive_entry *from)
         long nanoseconds = archive_entry_mtime_nsec(from);
         if (nanoseconds < 0 || nanoseconds >= NSEC_PER_SEC)
                 nanoseconds = 0;
-        return (struct timespec){archive_entry_mtime(from), nanoseconds};
+        struct timespec time = {archive_entry_mtime(from), nanoseconds};
+        /* Of a time before 1970 libarchive gives the fraction as it stands behind the point,
+         * without the sign. */
+        if (time.tv_sec < 0 && nanoseconds > 0) {
+                time.tv_sec--;
+                time.tv_nsec = NSEC_PER_SEC - nanoseconds;
+        }
+        return time;
 }
 
 static int describe(struct archive_entry *from, struct tree_entry *entry, struct tree_xattr *xattrs,

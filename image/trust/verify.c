@@ -173,9 +173,7 @@ static int need_one(const struct check *check, struct error *err)
         }
         if (reasons.length == 0)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "%s: a signature is needed and there is none: have the image "
-                                 "signed, or look where registries.d says that signatures are",
-                                 name);
+                                 "%s: a signature is needed and there is none", name);
         return error_set(err, ERROR_FAILED_PRECONDITION, "%s: no signature is accepted: %s", name,
                          reasons.data);
 }

@@ -235,7 +235,50 @@ def test_helpers(helped, private, token_registry):
     assert not [secret for secret in SECRETS if secret in text]
 
 
+def test_helpers_of_registries_conf(helped, private, token_registry):
+    node = helped({"login": answer(USER, PASSWORD), "nothing": "echo credentials not found in native keychain; exit 1"})
+    host = token_registry.host
+    write_auth(node, {"auths": {host: {"username": USER, "password": "wrong"}}})
+
+    def list_helpers(*names):
+        with open(f"{node.daemon.root}/registries.conf", "w") as file:
+            file.write(f"credential-helpers = {json.dumps(names)}\n")
+
+    # The list says whether the auth files count, and when.
+    list_helpers("nothing", "login", "containers-auth.json")
+    node.pull(private)
+    with open(f"{node.daemon.root}/helped") as file:
+        assert file.read() == f"get {host}\nget {host}\n"
+    list_helpers("containers-auth.json", "login")
+    error_of(lambda: node.pull(private), KINDS.UNAUTHENTICATED)
+    list_helpers("login")
+    node.pull(private)
+
+
 # ---- what others see ----
+
+def test_a_mirror_gets_its_own_credentials_alone(node, auth, bad, no_secrets):
+    """The registry behind it has others, and a mirror that has none gets none."""
+    with HostileRegistry() as mirror, HostileRegistry() as second:
+        name = bad.put("a/b", "1", small())
+        other = base64.b64encode(b"mirror:own").decode()
+        bad.rule = hostile.basic_auth(USER, PASSWORD)
+        mirror.rule = hostile.on("", hostile.status(401, {"WWW-Authenticate": 'Basic realm="x"'}))
+        second.rule = hostile.on("", hostile.status(401, {"WWW-Authenticate": 'Basic realm="x"'}))
+        auth({"auths": {f"{mirror.host}/cache": {"auth": other}, f"{mirror.host}/elsewhere": ENTRIES["auth"]}})
+        conf = f"{node.daemon.root}/registries.conf"
+        with open(conf, "w") as file:
+            file.write(f'[[registry]]\nlocation = "{bad.host}"\n'
+                       f'[[registry.mirror]]\nlocation = "{mirror.host}/cache"\ninsecure = true\n'
+                       f'[[registry.mirror]]\nlocation = "{second.host}"\ninsecure = true\n')
+        try:
+            node.pull(name, auth=REQUESTS["username"])
+        finally:
+            os.unlink(conf)
+        assert set(mirror.shown) == {None, f"Basic {other}"}
+        assert second.shown and set(second.shown) == {None}
+        assert BASIC in bad.shown
+
 
 def test_a_redirect_takes_no_credentials_along(node, auth, bad, no_secrets):
     with HostileRegistry() as other:

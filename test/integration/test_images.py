@@ -281,3 +281,22 @@ def test_the_same_pull_at_once_downloads_once(node, bad):
     calls = [node.client.start("PullImage", image={"image": name}) for _ in range(8)]
     assert len({call.result().image_ref for call in calls}) == 1
     assert bad.seen("GET /v2/test/once/blobs/") <= 2 * 2
+
+
+# ---- what the kubelet's collection reads ----
+
+def test_pinned_images_and_how_they_were_asked_for(own_node, registry, layer):
+    mine = registry.push("test/base/pinned", "1", Image([layer], config={"Labels": {"a": "pinned"}}))
+    other = registry.push("test/other/pinned", "1", Image([layer], config={"Labels": {"a": "other"}}))
+    node = own_node(config={"images": 'pinned = ["*/test/base/*"]\n'})
+    node.client.PullImage(image={"image": mine, "user_specified_image": "mine", "runtime_handler": "kata"})
+    node.pull(other)
+    for _ in range(2):
+        status = node.image_status(mine)
+        assert status.pinned and not node.image_status(other).pinned
+        assert {image.id: image.pinned for image in listed(node)}[status.id]
+        assert (status.spec.image, status.spec.user_specified_image, status.spec.runtime_handler) == (mine, "mine", "kata")
+        assert node.image_status(status.id).spec == status.spec
+        node.daemon.restart()
+    node.client.RemoveImage(image={"image": mine})  # who asks for it gets it
+    assert node.image_status(mine) is None

@@ -1,6 +1,7 @@
 """registries.conf, hosts.toml and folders of certificates: where images come from, and what is shown to whom."""
 import os
 import shutil
+import subprocess
 import urllib.parse
 
 import pytest
@@ -312,6 +313,9 @@ def test_a_short_name_means_the_same_everywhere(node, short, conf, registry):
         "metadata": {"name": "c"}, "image": {"image": "shortie:1"}, "command": ["/short"]}, sandbox_config=config)
     assert node.client.ContainerStatus(container_id=made.container_id).status.image_ref == short.id
     node.client.RemoveContainer(container_id=made.container_id)
+    for words in (["images", "list", "shortie:1"], ["images", "inspect", "shortie:1"], ["explain", "shortie:1"]):
+        said = subprocess.run([node.daemon.crisp, *words, "--socket", node.daemon.socket], stdout=subprocess.PIPE, text=True, timeout=60)
+        assert said.returncode == 0 and f"{registry.host}/shortie" in said.stdout, words
     node.client.RemoveImage(image={"image": "shortie:1"})
     assert node.image_status("shortie:1") is None and node.image_status(short.id) is None
 

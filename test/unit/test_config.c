@@ -470,6 +470,7 @@ static void test_print(void **state)
                 "signature_policy = \"/p\"\nsignature_policy_dir = \"/n\"\n"
                 "registries_d = \"/d\"\n"
                 "decryption_keys_dir = \"/k\"\n"
+                "pinned = [\"busybox\", \"*/pause*\"]\n"
                 "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
                 "min_pull_rate = 24\ndisk_reserve_mib = 25\n"

@@ -20,8 +20,10 @@ static void assert_url(const struct fetch_endpoint *from, const char *url, const
 {
         struct error err;
         AUTO_ENDPOINTS struct endpoint_list *list = make(from, &err);
-        if (!list)
+        if (!list) {
                 fail_msg("%s", err.message);
+                return;
+        }
         assert_string_equal(list->list[0].url, url);
         assert_string_equal(list->list[0].query, query);
 }

@@ -205,6 +205,79 @@ static void test_platforms(void **state)
         }
 }
 
+/* The only entry that there is. */
+static bool accepts(struct arena *arena, const char *architecture, const char *variant,
+                    const char *entry)
+{
+        struct manifest index;
+        const struct descriptor *found;
+        struct platform wanted = platform_complete("linux", architecture, variant);
+        AUTO_FREE char *text = xprintf("{\"manifests\":[%s]}", entry);
+        assert_int_equal(parse(arena, text, "", &index, NULL), 0);
+        return manifest_select(&index, &wanted, &found, NULL) == 0;
+}
+
+static void test_related_platforms(void **state)
+{
+        static const char *const v7 = ENTRY("linux", "arm", "v7");
+        assert_true(accepts(*state, "armv7l", NULL, ENTRY("linux", "arm", "v6")));
+        assert_true(accepts(*state, "armv7l", NULL, v7));
+        assert_false(accepts(*state, "armv6l", NULL, v7));
+        assert_true(accepts(*state, "armv6l", NULL, ENTRY("linux", "armel", "")));
+        assert_false(accepts(*state, "armv6l", NULL, ENTRY("linux", "arm", "")));
+        assert_true(accepts(*state, "arm64", NULL, v7));
+        assert_true(accepts(*state, "amd64", NULL, ENTRY("linux", "386", "")));
+        assert_false(accepts(*state, "386", NULL, ENTRY("linux", "amd64", "")));
+        assert_false(accepts(*state, "arm", "v7", ENTRY("linux", "arm64", "")));
+        assert_true(accepts(*state, "amd64", NULL, ENTRY("linux", "amd64", "v1")));
+        assert_false(accepts(*state, "amd64", NULL, ENTRY("linux", "amd64", "v2")));
+        assert_true(accepts(*state, "ppc64le", "power9", ENTRY("linux", "ppc64le", "power9")));
+        assert_false(accepts(*state, "ppc64le", "power8", ENTRY("linux", "ppc64le", "power9")));
+        /* Windows' versions are in the way of nobody else. */
+        assert_true(accepts(*state, "amd64", NULL,
+                            "{\"digest\":\"" SHA "\",\"size\":1,\"platform\":{\"os\":\"linux\","
+                            "\"architecture\":\"amd64\",\"os.version\":\"10.0.1\","
+                            "\"os.features\":[\"x\"]}}"));
+
+        /* The own instruction set comes before the other, whatever the order. */
+        struct manifest index;
+        const struct descriptor *found;
+        struct platform wanted = platform_complete("linux", "arm64", NULL);
+        assert_int_equal(parse(*state,
+                               "{\"manifests\":[" ENTRY("linux", "arm", "v8") "," ENTRY(
+                                       "linux", "arm", "v7") "," ENTRY("linux", "arm64", "") "]}",
+                               "", &index, NULL),
+                         0);
+        assert_int_equal(manifest_select(&index, &wanted, &found, NULL), 0);
+        assert_string_equal(found->platform.architecture, "arm64");
+}
+
+static void test_urls_of_layers(void **state)
+{
+        struct manifest manifest;
+        struct error err;
+        static const char text[] =
+                "{\"config\":{\"digest\":\"" SHA "\",\"size\":1},\"layers\":[{\"digest\":\"" SHA
+                "\",\"size\":1,\"urls\":[\"https://a/b\",\"https://c/d\"]},{\"digest\":\"" SHA
+                "\",\"size\":1,\"urls\":null}]}";
+        assert_int_equal(parse(*state, text, "", &manifest, NULL), 0);
+        assert_int_equal(manifest.entries[0].url_count, 2);
+        assert_string_equal(manifest.entries[0].urls[1], "https://c/d");
+        assert_int_equal(manifest.entries[1].url_count, 0);
+
+        AUTO_BUFFER struct buffer many = BUFFER_INIT;
+        buffer_add_text(&many, "{\"manifests\":[{\"digest\":\"" SHA "\",\"size\":1,\"urls\":[");
+        for (int i = 0; i < 9; i++)
+                buffer_printf(&many, "%s\"https://a\"", i ? "," : "");
+        buffer_add_text(&many, "]}]}");
+        assert_true(parse(*state, many.data, "", &manifest, &err) < 0);
+        assert_non_null(strstr(err.message, "more than 8 urls"));
+        assert_true(parse(*state,
+                          "{\"manifests\":[{\"digest\":\"" SHA "\",\"size\":1,\"urls\":[7]}]}", "",
+                          &manifest, &err) < 0);
+        assert_non_null(strstr(err.message, "urls: expected strings"));
+}
+
 static void test_index_without_platforms(void **state)
 {
         struct manifest index;
@@ -620,6 +693,8 @@ int main(void)
                 TEST(test_bad_manifests),
                 TEST(test_too_many_layers),
                 TEST(test_platforms),
+                TEST(test_related_platforms),
+                TEST(test_urls_of_layers),
                 TEST(test_index_without_platforms),
                 TEST(test_image_config),
                 TEST(test_challenges),

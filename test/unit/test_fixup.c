@@ -6,6 +6,7 @@
 #include <sys/xattr.h>
 
 #include "image/fixup.h"
+#include "image/layer.h"
 #include "image/rootfs.h"
 
 static struct store *store;
@@ -16,14 +17,15 @@ struct report {
         const struct fetch_link *links;
 };
 
-static int put(fixture_fill *fill, const struct report *reports, size_t count, struct error *err)
+static int put_as(const char *name, unsigned image, fixture_fill *fill,
+                  const struct report *reports, size_t count, struct error *err)
 {
         static const unsigned diff_ids[] = {1, 2, 3, 4};
         struct reference reference;
         char *staging, *id = NULL;
-        assert_int_equal(reference_parse("app", &reference, NULL), 0);
+        assert_int_equal(reference_parse(name, &reference, NULL), 0);
         assert_int_equal(store_stage(store, &staging, NULL), 0);
-        struct fixture *fixture = fixture_new(staging, 1, diff_ids, count, fill);
+        struct fixture *fixture = fixture_new(staging, image, diff_ids, count, fill);
         for (size_t i = 0; i < count; i++) {
                 fixture->layers[i].implied = reports[i].implied;
                 for (; reports[i].implied && reports[i].implied[fixture->layers[i].implied_count];)
@@ -37,6 +39,22 @@ static int put(fixture_fill *fill, const struct report *reports, size_t count, s
         fixture_free(fixture);
         store_unstage(store, staging);
         return result;
+}
+
+static int put(fixture_fill *fill, const struct report *reports, size_t count, struct error *err)
+{
+        return put_as("app", 1, fill, reports, count, err);
+}
+
+/* The folder of the image's fix-up, or null. On the heap. */
+static char *fixup_of(unsigned image)
+{
+        AUTO_FREE char *id = digest_of(image);
+        const struct image *found = store_find(store, id);
+        assert_non_null(found);
+        return found->fixup
+                       ? xprintf("%s/images/fixups/%s", fixture_root, layer_hex(found->fixup->name))
+                       : NULL;
 }
 
 static void mounted(fixture_fill *fill, const struct report *reports, size_t count)
@@ -116,16 +134,19 @@ static void fill_tmp(const char *directory, unsigned diff_id)
         if (diff_id == 1)
                 run_script(directory,
                            "mkdir -m 1777 tmp; mkdir -m 0750 srv; chown 3:4 srv; mkdir srv/deep; "
-                           "chmod 0700 srv/deep; touch -d 2001-02-03 srv; mkdir plain");
+                           "chmod 0700 srv/deep; mkdir plain timed; touch -d 2001-02-03 srv plain "
+                           "timed");
         else
-                run_script(directory, "mkdir -m 755 tmp srv srv/deep plain own; echo a >tmp/a; "
-                                      "echo b >srv/deep/b; echo c >plain/c; echo d >own/d");
+                run_script(directory,
+                           "mkdir -m 755 tmp srv srv/deep plain timed own; echo a >tmp/a; "
+                           "echo b >srv/deep/b; echo c >plain/c; echo d >own/d; "
+                           "echo e >timed/e; touch -d 2001-02-03 plain");
 }
 
 static void implied_folders_keep_their_modes(void)
 {
         const struct report reports[] = {
-                {0}, {.implied = PATHS(".", "tmp", "srv", "srv/deep", "plain", "own")}};
+                {0}, {.implied = PATHS(".", "tmp", "srv", "srv/deep", "plain", "timed", "own")}};
         mounted(fill_tmp, reports, 2);
         assert_reads("tmp/a", "a\n");
         assert_reads("srv/deep/b", "b\n");
@@ -137,25 +158,85 @@ static void implied_folders_keep_their_modes(void)
         assert_int_equal(st.st_uid, 3);
         assert_int_equal(st.st_gid, 4);
         assert_int_equal(st.st_mtim.tv_sec / 86400, 11356); /* 2001-02-03 */
+        assert_int_equal(look("timed").st_mtim.tv_sec / 86400, 11356);
+        assert_reads("timed/e", "e\n");
         assert_int_equal(look("srv/deep").st_mode & 07777, 0700);
         assert_int_equal(look("own").st_mode & 07777, 0755);
-        assert_false(exists(at("images/fixups/%064x/plain", 1)));
+        AUTO_FREE char *fixup = fixup_of(1);
+        AUTO_FREE char *plain = xprintf("%s/plain", fixup);
+        assert_true(exists(fixup));
+        assert_false(exists(plain));
+        done();
+}
+
+/* Two images with the same layers: built once, and gone with the second. */
+static void images_with_the_same_layers_share_a_fixup(void)
+{
+        const struct report reports[] = {
+                {0}, {.implied = PATHS(".", "tmp", "srv", "srv/deep", "plain", "own")}};
+        mounted(fill_tmp, reports, 2);
+        AUTO_FREE char *first = fixup_of(1);
+        struct stat before, after;
+        assert_int_equal(stat(first, &before), 0);
+        assert_int_equal(put_as("other", 2, fill_tmp, reports, 2, NULL), 0);
+        AUTO_FREE char *second = fixup_of(2);
+        assert_string_equal(first, second);
+        assert_int_equal(stat(first, &after), 0);
+        assert_int_equal(after.st_ino, before.st_ino);
+        store_free(store);
+        store = open_store();
+        store_clean(store);
+        AUTO_FREE char *reopened = fixup_of(2);
+        assert_string_equal(first, reopened);
+        assert_int_equal(store_remove(store, "other", NULL), 0);
+        assert_true(exists(first));
+        done();
+}
+
+/* As version 1 of the record has it: by the image's ID. */
+static void a_fixup_by_the_images_id_is_taken_over(void)
+{
+        const struct report reports[] = {
+                {0}, {.implied = PATHS(".", "tmp", "srv", "srv/deep", "plain", "own")}};
+        mounted(fill_tmp, reports, 2);
+        assert_int_equal(rootfs_unmount(at("fs"), NULL), 0);
+        AUTO_FREE char *chain = fixup_of(1);
+        AUTO_FREE char *id = digest_of(1);
+        AUTO_FREE char *older = xprintf(
+                "cd %s/images && mv %s fixups/%s && sed -i 's/\"version\": *2/\"version\":1/; "
+                "s/sha256:%s/%s/' records/%s.json",
+                fixture_root, chain, layer_hex(id), strrchr(chain, '/') + 1, id, layer_hex(id));
+        store_free(store);
+        assert_int_equal(system(older), 0);
+        store = open_store();
+        store_clean(store);
+        AUTO_FREE char *taken = fixup_of(1);
+        assert_string_equal(strrchr(taken, '/') + 1, layer_hex(id));
+        AUTO_ROOTFS struct rootfs rootfs = ROOTFS_INIT;
+        assert_int_equal(rootfs_prepare(store, id, &rootfs, NULL), 0);
+        assert_int_equal(rootfs_mount(&rootfs, at("container"), at("fs"), NULL), 0);
+        assert_int_equal(look("tmp").st_mode & 07777, 01777);
+        /* Its record is written anew with a further name, and still read. */
+        assert_int_equal(put_as("again", 1, fill_tmp, reports, 2, NULL), 0);
+        store_free(store);
+        store = open_store();
+        AUTO_FREE char *kept = fixup_of(1);
+        assert_string_equal(taken, kept);
         done();
 }
 
 /* Nothing to mend, nothing made. */
 static void fill_same(const char *directory, unsigned diff_id)
 {
-        run_script(directory, "mkdir -m 755 usr usr/bin; touch usr/bin/$$");
+        run_script(directory, "mkdir -m 755 usr usr/bin; touch usr/bin/$$; "
+                              "touch -d 2001-02-03 usr/bin usr");
 }
 
 static void needless_fixups_are_not_made(void)
 {
         const struct report reports[] = {{0}, {.implied = PATHS("usr", "usr/bin")}};
         mounted(fill_same, reports, 2);
-        assert_false(exists(at("images/fixups/%064x", 1)));
-        AUTO_FREE char *id = digest_of(1);
-        assert_null(store_find(store, id)->fixup);
+        assert_null(fixup_of(1));
         done();
 }
 
@@ -178,7 +259,7 @@ static void a_higher_layer_has_the_last_word(void)
         mounted(fill_later_entry, reports, 3);
         assert_int_equal(look("tmp").st_mode & 07777, 0711);
         assert_false(exists(at("fs/gone")));
-        assert_false(exists(at("images/fixups/%064x", 1)));
+        assert_null(fixup_of(1));
         done();
 }
 
@@ -389,6 +470,8 @@ static void too_many_symlinks_are_refused(void)
         }
 
 TASK_TEST(implied_folders_keep_their_modes)
+TASK_TEST(images_with_the_same_layers_share_a_fixup)
+TASK_TEST(a_fixup_by_the_images_id_is_taken_over)
 TASK_TEST(needless_fixups_are_not_made)
 TASK_TEST(a_higher_layer_has_the_last_word)
 TASK_TEST(symlinks_stay_symlinks)
@@ -404,6 +487,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_implied_folders_keep_their_modes),
+                cmocka_unit_test(test_images_with_the_same_layers_share_a_fixup),
+                cmocka_unit_test(test_a_fixup_by_the_images_id_is_taken_over),
                 cmocka_unit_test(test_needless_fixups_are_not_made),
                 cmocka_unit_test(test_a_higher_layer_has_the_last_word),
                 cmocka_unit_test(test_symlinks_stay_symlinks),

@@ -226,6 +226,38 @@ static void pulls(void)
         close_service();
 }
 
+static bool is_pinned_by(const char *pattern)
+{
+        char *patterns[] = {(char *)(uintptr_t) "other.example/x", (char *)(uintptr_t)pattern,
+                            NULL};
+        node.pinned_images = patterns;
+        bool pinned = status_of("registry.example/base/app:1", false)->image->pinned;
+        node.pinned_images = NULL;
+        return pinned;
+}
+
+static void pins(void)
+{
+        open_service();
+        put("registry.example/base/app:1", 7);
+        put("busybox", 8);
+        AUTO_FREE char *id = digest_of(7);
+        AUTO_FREE char *digested = xprintf("registry.example/base/app@sha256:%064x", 7 + 0x2000000);
+        assert_true(is_pinned_by("registry.example/base/app:1"));
+        assert_true(is_pinned_by("registry.example/base/*"));
+        assert_true(is_pinned_by("*/app:1"));
+        assert_true(is_pinned_by("*base*ap*"));
+        assert_true(is_pinned_by("*"));
+        assert_true(is_pinned_by(digested));
+        assert_true(is_pinned_by(id));
+        assert_false(is_pinned_by("registry.example/base/app"));
+        assert_false(is_pinned_by("registry.example/base/"));
+        assert_false(is_pinned_by("base*"));
+        assert_false(is_pinned_by("*base"));
+        assert_false(is_pinned_by("busybox"));
+        close_service();
+}
+
 #define TASK_TEST(name)                                                                            \
         static void test_##name(void **state)                                                      \
         {                                                                                          \
@@ -237,6 +269,7 @@ TASK_TEST(tells_status)
 TASK_TEST(lists)
 TASK_TEST(removes)
 TASK_TEST(measures)
+TASK_TEST(pins)
 TASK_TEST(pulls)
 
 int main(void)
@@ -244,7 +277,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_tells_status), cmocka_unit_test(test_lists),
                 cmocka_unit_test(test_removes),      cmocka_unit_test(test_measures),
-                cmocka_unit_test(test_pulls),
+                cmocka_unit_test(test_pulls),        cmocka_unit_test(test_pins),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);
 }

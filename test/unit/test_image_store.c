@@ -204,6 +204,43 @@ static void commit_with_manifest(struct store *store, unsigned manifest, int exp
         store_unstage(store, staging);
 }
 
+static void commit_asked(struct store *store, const char *image, const char *user_specified,
+                         const char *handler)
+{
+        struct store_asked asked = {image, user_specified, handler};
+        struct reference reference;
+        char *staging, *given = NULL;
+        assert_int_equal(reference_parse("app:1", &reference, NULL), 0);
+        assert_int_equal(store_stage(store, &staging, NULL), 0);
+        struct fixture *fixture = fixture_new(staging, 1, ONE, 1, fill_with_name);
+        assert_int_equal(store_commit_asked(store, &reference, &asked, staging, &fixture->result,
+                                            &given, NULL),
+                         0);
+        free(given);
+        fixture_free(fixture);
+        store_unstage(store, staging);
+}
+
+/* What the newest pull said is kept, also over a start. */
+static void keeps_how_it_was_asked_for(void)
+{
+        char long_text[STORE_ASKED_BYTES_MAX + 2];
+        memset(long_text, 'x', sizeof(long_text));
+        long_text[sizeof(long_text) - 1] = '\0';
+        struct store *store = open_store();
+        commit_asked(store, "app:1", NULL, long_text);
+        assert_string_equal(store_find(store, "app:1")->asked, "app:1");
+        assert_string_equal(store_find(store, "app:1")->user_specified, "");
+        assert_string_equal(store_find(store, "app:1")->runtime_handler, "");
+        commit_asked(store, "docker.io/library/app:1", "app", "kata");
+        store_free(store);
+        store = open_store();
+        assert_string_equal(store_find(store, "app:1")->asked, "docker.io/library/app:1");
+        assert_string_equal(store_find(store, "app:1")->user_specified, "app");
+        assert_string_equal(store_find(store, "app:1")->runtime_handler, "kata");
+        store_free(store);
+}
+
 /* The same image comes with another manifest: the former one's file is no use any more. */
 static void a_manifest_is_replaced(void)
 {
@@ -665,6 +702,7 @@ TASK_TEST(removes_where_nothing_can_be_made)
 TASK_TEST(what_is_used_stays)
 TASK_TEST(a_removed_image_comes_back)
 TASK_TEST(a_start_ends_a_removal)
+TASK_TEST(keeps_how_it_was_asked_for)
 TASK_TEST(a_hold_keeps_layers)
 TASK_TEST(a_crash_leaves_garbage_alone)
 TASK_TEST(garbage_gives_way)
@@ -690,6 +728,7 @@ int main(void)
                 cmocka_unit_test(test_a_removed_image_comes_back),
                 cmocka_unit_test(test_a_start_ends_a_removal),
                 cmocka_unit_test(test_a_hold_keeps_layers),
+                cmocka_unit_test(test_keeps_how_it_was_asked_for),
                 cmocka_unit_test(test_a_crash_leaves_garbage_alone),
                 cmocka_unit_test(test_garbage_gives_way),
                 cmocka_unit_test(test_what_is_not_whole_is_not_listed),

@@ -23,7 +23,7 @@ static void assert_url(struct sources *sources, const char *name, const char *ur
 {
         AUTO_ARENA struct arena *arena = arena_new();
         AUTO_FREE struct reference *candidates = NULL;
-        struct fetch_endpoint *endpoints;
+        struct fetch_endpoint *endpoints = NULL;
         size_t count = 0;
         assert_int_equal(sources_candidates(sources, name, &candidates, &count, NULL), 0);
         assert_int_equal(count, 1);
@@ -56,13 +56,13 @@ static void assert_urls(struct sources *sources, const char *name, const char *e
         AUTO_ARENA struct arena *arena = arena_new();
         AUTO_BUFFER struct buffer got = BUFFER_INIT;
         AUTO_FREE struct reference *candidates = NULL;
-        struct fetch_endpoint *endpoints;
+        struct fetch_endpoint *endpoints = NULL;
         size_t count = 0;
         struct error err;
         if (sources_candidates(sources, name, &candidates, &count, &err) < 0 ||
             sources_endpoints(sources, &candidates[0], arena, &endpoints, &count, &err) < 0)
                 fail_msg("%s", err.message);
-        for (size_t i = 0; i < count; i++)
+        for (size_t i = 0; endpoints && i < count; i++)
                 buffer_printf(&got, "%s%s%s%s", i ? " " : "", endpoints[i].url,
                               endpoints[i].insecure ? "!" : "",
                               endpoints[i].authority_count ? "+" : "");
@@ -97,6 +97,9 @@ static void both_systems(void)
         put("hosts/c.example", "ca.crt", "");
         put("certs/localhost:5000", "ca.crt", "");
         put("certs/b.example", "ca.crt", "");
+        put("certs/localhost:5001", "README", "");
+        put("hosts/d.example", "README", "");
+        put("certs/d.example", "ca.crt", "");
         write_file(at("registries.conf"),
                    "[[registry]]\nlocation = \"a.example\"\n"
                    "[[registry.mirror]]\nlocation = \"n.example/p\"\ninsecure = true\n");
@@ -106,6 +109,7 @@ static void both_systems(void)
                     "https://n.example! http://n.example https://a.example");
         assert_urls(sources, "b.example/i", "http://m.example:80/v2 https://b.example/v2+");
         assert_urls(sources, "c.example/i", "https://c.example+");
+        assert_urls(sources, "d.example/i", "https://d.example+");
         /* Who has certificates speaks TLS, on this machine too. */
         assert_urls(sources, "localhost:5000/i", "https://localhost:5000+");
         assert_urls(sources, "localhost:5001/i", "http://localhost:5001");

@@ -178,6 +178,68 @@ static void another_image_than_was_verified(void)
         refuses(&(struct play){.told = "", .promised = LAYER}, "another image", false);
         refuses(&(struct play){.told = "", .manifest = "{}"}, "another image", false);
         refuses(&(struct play){.told = "", .config = other}, "another image", false);
+        AUTO_FREE char *same_config = xprintf("{\"more\":1,\"config\":\"%s\"}", config);
+        refuses(&(struct play){.told = "", .manifest = same_config}, "another image", false);
+        close_all();
+}
+
+struct asker {
+        struct puller *puller;
+        const char *space;
+        int result;
+        struct error err;
+        bool done;
+};
+
+static void ask(void *argument)
+{
+        struct asker *asker = argument;
+        AUTO_FREE char *id = NULL;
+        struct pull_request request = {.reference = NAME, .namespace_ = asker->space};
+        asker->result = pull_image(asker->puller, &request, &id, &asker->err);
+        asker->done = true;
+}
+
+/* Who needs signatures does not get what came for somebody who needs none. */
+static void another_policy_is_another_pull(void)
+{
+        static char *environment[] = {(char *)(uintptr_t) "PATH=/usr/bin:/bin", NULL};
+        static char *auth_files[1];
+        open_all();
+        write_program("crisp-trust", ACCEPT);
+        assert_int_equal(mkdir(at("policies"), 0700), 0);
+        write_file(at("policies/loose.json"),
+                   "{\"default\":[{\"type\":\"insecureAcceptAnything\"}]}");
+        /* It waits for us, and tells of no signatures. */
+        AUTO_FREE char *script = xprintf("read -r request\n"
+                                         "echo x >>%s/started\n"
+                                         "while ! test -e %s/go; do sleep 0.01; done\n"
+                                         "echo '{\"error\":{\"code\":5,\"message\":\"none\"}}'\n"
+                                         "exit 1",
+                                         fixture_root, fixture_root);
+        write_program("crisp-image", script);
+        struct puller *puller = puller_new(&(struct pull_options){
+                .store = store,
+                .sources = sources,
+                .trust = trust,
+                .credentials = {.auth_files = auth_files},
+                .program = at("crisp-image"),
+                .environment = environment,
+        });
+        struct asker askers[] = {{puller, "loose"}, {puller, "other"}, {puller, "loose"}};
+        for (size_t i = 0; i < 3; i++)
+                task_start("ask", ask, &askers[i]);
+        struct pull_counts counts = {0};
+        while (counts.started + counts.joined < 3) {
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+                pull_counts(puller, &counts);
+        }
+        assert_int_equal(counts.started, 2);
+        assert_int_equal(counts.joined, 1);
+        write_file(at("go"), "");
+        while (!askers[0].done || !askers[1].done || !askers[2].done)
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+        puller_free(puller);
         close_all();
 }
 
@@ -267,6 +329,7 @@ TASK_TEST(a_verified_image_comes_and_keeps_its_signatures)
 TASK_TEST(crisp_image_must_tell_of_signatures)
 TASK_TEST(crisp_image_must_not_tell_unasked)
 TASK_TEST(another_image_than_was_verified)
+TASK_TEST(another_policy_is_another_pull)
 TASK_TEST(a_refusal_ends_the_pull_before_the_first_layer)
 TASK_TEST(a_verifier_that_is_none)
 TASK_TEST(policies_of_namespaces)
@@ -278,6 +341,7 @@ int main(void)
                 cmocka_unit_test(test_crisp_image_must_tell_of_signatures),
                 cmocka_unit_test(test_crisp_image_must_not_tell_unasked),
                 cmocka_unit_test(test_another_image_than_was_verified),
+                cmocka_unit_test(test_another_policy_is_another_pull),
                 cmocka_unit_test(test_a_refusal_ends_the_pull_before_the_first_layer),
                 cmocka_unit_test(test_a_verifier_that_is_none),
                 cmocka_unit_test(test_policies_of_namespaces),
