@@ -101,7 +101,8 @@ struct fetch_limits {
         int64_t retries;         /* further tries of one request after a passing failure */
         int64_t retry_delay_max; /* longest wait before a retry, whatever Retry-After says */
         int64_t min_rate;        /* bytes a second, over each window of the stall timeout */
-        int64_t disk_reserve;    /* bytes of the file system that stay free; 0: none */
+        int64_t disk_reserve;    /* bytes of the file system that stay free, a twentieth of it
+                                    at most; 0: none */
 };
 
 struct fetch_request {

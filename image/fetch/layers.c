@@ -19,6 +19,7 @@
 #define ANSWER_LOOK     500  /* ms: a failure of another thread is noticed by then */
 #define WAITING_REPORT  5000 /* ms: who waits for others says that it is alive */
 #define DIGEST_SHOWN    19   /* "sha256:" and 12 digits: enough to find a layer by */
+#define RESERVE_PART    20   /* no more than this part of a small disk is reserved */
 #define MIB             (INT64_C(1) << 20)
 
 enum slot_state {
@@ -59,6 +60,9 @@ static int check_room(const struct layers *layers, int64_t needed, struct error 
         if (reserve <= 0 || fstatvfs(layers->options.staging_fd, &room) < 0)
                 return 0;
         int64_t left = (int64_t)room.f_bavail * (int64_t)room.f_frsize;
+        int64_t part = (int64_t)room.f_blocks * (int64_t)room.f_frsize / RESERVE_PART;
+        if (reserve > part)
+                reserve = part;
         if (left - needed >= reserve)
                 return 0;
         return error_set(err, ERROR_RESOURCE_EXHAUSTED,

@@ -182,36 +182,43 @@ def test_a_pull_that_has_no_layers_yet_ends_with_its_daemon(own_node, bad):
     wait_for(lambda: not os.listdir(f"{node.daemon.state}/images/staging"), "the staging folders to be gone")
 
 
-def test_the_reserve_of_the_disk_is_not_touched(own_node, bad):
-    total = os.statvfs("/tmp")
-    free = total.f_bavail * total.f_frsize >> 20
-    node = own_node(config={"images": "disk_reserve_mib = 1\n"})
-    image = Image([layer("one", 3 << 20)])
-    name = bad.put("a/b", "1", image)
-    node.daemon.kill()
-    node.daemon.write_config({"images": f"disk_reserve_mib = {free + 1000}\n"})
-    node.daemon.start()
-    message = error_of(lambda: node.pull(name), KINDS.RESOURCE_EXHAUSTED)
-    assert "images.disk_reserve_mib" in message and "4 MiB more" in message
-    assert not fetched(bad, layers_of(image)[0])
+@pytest.fixture
+def on_small_disk(own_node):
+    """A daemon whose images are on a disk of so many MiB, and that disk's folder."""
+    mounted = []
 
-
-def test_a_full_disk_is_told_and_nothing_is_left(own_node, bad):
-    node = own_node(config={"images": "disk_reserve_mib = 0\n"})
-    node.daemon.terminate()
-    images = f"{node.daemon.state}/images"
-    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m", "none", images], check=True)
-    try:
+    def make(mib, config):
+        node = own_node()
+        node.daemon.terminate()
+        images = f"{node.daemon.state}/images"
+        subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={mib}m", "none", images], check=True)
+        mounted.append((node, images))
+        node.daemon.write_config({"images": config})
         node.daemon.start()
-        name = bad.put("a/b", "1", Image([layer("fits", 1 << 20), layer("large", 20 << 20)]))
-        message = error_of(lambda: node.pull(name), KINDS.RESOURCE_EXHAUSTED)
-        assert "disk" in message and "full" in message
-        assert node.image_status(name) is None
-        wait_for(lambda: not os.listdir(f"{images}/staging") and not os.listdir(f"{images}/layers"), "all to be removed")
-    finally:
+        return node, images
+    yield make
+    for node, images in mounted:
         node.daemon.terminate()
         subprocess.run(["umount", images], check=True)
         node.daemon.start()
+
+
+def test_the_reserve_of_the_disk_is_not_touched(on_small_disk, bad):
+    node, _ = on_small_disk(40, "disk_reserve_mib = 512\n")
+    large = Image([layer("one", 39 << 20)])
+    message = error_of(lambda: node.pull(bad.put("a/b", "large", large)), KINDS.RESOURCE_EXHAUSTED)
+    assert "images.disk_reserve_mib" in message and "40 MiB more" in message and "2 MiB stay free" in message
+    assert not fetched(bad, layers_of(large)[0])
+    node.pull(bad.put("a/b", "fits", Image([layer("one", 10 << 20)])))
+
+
+def test_a_full_disk_is_told_and_nothing_is_left(on_small_disk, bad):
+    node, images = on_small_disk(16, "disk_reserve_mib = 0\n")
+    name = bad.put("a/b", "1", Image([layer("fits", 1 << 20), layer("large", 20 << 20)]))
+    message = error_of(lambda: node.pull(name), KINDS.RESOURCE_EXHAUSTED)
+    assert "disk" in message and "full" in message
+    assert node.image_status(name) is None
+    wait_for(lambda: not os.listdir(f"{images}/staging") and not os.listdir(f"{images}/layers"), "all to be removed")
 
 
 @pytest.mark.parametrize("stage", ["manifests", "config", "layer"])
