@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/image_volume.h"
 #include "cri/lookup.h"
 #include "cri/record.h"
 
@@ -52,6 +53,7 @@ void container_unref(struct container *container)
         free(container->cgroup_path);
         free(container->image_name);
         free(container->image_id);
+        strv_free(container->volume_ids);
         free(container->message);
         free(container->name);
         arena_free(container->arena);
@@ -82,6 +84,7 @@ void container_withdraw(struct container *container)
         }
         if (container->image_id)
                 store_release(node.images, container->image_id, container->id);
+        image_volumes_release(container);
         if (table_remove(node.containers, container->id))
                 container_unref(container);
 }
@@ -163,6 +166,14 @@ static const char *const phase_names[] = {
 
 static const char *const reasons[] = {"Completed", "Error", "OOMKilled", "StartError", "Unknown"};
 
+static json_t *volume_ids(const struct container *container)
+{
+        json_t *ids = json_array();
+        for (char **id = container->volume_ids; *id; id++)
+                json_array_append_new(ids, json_string(*id));
+        return ids;
+}
+
 json_t *container_record(const struct container *container)
 {
         json_t *gids = json_array();
@@ -182,6 +193,8 @@ json_t *container_record(const struct container *container)
                 json_object_set_new(record, "message", json_string(container->message));
         json_object_set_new(record, "image_id", json_string(container->image_id));
         json_object_set_new(record, "image_name", json_string(container->image_name));
+        if (container->volume_ids)
+                json_object_set_new(record, "volume_ids", volume_ids(container));
         json_object_set_new(record, "cgroup_path", json_string(container->cgroup_path));
         if (container->log_path)
                 json_object_set_new(record, "log_path", json_string(container->log_path));
@@ -263,6 +276,7 @@ int container_restore(struct container *container, const json_t *record, struct 
             json_get_bool(record, "clean", place, &container->clean, err) < 0 ||
             json_get_int(record, "pid", place, &pid, err) < 0 ||
             json_get_int(record, "start_time", place, &start_time, err) < 0 ||
+            json_get_strings(record, "volume_ids", place, &container->volume_ids, err) < 0 ||
             restore_gids(container, record, err) < 0)
                 return err->number;
         if (!image_id || !image_name || !cgroup_path)

@@ -44,6 +44,8 @@ struct container {
         char *image_id;    /* "sha256:..." */
         char *image_name;  /* as the image was asked for, so that it stays known when the image has
                               gone */
+        char **volume_ids; /* strv: images of its mounts, in their order (image_volume.h); or null
+                            */
         char *cgroup_path; /* in each hierarchy */
         char *log_path;    /* absolute, or null */
         uint32_t uid, gid;
@@ -155,6 +157,7 @@ struct container_bundle {
         const struct container *container;
         const struct image_config *image;
         const struct rootfs *rootfs;
+        char *const *volumes; /* for each mount what of an image it binds, or "" */
         /* the result: moved into the container on the loop's thread */
         uint32_t uid, gid;
         uint32_t *gids;

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/image_volume.h"
 #include "cri/record.h"
 #include "cri/signals.h"
 #include "cri/validate.h"
@@ -72,9 +73,16 @@ static int build(struct container *container, const struct image_config *image, 
         result = task_offload(mount_on_worker, &mount);
         if (result < 0)
                 return error_context(err, "mount its root");
+        container_step(container, "mounting images into it");
+        char **volumes = NULL;
+        result = image_volumes_mount(container, &volumes, err);
+        if (result < 0)
+                return result;
         container_step(container, "writing its bundle");
-        struct container_bundle bundle = {.container = container, .image = image, .err = err};
+        struct container_bundle bundle = {
+                .container = container, .image = image, .volumes = volumes, .err = err};
         result = task_offload(container_make_bundle, &bundle);
+        strv_free(volumes);
         if (result < 0)
                 return result;
         container->uid = bundle.uid;
@@ -92,8 +100,9 @@ static int check_trust(struct container *container, struct error *err)
                                     ? spec->user_specified_image
                                     : spec->image;
         container_step(container, "checking what signed its image");
-        return trust_check_image(node.trust, node.images, container->image_id, asked,
-                                 pod_config(container->pod)->metadata->namespace_, err);
+        int result = trust_check_image(node.trust, node.images, container->image_id, asked,
+                                       pod_config(container->pod)->metadata->namespace_, err);
+        return result < 0 ? result : image_volumes_check_trust(container, err);
 }
 
 static int create(struct container *container, struct error *err)
@@ -188,7 +197,10 @@ static int take_image(struct container *container, struct error *err)
         container->image_id = xstrdup(image->id);
         container->image_name =
                 xstrdup(image->tags && image->tags[0] ? image->tags[0] : spec->image);
-        return 0;
+        result = image_volumes_take(container, err);
+        if (result < 0)
+                store_release(node.images, container->image_id, container->id);
+        return result;
 }
 
 static char *absolute_log_path(const struct container *container)

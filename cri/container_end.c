@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/image_volume.h"
 #include "cri/record.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
@@ -236,6 +237,8 @@ static int unmount_on_worker(void *argument)
         AUTO_FREE char *directory = container_run_path(job->container, "");
         AUTO_FREE char *exit_record = container_state_path(job->container, MONITOR_EXIT_RECORD);
         int result = rootfs_unmount(rootfs, job->err);
+        if (result == 0)
+                result = image_volumes_unmount(job->container, job->err);
         if (result < 0)
                 return result;
         job->kept = job->keep_monitor && access(exit_record, F_OK) < 0;

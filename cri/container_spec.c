@@ -11,6 +11,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/image_volume.h"
 #include "image/config.h"
 #include "oci/spec.h"
 #include "oci/user.h"
@@ -25,6 +26,7 @@ struct build {
         const Runtime__V1__LinuxContainerSecurityContext *security;
         const struct image_config *image;
         const struct pod *pod;
+        char *const *volumes; /* for each of the configuration's mounts */
         struct arena *arena;
         struct spec_options spec;
         struct spec_namespace namespaces[NAMESPACES_MAX];
@@ -187,6 +189,20 @@ static const char *const *bind_options(struct build *build, const Runtime__V1__M
         return options;
 }
 
+/* Of an image's files, as Kubernetes promises it: read-only, and nothing in it is executed. */
+static const char *const IMAGE_OPTIONS[] = {"rbind", "rprivate", "ro", "nosuid",
+                                            "nodev", "noexec",   NULL};
+
+static struct spec_mount image_mount(const Runtime__V1__Mount *wanted, const char *source)
+{
+        return (struct spec_mount){
+                .destination = wanted->container_path,
+                .source = source,
+                .type = "bind",
+                .options = IMAGE_OPTIONS,
+        };
+}
+
 static int ensure_host_path(const char *path, struct error *err)
 {
         struct stat st;
@@ -238,6 +254,11 @@ static int set_mounts(struct build *build)
         add_pod_file(build, mounts, &count, "hostname", "/etc/hostname");
         for (size_t i = 0; i < config->n_mounts; i++) {
                 const Runtime__V1__Mount *wanted = config->mounts[i];
+                if (image_volume_is(wanted)) {
+                        struct spec_mount mount = image_mount(wanted, build->volumes[i]);
+                        add_mount(mounts, &count, &mount);
+                        continue;
+                }
                 int result = ensure_host_path(wanted->host_path, build->err);
                 if (result < 0)
                         return result;
@@ -437,6 +458,7 @@ int container_make_bundle(void *argument)
                 .security = container_security(bundle->container),
                 .image = bundle->image,
                 .pod = bundle->container->pod,
+                .volumes = bundle->volumes,
                 .arena = arena,
                 .err = bundle->err,
         };

@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/image_volume.h"
 #include "cri/lookup.h"
 #include "cri/signals.h"
 #include "cri/status_text.h"
@@ -88,7 +89,7 @@ Runtime__V1__ContainerStatus *container_status(const struct container *container
         status->annotations =
                 (Runtime__V1__ContainerStatus__AnnotationsEntry **)config->annotations;
         status->n_mounts = config->n_mounts;
-        status->mounts = config->mounts;
+        status->mounts = image_volumes_status(container, arena);
         status->log_path = container->log_path ? container->log_path : (char *)"";
         status->resources = resources_of(container, arena);
         status->user = user_of(container, arena);

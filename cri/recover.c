@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "cri/container.h"
+#include "cri/image_volume.h"
 #include "cri/record.h"
 
 #define ADOPT_DEADLINE (30 * NSEC_PER_SEC)
@@ -197,6 +198,7 @@ static void recover_container(struct container *container)
         if (store_use(node.images, container->image_id, container->id, &err) < 0)
                 log_failure(&err, "a container's image is not here any more", "container",
                             container->id, NULL);
+        image_volumes_keep(container);
         container_publish(container);
         switch (container->phase) {
         case CONTAINER_STARTING:

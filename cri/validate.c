@@ -230,15 +230,15 @@ static int check_mount(const Runtime__V1__Mount *mount, struct error *err)
         int result = check_absolute(mount->container_path, "config.mounts.container_path", err);
         if (result < 0)
                 return result;
-        if (mount->image && *mount->image->image)
-                return unsupported(err, field, "mounts of images are");
         if (mount->n_uidmappings || mount->n_gidmappings)
                 return unsupported(err, "config.mounts.uidMappings", "id-mapped mounts are");
         if (mount->recursive_read_only)
                 return unsupported(err, field, "recursive read-only mounts are");
         if (mount->n_mount_options)
                 return unsupported(err, field, "mount options are");
-        result = check_absolute(mount->host_path, "config.mounts.host_path", err);
+        /* A mount of an image has no host path. */
+        if (!mount->image || !*mount->image->image)
+                result = check_absolute(mount->host_path, "config.mounts.host_path", err);
         if (result == 0 && has_dot_dot(mount->container_path))
                 result = invalid(err, "config.mounts.container_path", "it contains \"..\"");
         if (result == 0 &&

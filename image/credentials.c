@@ -89,6 +89,14 @@ const char *credentials_problem(const struct credentials *credentials)
         return credentials->problem;
 }
 
+void credentials_add_problem(const struct credentials *credentials, struct error *err)
+{
+        size_t length = strlen(err->message);
+        if (credentials->problem[0])
+                snprintf(err->message + length, sizeof(err->message) - length, " (credentials: %s)",
+                         credentials->problem);
+}
+
 static void add_problem(struct credentials *credentials, const struct error *why)
 {
         size_t length = strlen(credentials->problem);
@@ -324,5 +332,39 @@ int credentials_find(struct credentials *credentials, const char *host, const ch
         /* Whom they are for has been settled here. */
         result.server_address = NULL;
         *found = result;
+        return 0;
+}
+
+/* The repository as the endpoint's host has it: what its URL puts before the repository belongs to
+ * the name there. Heap. */
+static char *repository_there(const struct fetch_endpoint *endpoint,
+                              const struct reference *reference)
+{
+        const char *host = strstr(endpoint->url, "://");
+        const char *path = host ? host + 3 + strcspn(host + 3, "/") : "";
+
+        path += strspn(path, "/");
+        size_t length = strlen(path);
+        if (endpoint->exact_path && strncmp(path, "v2/", 3) == 0)
+                path += 3;
+        else if (endpoint->exact_path && length >= 2 && strcmp(path + length - 2, "v2") == 0)
+                path += length; /* where the API is, not a part of names */
+        length = strlen(path);
+        while (length > 0 && path[length - 1] == '/')
+                length--;
+        return xprintf("%.*s%s%s", (int)length, path, length > 0 ? "/" : "",
+                       endpoint->repository ? endpoint->repository : reference->repository);
+}
+
+int credentials_give(struct credentials *credentials, const struct reference *reference,
+                     struct fetch_endpoint *endpoints, size_t count, struct error *err)
+{
+        for (size_t i = 0; i < count; i++) {
+                AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
+                int r = credentials_find(credentials, endpoints[i].url, repository,
+                                         &endpoints[i].credentials, err);
+                if (r < 0)
+                        return r;
+        }
         return 0;
 }

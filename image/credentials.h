@@ -24,6 +24,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "image/reference.h"
 #include "image/request.h"
 
 #define CREDENTIALS_AUTH_FILE_MEMBER                                                               \
@@ -77,9 +78,17 @@ bool credentials_same(const struct credentials *a, const struct credentials *b);
 int credentials_find(struct credentials *credentials, const char *host, const char *repository,
                      struct fetch_credentials *found, struct error *err);
 
+/* The same for each endpoint of a reference, by the endpoint's own host and name for it. What is
+ * put into the endpoints is borrowed. */
+int credentials_give(struct credentials *credentials, const struct reference *reference,
+                     struct fetch_endpoint *endpoints, size_t count, struct error *err);
+
 /* What went wrong with sources so far, for the error of a pull that was refused; empty: nothing.
  * Borrowed. */
 const char *credentials_problem(const struct credentials *credentials);
+/* Puts it behind the message of a filled err: a registry that refused may have wanted what could
+ * not be looked up. */
+void credentials_add_problem(const struct credentials *credentials, struct error *err);
 
 static inline void cleanup_credentials(struct credentials **credentials)
 {

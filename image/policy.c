@@ -73,12 +73,14 @@ enum { KEYS_PATH = 1, KEYS_PATHS = 2, KEYS_DATA = 4, KEYS_DATAS = 8 };
 static int add_key(const char *text, const char *place, struct arena *arena, struct policy_key *key,
                    struct error *err)
 {
-        AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
-        if (strlen(text) > 2 * POLICY_KEY_BYTES_MAX || base64_read(text, &bytes) < 0 ||
-            bytes.length == 0)
+        size_t length = 0;
+        AUTO_FREE unsigned char *bytes = strlen(text) > 2 * POLICY_KEY_BYTES_MAX
+                                                 ? NULL
+                                                 : base64_decode(text, strlen(text), &length);
+        if (length == 0)
                 return wrong(err, place, "not base64");
-        key->bytes = arena_memdup(arena, bytes.data, bytes.length);
-        key->length = bytes.length;
+        key->bytes = arena_memdup(arena, bytes, length);
+        key->length = length;
         return 0;
 }
 
@@ -530,28 +532,6 @@ const struct policy_requirements *policy_for_name(const struct policy *policy,
                 found = find_scope(docker, name);
         }
         return or_default(policy, docker, found);
-}
-
-const struct policy_requirements *policy_for_path(const struct policy *policy,
-                                                  const char *transport, const char *path,
-                                                  const char *tag)
-{
-        const struct transport *scopes = find_transport(policy, transport);
-        const struct policy_requirements *found = NULL;
-        char name[4096 + REFERENCE_TAG_MAX + 2];
-
-        if (tag && tag[0] && snprintf(name, sizeof(name), "%s:%s", path, tag) < (int)sizeof(name))
-                found = find_scope(scopes, name);
-        if (snprintf(name, sizeof(name), "%s", path) >= (int)sizeof(name))
-                name[0] = '\0';
-        while (!found && name[0]) {
-                found = find_scope(scopes, name);
-                char *slash = strrchr(name, '/');
-                if (!slash)
-                        break;
-                *slash = '\0';
-        }
-        return or_default(policy, scopes, found);
 }
 
 const struct policy_requirements *policy_for_nameless(const struct policy *policy)

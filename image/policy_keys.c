@@ -73,7 +73,7 @@ static void put_keys(json_t *object, const char *name, const struct policy_keys 
         char member[64];
         json_t *array = json_array();
         for (size_t i = 0; i < keys->count; i++) {
-                AUTO_FREE char *text = base64_write(keys->list[i].bytes, keys->list[i].length);
+                AUTO_FREE char *text = base64_encode(keys->list[i].bytes, keys->list[i].length);
                 json_array_append_new(array, json_string(text));
         }
         snprintf(member, sizeof(member), "%sData%s", name, keys->count > 1 ? "s" : "");

@@ -130,16 +130,6 @@ static int take_turn(struct pull *pull, struct error *err)
         return 0;
 }
 
-/* A registry that refused may have wanted what could not be looked up. */
-static void add_problem(const struct pull *pull, struct error *err)
-{
-        const char *problem = credentials_problem(pull->credentials);
-        size_t length = strlen(err->message);
-        if (problem[0])
-                snprintf(err->message + length, sizeof(err->message) - length, " (credentials: %s)",
-                         problem);
-}
-
 static int run(struct pull *pull, struct error *err)
 {
         task_set_interruptible(true);
@@ -172,7 +162,7 @@ static void pull_task(void *argument)
         struct pull *pull = argument;
         pull->result = run(pull, &pull->error);
         if (pull->result < 0) {
-                add_problem(pull, &pull->error);
+                credentials_add_problem(pull->credentials, &pull->error);
                 error_context(&pull->error, "pull %s", pull->text);
                 if (pull->result == -ECANCELED)
                         log_info("image is not pulled: nobody waits for it any more", "image",

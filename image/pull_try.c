@@ -43,42 +43,6 @@ static void on_progress(struct pull *pull, const struct fetch_progress *progress
                 layer->state = PULL_LAYER_DOWNLOADING;
 }
 
-/* The repository as the endpoint's host has it: what its URL puts before the repository belongs to
- * the name there. Heap. */
-static char *repository_there(const struct fetch_endpoint *endpoint,
-                              const struct reference *reference)
-{
-        const char *host = strstr(endpoint->url, "://");
-        const char *path = host ? host + 3 + strcspn(host + 3, "/") : "";
-
-        path += strspn(path, "/");
-        size_t length = strlen(path);
-        if (endpoint->exact_path && strncmp(path, "v2/", 3) == 0)
-                path += 3;
-        else if (endpoint->exact_path && length >= 2 && strcmp(path + length - 2, "v2") == 0)
-                path += length; /* where the API is, not a part of names */
-        length = strlen(path);
-        while (length > 0 && path[length - 1] == '/')
-                length--;
-        return xprintf("%.*s%s%s", (int)length, path, length > 0 ? "/" : "",
-                       endpoint->repository ? endpoint->repository : reference->repository);
-}
-
-/* Each endpoint gets the credentials that are meant for it, or none. */
-static int give_credentials(struct pull *pull, const struct reference *reference,
-                            struct fetch_endpoint *endpoints, size_t count, struct error *err)
-{
-        pull_set_step(pull, "looking up credentials");
-        for (size_t i = 0; i < count; i++) {
-                AUTO_FREE char *repository = repository_there(&endpoints[i], reference);
-                int r = credentials_find(pull->credentials, endpoints[i].url, repository,
-                                         &endpoints[i].credentials, err);
-                if (r < 0)
-                        return r;
-        }
-        return 0;
-}
-
 /* A candidate's manifest is here, and nothing else of it. */
 struct candidate {
         struct pull *pull;
@@ -175,7 +139,8 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
         int r = sources_endpoints(puller->sources, reference, ours, &endpoints, &count, err);
         if (r < 0)
                 return r;
-        r = give_credentials(pull, reference, endpoints, count, err);
+        pull_set_step(pull, "looking up credentials");
+        r = credentials_give(pull->credentials, reference, endpoints, count, err);
         if (r < 0)
                 return r;
         struct candidate candidate = {.pull = pull, .reference = reference, .staging = staging};

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "base/base64.h"
-#include "base/buffer.h"
+#include "base/cleanup.h"
 #include "base/json.h"
 #include "image/line.h"
 
@@ -41,7 +41,7 @@ json_t *signatures_to_json(const struct signatures *signatures)
         json_t *array = json_array();
         for (size_t i = 0; i < signatures->count; i++) {
                 const struct signature *signature = &signatures->list[i];
-                AUTO_FREE char *bytes = base64_write(signature->bytes, signature->length);
+                AUTO_FREE char *bytes = base64_encode(signature->bytes, signature->length);
                 json_t *object = json_object();
                 line_put_string(object, "kind",
                                 signature->kind == SIGNATURE_SIMPLE ? "simple" : "sigstore");
@@ -56,7 +56,7 @@ json_t *signatures_to_json(const struct signatures *signatures)
 static int decode(const json_t *object, struct arena *arena, struct signature *signature,
                   struct error *err)
 {
-        AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
+        size_t length = 0;
         const char *kind = "", *text = "";
         int r;
 
@@ -71,13 +71,14 @@ static int decode(const json_t *object, struct arena *arena, struct signature *s
                 signature->kind = SIGNATURE_SIGSTORE;
         else
                 return error_set(err, ERROR_INVALID_ARGUMENT, "%s: of no known kind", PLACE);
-        if (strlen(text) > 2 * SIGNATURE_BYTES_MAX || base64_read(text, &bytes) < 0)
+        AUTO_FREE unsigned char *bytes = strlen(text) > 2 * SIGNATURE_BYTES_MAX
+                                                 ? NULL
+                                                 : base64_decode(text, strlen(text), &length);
+        if (!bytes)
                 return error_set(err, ERROR_INVALID_ARGUMENT, "%s: bytes: not base64 of %u bytes",
                                  PLACE, SIGNATURE_BYTES_MAX);
-        signature->bytes = arena_strndup(arena, "", 0);
-        signature->length = bytes.length;
-        if (bytes.length > 0)
-                signature->bytes = arena_memdup(arena, bytes.data, bytes.length);
+        signature->bytes = arena_memdup(arena, bytes, length + 1);
+        signature->length = length;
         for (size_t i = 0; i < MEMBER_COUNT; i++) {
                 const char **to = (const char **)(void *)((char *)signature + MEMBERS[i].offset);
                 r = line_get_text(object, MEMBERS[i].key, PLACE, arena, to, err);

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/base64.h"
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/json.h"
@@ -17,45 +18,6 @@
 #define FILE_MODE      0600
 #define ARGS_MAX       64
 #define NEW_SUFFIX     ".new" /* what file_replace_volatile writes beside */
-
-/* ---- base64, as encoding/json writes bytes ---- */
-
-static const char alphabet[] = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-
-static char *base64_encode(const char *bytes, size_t length)
-{
-        char *text = xcalloc((length + 2) / 3 * 4 + 1, 1);
-        char *out = text;
-        for (size_t i = 0; i < length; i += 3) {
-                unsigned value = 0;
-                for (size_t k = 0; k < 3; k++)
-                        value = value << 8 | (i + k < length ? (unsigned char)bytes[i + k] : 0);
-                for (size_t k = 0; k < 4; k++)
-                        *out++ = i + k > length ? '=' : alphabet[value >> (18 - 6 * k) & 63];
-        }
-        return text;
-}
-
-static int base64_decode(const char *text, struct buffer *bytes)
-{
-        size_t length = strlen(text);
-        while (length > 0 && text[length - 1] == '=')
-                length--;
-        unsigned value = 0, bits = 0;
-        for (size_t i = 0; i < length; i++) {
-                const char *digit = strchr(alphabet, text[i]);
-                if (!digit)
-                        return -EINVAL;
-                value = value << 6 | (unsigned)(digit - alphabet);
-                bits += 6;
-                if (bits >= 8) {
-                        bits -= 8;
-                        char byte = (char)(value >> bits & 0xff);
-                        buffer_add(bytes, &byte, 1);
-                }
-        }
-        return 0;
-}
 
 /* ---- CNI_ARGS as libcni keeps them: pairs ---- */
 
@@ -150,7 +112,6 @@ static void entry_fini(struct cni_cache_entry *entry)
 static bool read_entry(const char *path, struct cni_cache_entry *entry)
 {
         AUTO_BUFFER struct buffer contents = BUFFER_INIT;
-        AUTO_BUFFER struct buffer config = BUFFER_INIT;
         AUTO_JSON json_t *json = NULL;
         struct stat status;
         if (lstat(path, &status) < 0 || !S_ISREG(status.st_mode) ||
@@ -181,8 +142,11 @@ static bool read_entry(const char *path, struct cni_cache_entry *entry)
                 read.result = json_incref((json_t *)result);
         const char *encoded = json_string_value(json_object_get(json, "config"));
         /* One plugin that another runtime called by itself is kept as it stood in its file. */
-        if (encoded && base64_decode(encoded, &config) == 0 && config.length &&
-            cni_network_parse(config.data, config.length, true, path, &read.network, NULL) < 0)
+        size_t length = 0;
+        AUTO_FREE unsigned char *config =
+                encoded ? base64_decode(encoded, strlen(encoded), &length) : NULL;
+        if (length > 0 &&
+            cni_network_parse((char *)config, length, true, path, &read.network, NULL) < 0)
                 read.network = NULL;
         *entry = read;
         return true;

@@ -7,9 +7,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "image/fetch/base64.h"
 
 #define ENCRYPTED_SUFFIX "+encrypted"
 #define KEYS_PREFIX      "org.opencontainers.image.enc.keys."

@@ -8,10 +8,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/buffer.h"
 #include "base/json.h"
 #include "base/memory.h"
-#include "image/fetch/base64.h"
 
 #define CONTENT_KEY_MAX 32
 #define WRAPPED_MAX     2048 /* bytes of a wrapped key: an RSA modulus of 16384 bits */

@@ -66,7 +66,11 @@ static bool is_signed(const struct promise *promise, const struct policy_keys *k
 static bool get_bytes(const json_t *object, const char *key, struct buffer *bytes)
 {
         const char *text = json_string_value(json_object_get(object, key));
-        return text && base64_read(text, bytes) == 0;
+        size_t count = 0;
+        AUTO_FREE unsigned char *decoded = text ? base64_decode(text, strlen(text), &count) : NULL;
+        if (decoded)
+                buffer_add(bytes, decoded, count);
+        return decoded != NULL;
 }
 
 static bool text_is(const json_t *object, const char *key, const char *expected)
@@ -103,7 +107,8 @@ int log_verify(const char *bundle, const struct policy_keys *keys, const struct 
                int64_t *time, struct error *err)
 {
         AUTO_JSON json_t *document = NULL, *body = NULL;
-        AUTO_BUFFER struct buffer signature = BUFFER_INIT, text = BUFFER_INIT;
+        AUTO_BUFFER struct buffer signature = BUFFER_INIT;
+        size_t length = 0;
         struct promise promise = {0};
         int r;
 
@@ -116,9 +121,10 @@ int log_verify(const char *bundle, const struct policy_keys *keys, const struct 
                 return r;
         if (!is_signed(&promise, keys, &signature, err))
                 return -EINVAL;
-        if (base64_read(promise.body, &text) < 0)
+        AUTO_FREE unsigned char *text = base64_decode(promise.body, strlen(promise.body), &length);
+        if (!text)
                 return wrong(err, "body: not base64");
-        r = json_parse(text.data ? text.data : "", text.length, PLACE, &body, err);
+        r = json_parse((const char *)text, length, PLACE, &body, err);
         if (r == 0)
                 r = check_entry(body, entry, err);
         if (r == 0)

@@ -131,10 +131,14 @@ static int accept_sigstore(const struct check *check, const struct signature *si
 {
         const struct policy_requirement *requirement = check->requirement;
         AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
+        const char *text = signature->base64 ? signature->base64 : "?";
+        size_t length = 0;
+        AUTO_FREE unsigned char *decoded = base64_decode(text, strlen(text), &length);
         int r;
 
-        if (!signature->base64 || base64_read(signature->base64, &bytes) < 0)
+        if (!decoded)
                 return error_set(err, ERROR_FAILED_PRECONDITION, "it is not base64");
+        buffer_add(&bytes, decoded, length);
         if (requirement->has_fulcio || requirement->has_pki)
                 r = accept_by_certificate(check, signature, &bytes, err);
         else

@@ -102,6 +102,44 @@ static void the_first_that_has_something(void)
         tear_down();
 }
 
+/* What an endpoint's URL puts before the repository is part of the name there. */
+static void endpoints_have_names_of_their_own(void)
+{
+        struct reference reference;
+        struct fetch_endpoint endpoints[] = {
+                {.url = "https://registry.example"},
+                {.url = "https://mirror.example/cache/"},
+                {.url = "https://mirror.example/other"},
+                {.url = "https://mirror.example/v2/cache", .exact_path = true},
+                {.url = "https://mirror.example/v2", .exact_path = true},
+                {.url = "http://mirror.example", .repository = "cache/x"},
+        };
+        static const char *const USERS[] = {"node", "cache", NULL, "cache", "team", "x"};
+        set_up();
+        assert_int_equal(reference_parse("registry.example/team/app", &reference, NULL), 0);
+        write_file(auth_files[0], "{\"auths\":{\"registry.example/team\":" LOGIN(
+                                          "node") ",\"mirror.example/cache/"
+                                                  "team/app\":" LOGIN(
+                                                          "cach"
+                                                          "e") ",\"mirror.example/team/"
+                                                               "app\":" LOGIN("team") ",\"mirro"
+                                                                                      "r."
+                                                                                      "example/"
+                                                                                      "cache/"
+                                                                                      "x\""
+                                                                                      ":" LOGIN(
+                                                                                              "x") "}}");
+        AUTO_CREDENTIALS struct credentials *credentials = make(NULL, NULL, NULL);
+        assert_int_equal(credentials_give(credentials, &reference, endpoints, 6, NULL), 0);
+        for (int i = 0; i < 6; i++) {
+                if (USERS[i])
+                        assert_string_equal(endpoints[i].credentials.username, USERS[i]);
+                else
+                        assert_null(endpoints[i].credentials.username);
+        }
+        tear_down();
+}
+
 static void the_request_says_whom_it_is_for(void)
 {
         struct fetch_credentials given = {.username = "request", .password = "p"};
@@ -335,6 +373,7 @@ static void a_helper_ends_with_its_pull(void)
                 in_task(name);                                                                     \
         }
 TASK_TEST(the_first_that_has_something)
+TASK_TEST(endpoints_have_names_of_their_own)
 TASK_TEST(the_request_says_whom_it_is_for)
 TASK_TEST(a_namespaced_file_is_used_once)
 TASK_TEST(a_namespaced_file_that_is_broken)
@@ -349,6 +388,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_the_first_that_has_something),
+                cmocka_unit_test(test_endpoints_have_names_of_their_own),
                 cmocka_unit_test(test_the_request_says_whom_it_is_for),
                 cmocka_unit_test(test_a_namespaced_file_is_used_once),
                 cmocka_unit_test(test_a_namespaced_file_that_is_broken),

@@ -17,11 +17,11 @@
 #include <openssl/rsa.h>
 #include <openssl/x509.h>
 
+#include "base/base64.h"
 #include "base/file.h"
 #include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
-#include "image/fetch/base64.h"
 #include "image/fetch/decrypt.h"
 
 #define PLAIN "what is in the layer, some bytes more than one block of the cipher"

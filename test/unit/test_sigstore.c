@@ -89,7 +89,7 @@ static char *payload_text(const char *digest, const char *name)
 
 static char *to_base64(const void *bytes, size_t length)
 {
-        char *text = base64_write(bytes, length);
+        char *text = base64_encode(bytes, length);
         char *copy = arena_strdup(arena, text);
         free(text);
         return copy;

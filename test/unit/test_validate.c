@@ -179,7 +179,11 @@ static void test_containers(void **state)
         mount.recursive_read_only = 1;
         expect(ERROR_UNIMPLEMENTED, "config.mounts:");
         mount.image = &image;
-        expect(ERROR_UNIMPLEMENTED, "config.mounts:");
+        mount.host_path = (char *)"";
+        expect(ERROR_OK, NULL);
+        mount.image = &image;
+        mount.container_path = (char *)"x";
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.container_path:");
         variable.key = (char *)"A=B";
         expect(ERROR_INVALID_ARGUMENT, "config.envs:");
         variable.value.data = (uint8_t *)"a\0b";

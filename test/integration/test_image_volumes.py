@@ -1,0 +1,98 @@
+"""Images as volumes: mounted read-only, whole or a folder of them, and gone with their container."""
+import os
+
+import grpc
+import pytest
+from kit.image import Image, Layer
+from kit.wait import wait_for
+from support import error_of
+
+UNKNOWN = grpc.StatusCode.UNKNOWN
+
+
+@pytest.fixture(scope="module")
+def volume(registry):
+    """An image that is no system: two layers, links, and a program."""
+    lower = Layer().file("top", "top\n").folder("dir").folder("dir/sub").file("dir/sub/file", "lower\n").file("dir/gone")
+    upper = Layer().file("dir/sub/file", "upper\n").file("dir/.wh.gone").symlink("link", "dir/sub").symlink("out", "/dir/sub")
+    upper.symlink("escape", "../../../../dir").symlink("host", "/etc").file("run", "#!/bin/sh\necho ran\n", mode=0o755)
+    return registry.push("test/volume", "1", Image([lower, upper]))
+
+
+def mount(image, path="/volume", **more):
+    return {"container_path": path, "image": {"image": image}, "readonly": True, **more}
+
+
+def output(node, command, *mounts):
+    return node.output(node.pod(), command, mounts=list(mounts))
+
+
+def test_a_whole_image(node, volume):
+    node.pull(volume)
+    assert output(node, "cat /volume/top /volume/dir/sub/file; ls /volume/dir", mount(volume)) == "top\nupper\nsub\n"
+    # Twice, also where nobody says that it is read-only.
+    twice = output(
+        node, "cat /a/top /b/top; echo x 2>&- >/a/new || echo no; echo x 2>&- >/b/top || echo no; /a/run 2>&- || echo no",
+        mount(volume, "/a", readonly=False), mount(volume, "/b"),
+    )
+    assert twice == "top\ntop\nno\nno\nno\n"
+
+
+@pytest.mark.parametrize("path,names", [("dir", "sub"), ("dir/sub", "file"), ("link", "file"), ("out", "file"), ("./dir//sub/", "file"), ("escape", "sub")])
+def test_a_folder_of_an_image(node, volume, path, names):
+    node.pull(volume)
+    assert output(node, "ls /volume", mount(volume, image_sub_path=path)) == names + "\n"
+
+
+@pytest.mark.parametrize("path", ["missing", "dir/missing", "/dir", "..", "dir/..", "../dir", "host", "top", "top/x"])
+def test_a_folder_that_is_not_in_the_image(node, volume, path):
+    node.pull(volume)
+    pod = node.pod()
+    message = error_of(lambda: node.create(pod, ["true"], mounts=[mount(volume, image_sub_path=path)]), UNKNOWN)
+    assert message.startswith("ImageVolumeMountFailed: ") and volume in message and path in message
+    # The name is free again.
+    assert node.create(pod, ["true"], mounts=[mount(volume)])
+
+
+def test_an_image_that_is_not_here(node, registry):
+    message = error_of(lambda: node.create(node.pod(), ["true"], mounts=[mount(f"{registry.host}/test/nowhere:1")]), UNKNOWN)
+    assert message.startswith("ImageVolumeMountFailed: ") and "test/nowhere:1" in message
+
+
+def test_the_image_is_known_by_its_id_and_stays_with_the_container(own_node, volume):
+    node = own_node()
+    node.pull(volume)
+    id = node.image_status(volume).id
+    pod = node.pod()
+    container = node.create(pod, ["sleep", "1000"], mounts=[mount(volume, image_sub_path="dir")])
+    node.start(container)
+    node.client.RemoveImage(image={"image": id})
+    assert node.image_status(volume) is None
+    for _ in range(2):
+        status = node.client.ContainerStatus(container_id=container).status
+        (shown,) = status.mounts
+        assert (shown.image.image, shown.image.user_specified_image, shown.image_sub_path) == (id, volume, "dir")
+        assert shown.readonly and shown.container_path == "/volume"
+        assert node.exec_sh(container, "cat /volume/sub/file") == "upper\n"
+        node.daemon.kill()
+        node.daemon.start()
+    record = f"{node.daemon.state}/images/records/{id.split(':')[1]}.json"
+    assert os.path.exists(record)
+    node.client.RemoveContainer(container_id=container)
+    wait_for(lambda: not os.path.exists(record), "the image to go with its container")
+
+
+def test_a_crash_leaves_no_mount(own_node, volume):
+    """What a daemon mounted for a container goes with it, also when another daemon removes it. What is left fails the test at its end."""
+    node = own_node()
+    node.pull(volume)
+    pod = node.pod()
+    created = node.create(pod, ["true"], mounts=[mount(volume)])
+    running = node.create(pod, ["sleep", "1000"], name="running", mounts=[mount(volume), mount(volume, "/b", image_sub_path="dir")])
+    node.start(running)
+    node.daemon.kill()
+    node.daemon.start()
+    for container in (created, running):
+        node.client.RemoveContainer(container_id=container)
+    with open("/proc/self/mountinfo") as file:
+        assert f"{node.daemon.run}/containers" not in file.read()
