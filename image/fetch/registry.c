@@ -62,7 +62,8 @@ static int refuse(const struct endpoint *endpoint, const struct http_call *call,
         refusal_text(call, secrets, text);
         bool denied = call->status == 401 || call->status == 403;
         return error_set(err, refusal_code(call->status), "%s%s", text,
-                         denied && !header ? " (no user name and password were given)"
+                         call->elsewhere     ? " (from where it redirects to)"
+                         : denied && !header ? " (no user name and password were given)"
                          : denied && !auth_has_credentials(endpoint->auth)
                                  ? " (with an anonymous token: the repository is not there, or "
                                    "needs a user name and a password)"

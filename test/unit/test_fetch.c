@@ -669,6 +669,27 @@ static void test_redirects_get_no_credentials(void **state)
         assert_int_equal(double_requests(pull->second, "auth=-"), LAYERS + 1);
 }
 
+/* The challenge is a stranger's: what it names as a token server would get the password. */
+static void test_redirects_lead_to_no_token_server(void **state)
+{
+        struct pull *pull = *state;
+        pull->second = double_new();
+        pull->second->auth = AUTH_BEARER;
+        AUTO_FREE char *origin = xprintf("http://127.0.0.1:%d", pull->registry->port);
+        const struct fetch_endpoint endpoint = {
+                .url = origin, .credentials = {.username = "user", .password = "secret"}};
+
+        pull->request.endpoints = &endpoint;
+        pull->request.endpoint_count = 1;
+        pull->registry->auth = AUTH_BASIC;
+        pull->registry->expected_login = "dXNlcjpzZWNyZXQ=";
+        pull->registry->redirect_blobs = xprintf("http://127.0.0.1:%d", pull->second->port);
+        assert_fails(pull, ERROR_UNAUTHENTICATED, "", "from where it redirects to");
+        assert_int_equal(double_requests(pull->second, "/token"), 0);
+        assert_int_equal(double_requests(pull->second, "auth=Basic"), 0);
+        assert_true(double_requests(pull->second, "blobs") > 0);
+}
+
 static void test_redirects_are_bounded(void **state)
 {
         struct pull *pull = *state;
@@ -771,6 +792,7 @@ int main(void)
                 TEST(test_token_that_is_not_accepted),
                 TEST(test_token_server_elsewhere_without_tls),
                 TEST(test_redirects_get_no_credentials),
+                TEST(test_redirects_lead_to_no_token_server),
                 TEST(test_redirects_are_bounded),
                 TEST(test_redirects_to_other_schemes),
                 TEST(test_second_endpoint),
