@@ -746,6 +746,34 @@ static void test_every_endpoint_is_named(void **state)
         assert_int_equal(double_requests(pull->second, "/v2/prefix/a/image/manifests/latest"), 1);
 }
 
+/* However much the mirrors say, the registry's own answer is told. */
+static void test_many_endpoints_share_the_room(void **state)
+{
+        struct pull *pull = *state;
+        pull->second = double_new();
+        pull->second->auth = AUTH_BEARER;
+        pull->second->expected_login = "dXNlcjpzZWNyZXQ=";
+        AUTO_FREE char *mirror = xprintf("http://127.0.0.1:%d", pull->second->port);
+        AUTO_FREE char *origin = xprintf("http://127.0.0.1:%d", pull->registry->port);
+        AUTO_FREE char *first = xprintf("127.0.0.1:%d: ", pull->second->port);
+        AUTO_FREE char *last = xprintf("; 127.0.0.1:%d: 403 Forbidden", pull->registry->port);
+        struct fetch_endpoint endpoints[REQUEST_ENDPOINTS_MAX];
+        unsigned told = 0;
+
+        for (size_t i = 0; i < REQUEST_ENDPOINTS_MAX; i++)
+                endpoints[i] = (struct fetch_endpoint){
+                        .url = i + 1 < REQUEST_ENDPOINTS_MAX ? mirror : origin};
+        pull->request.endpoints = endpoints;
+        pull->request.endpoint_count = REQUEST_ENDPOINTS_MAX;
+        pull->registry->fail_count = 1;
+        pull->registry->fail_status = 403;
+        assert_fails(pull, ERROR_PERMISSION_DENIED, "", "token server");
+        for (const char *at = pull->err.message; (at = strstr(at, first)); at++)
+                told++;
+        assert_true(told >= REQUEST_ENDPOINTS_MAX - 1);
+        assert_non_null(strstr(pull->err.message, last));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -797,6 +825,7 @@ int main(void)
                 TEST(test_redirects_to_other_schemes),
                 TEST(test_second_endpoint),
                 TEST(test_every_endpoint_is_named),
+                TEST(test_many_endpoints_share_the_room),
         };
         if (!setlocale(LC_CTYPE, "C.UTF-8") || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return 1;
