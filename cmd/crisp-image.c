@@ -137,7 +137,7 @@ static int say_signatures(void *argument, const struct fetch_signatures *found, 
 
 static int set_up(struct error *err)
 {
-        int r = confine_process(err);
+        int r = confine_start(STDERR_FILENO + 1, err);
         if (r < 0)
                 return r;
         signal(SIGPIPE, SIG_IGN);
@@ -168,10 +168,16 @@ static int pull(struct error *err)
         request_wipe(&request);
         if (r < 0)
                 return r;
-        if (request.staging[0] != '/' || chdir(request.staging) < 0)
+        if (request.staging[0] != '/')
                 return error_set(err, ERROR_INVALID_ARGUMENT, "request: staging: no such folder");
-        if ((r = confine_writes(request.staging, err)) < 0)
+        struct confine_box box = {
+                .folders = {{.path = request.staging, .place = CONFINE_STAGING, .writable = true}},
+                .folder_count = 1,
+                .network = true,
+        };
+        if ((r = confine_close(&box, err)) < 0)
                 return r;
+        request.staging = box.folders[0].path;
         stop_init(&trusted);
         int number = pthread_create(&watcher, NULL, watch_stdin, NULL);
         if (number != 0)

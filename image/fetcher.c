@@ -1,6 +1,7 @@
 #include "image/fetcher.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -13,6 +14,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "base/task.h"
+#include "image/box.h"
 
 #define READ_STEP       65536
 #define DECODE_INLINE   16384 /* bytes of a line that is decoded on the loop's thread */
@@ -140,6 +142,7 @@ static int start(struct fetcher *fetcher, struct error *err)
         child.stdin_fd = their_in;
         child.stdout_fd = their_out;
         child.stderr_fd = their_errors;
+        child.namespaces = BOX_NAMESPACES;
         return process_start(&child, &fetcher->process, err);
 }
 
@@ -345,6 +348,11 @@ static int judge_end(struct fetcher *fetcher, int status, struct error *err)
                         *err = fetcher->told;
                 return fetcher->told.number;
         }
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+                return error_set(err, ERROR_INTERNAL,
+                                 "crisp-image was stopped at a system call that its box does not "
+                                 "allow (the kernel's audit log, type=1326, names it): %s",
+                                 last_words(fetcher));
         if (WIFSIGNALED(status))
                 return error_set(err, ERROR_INTERNAL, "crisp-image was killed by signal %d: %s",
                                  WTERMSIG(status), last_words(fetcher));

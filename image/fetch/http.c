@@ -357,6 +357,22 @@ static void set_pem(CURL *curl, CURLoption option, const struct http_pem *pem)
                 curl_easy_setopt(curl, option, &blob);
 }
 
+static const char *named_or(const char *variable, const char *fallback)
+{
+        const char *path = getenv(variable);
+        return path && path[0] == '/' ? path : fallback;
+}
+
+const char *http_authorities_file(void)
+{
+        return named_or("SSL_CERT_FILE", curl_version_info(CURLVERSION_NOW)->cainfo);
+}
+
+const char *http_authorities_folder(void)
+{
+        return named_or("SSL_CERT_DIR", curl_version_info(CURLVERSION_NOW)->capath);
+}
+
 static void set_trust(CURL *curl, const struct http_trust *trust)
 {
         if (trust->insecure) {
@@ -365,6 +381,8 @@ static void set_trust(CURL *curl, const struct http_trust *trust)
         }
         if (trust->connect_timeout > 0)
                 curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)trust->connect_timeout);
+        curl_easy_setopt(curl, CURLOPT_CAINFO, http_authorities_file());
+        curl_easy_setopt(curl, CURLOPT_CAPATH, http_authorities_folder());
         set_pem(curl, CURLOPT_CAINFO_BLOB, &trust->authorities);
 }
 

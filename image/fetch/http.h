@@ -18,6 +18,11 @@
 
 struct http_client;
 
+/* The machine's own certificate authorities: a file, and a folder of hashed names. SSL_CERT_FILE
+ * and SSL_CERT_DIR go before what libcurl was built with; may be null. */
+const char *http_authorities_file(void);
+const char *http_authorities_folder(void);
+
 /* stop is borrowed. Times in ms. */
 int http_client_new(struct stop *stop, int64_t connect_timeout, int64_t stall_timeout,
                     struct http_client **client, struct error *err);
