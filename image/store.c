@@ -393,6 +393,11 @@ int store_stage(struct store *store, char **staging, struct error *err)
         return 0;
 }
 
+void store_keep_stage(struct store *store, const char *name)
+{
+        table_put(store->stages, name, store);
+}
+
 static int unstage_work(void *argument)
 {
         struct stage_job *job = argument;

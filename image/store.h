@@ -142,6 +142,9 @@ bool store_user_id(const struct image *image, int64_t *uid, char *username, size
 
 /* Makes a fresh staging folder and gives its path. Waits. */
 int store_stage(struct store *store, char **staging, struct error *err);
+/* A staging folder that is there already stays until store_unstage, as if store_stage had made it.
+ */
+void store_keep_stage(struct store *store, const char *name);
 /* Removes a staging folder and what is left in it; frees the path. Failures are logged. Waits. */
 void store_unstage(struct store *store, char *staging);
 
