@@ -10,6 +10,8 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/process.h"
@@ -170,6 +172,38 @@ static int end(struct fetcher *fetcher, bool kill_now, int *status)
         return result;
 }
 
+struct record_job {
+        char *path;
+        char *text;
+        struct error *err;
+};
+
+static int record_work(void *argument)
+{
+        struct record_job *job = argument;
+        return file_replace_volatile(job->path, job->text, strlen(job->text), 0600, job->err);
+}
+
+/* By what the next daemon knows whose folder it is. Without, it removes the folder. */
+static void record(struct fetcher *fetcher, const struct fetch_request *request)
+{
+        AUTO_JSON json_t *object = json_object();
+        AUTO_BUFFER struct buffer boot_id = BUFFER_INIT;
+        struct error err;
+        json_object_set_new(object, "pid", json_integer(fetcher->process.pid));
+        json_object_set_new(object, "start_time",
+                            json_integer((json_int_t)process_start_time(fetcher->process.pid)));
+        if (file_read(FETCHER_BOOT_ID, 64, &boot_id, NULL) == 0)
+                boot_id.data[strcspn(boot_id.data, "\n")] = '\0';
+        json_object_set_new(object, "boot_id", json_string(boot_id.data ? boot_id.data : ""));
+        json_object_set_new(object, "reference", json_string(request->reference));
+        AUTO_FREE char *path = xprintf("%s/" FETCHER_RECORD, request->staging);
+        AUTO_FREE char *text = json_text(object);
+        struct record_job job = {path, text, &err};
+        if (task_offload(record_work, &job) < 0)
+                log_failure(&err, "crisp-image's process could not be recorded", NULL);
+}
+
 static void fini(struct fetcher *fetcher)
 {
         watch_free(fetcher->log_watch);
@@ -262,6 +296,34 @@ static int hear_signatures(struct fetcher *fetcher, const struct fetch_signature
         return 0;
 }
 
+void fetcher_answer(struct fetcher *fetcher, const char *diff_id, enum fetch_verdict verdict)
+{
+        AUTO_FREE char *line = answer_encode(diff_id, verdict);
+        size_t length = strlen(line);
+        ssize_t sent = send(fetcher->request_fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        /* It reads all the time: one that does not is broken. One that has gone has its end heard
+         * elsewhere. */
+        if (sent >= 0 ? (size_t)sent != length : errno == EAGAIN)
+                process_kill(&fetcher->process);
+}
+
+/* Whether the reply was about a layer. */
+static bool hear_layer(struct fetcher *fetcher, const struct fetch_reply *reply)
+{
+        const struct fetcher_options *options = fetcher->options;
+        if (reply->kind == FETCH_PROGRESS)
+                options->on_progress(options->argument, &reply->progress);
+        else if (reply->kind == FETCH_WANT && options->on_want)
+                options->on_want(options->argument, fetcher, &reply->want);
+        else if (reply->kind == FETCH_WANT)
+                fetcher_answer(fetcher, reply->want.diff_id, FETCH_ANSWER_FETCH);
+        else if (reply->kind == FETCH_LAYER && options->on_layer)
+                options->on_layer(options->argument, &reply->layer);
+        else
+                return reply->kind == FETCH_LAYER;
+        return true;
+}
+
 static int hear_line(struct fetcher *fetcher, const char *line, size_t length, struct error *err)
 {
         AUTO_ARENA struct arena *arena = arena_new();
@@ -275,10 +337,8 @@ static int hear_line(struct fetcher *fetcher, const char *line, size_t length, s
                 return error_set(err, ERROR_INTERNAL, "crisp-image speaks rubbish: %s",
                                  why.message);
         }
-        if (reply.kind == FETCH_PROGRESS) {
-                fetcher->options->on_progress(fetcher->options->argument, &reply.progress);
+        if (hear_layer(fetcher, &reply))
                 return 0;
-        }
         if (reply.kind == FETCH_SIGNATURES)
                 return hear_signatures(fetcher, &reply.found, err);
         if (reply.kind == FETCH_RESULT && fetcher->wants_signatures)
@@ -377,6 +437,7 @@ int fetcher_run(const struct fetcher_options *options, const struct fetch_reques
 
         int r = start(fetcher, err);
         if (r == 0) {
+                record(fetcher, request);
                 r = send_request(fetcher, request, err);
                 if (r == 0)
                         r = hear(fetcher, err);
