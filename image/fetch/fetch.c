@@ -13,6 +13,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "base/table.h"
+#include "image/fetch/artifact.h"
 #include "image/fetch/digest.h"
 #include "image/fetch/http.h"
 #include "image/fetch/limits.h"
@@ -42,6 +43,8 @@ struct fetch {
 
         struct manifest manifest;
         struct manifest_config config;
+        bool is_artifact;
+        struct artifact artifact;
         struct layer_slot *slots; /* one for each layer of the manifest */
         _Atomic int64_t notes_left;
 
@@ -164,7 +167,13 @@ static int resolve(struct fetch *fetch, struct fetch_result *result, struct erro
         result->manifest_media_type = manifest.media_type;
         result->total_size = (int64_t)body.length;
         fetch->manifest = manifest;
-        return 0;
+        fetch->is_artifact = artifact_is(&manifest);
+        if (!fetch->is_artifact)
+                return 0;
+        /* Its manifest is all that says what it is, and gives the ID as a configuration would. */
+        result->artifact = true;
+        result->config_digest = digest;
+        return keep_document(fetch, "config.json", &body, err);
 }
 
 static int get_config(struct fetch *fetch, struct fetch_result *result, struct error *err)
@@ -213,6 +222,29 @@ static void report_done(struct layer_slot *slot)
                                           .total = slot->job.descriptor->size,
                                           .done = true};
         report(slot, &progress);
+}
+
+/* All blobs of an artifact come, into one folder. */
+static int plan_artifact(struct fetch *fetch, struct fetch_result *result, struct error *err)
+{
+        int r = artifact_open(&fetch->manifest, fetch->layers_fd, fetch->arena, &fetch->artifact,
+                              err);
+        if (r < 0)
+                return r;
+        fetch->slots = xcalloc(fetch->manifest.count + 1, sizeof(fetch->slots[0]));
+        for (size_t i = 0; i < fetch->manifest.count; i++) {
+                struct layer_slot *slot = &fetch->slots[i];
+                slot->fetch = fetch;
+                slot->wanted = true;
+                slot->job = (struct layer_job){
+                        .descriptor = &fetch->manifest.entries[i],
+                        .limits = &fetch->limits,
+                        .progress = report,
+                        .argument = slot,
+                };
+        }
+        result->total_size += fetch->artifact.bytes;
+        return 0;
 }
 
 /* Decides which layers have to come: each diff ID once, and not those that the store has. */
@@ -280,7 +312,10 @@ static void fail(struct fetch *fetch, const struct error *err)
 static int fetch_slot(struct fetch *fetch, struct layer_slot *slot, struct http_client *client,
                       struct error *err)
 {
-        int r = layer_fetch(&slot->job, fetch->registry, client, err);
+        int r = fetch->is_artifact ? artifact_fetch(&fetch->artifact,
+                                                    fetch->artifact.titles[slot - fetch->slots],
+                                                    &slot->job, fetch->registry, client, err)
+                                   : layer_fetch(&slot->job, fetch->registry, client, err);
         if (r < 0)
                 return error_context(err, "layer %zu of %zu (%.*s)",
                                      (size_t)(slot - fetch->slots) + 1, fetch->manifest.count,
@@ -367,6 +402,10 @@ static void describe_layer(struct fetch *fetch, const struct layer_slot *slot,
 
 static void describe_layers(struct fetch *fetch, struct fetch_result *result)
 {
+        if (fetch->is_artifact) {
+                artifact_describe(&fetch->artifact, &fetch->manifest, fetch->arena, result);
+                return;
+        }
         struct fetch_layer *layers =
                 arena_array(fetch->arena, fetch->manifest.count + 1, sizeof(*layers));
         for (size_t i = 0; i < fetch->manifest.count; i++)
@@ -479,6 +518,14 @@ static int open_staging(struct fetch *fetch, struct error *err)
         return 0;
 }
 
+static int plan(struct fetch *fetch, struct fetch_result *result, struct error *err)
+{
+        if (fetch->is_artifact)
+                return plan_artifact(fetch, result, err);
+        int r = get_config(fetch, result, err);
+        return r < 0 ? r : plan_layers(fetch, result, err);
+}
+
 static int run(struct fetch *fetch, struct fetch_result *result, struct error *err)
 {
         const struct fetch_request *request = fetch->request;
@@ -490,8 +537,7 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
             (r = http_client_new(fetch->stop, fetch->limits.connect_timeout,
                                  fetch->limits.stall_timeout, &fetch->client, err)) < 0 ||
             (r = resolve(fetch, result, err)) < 0 ||
-            (r = find_signatures(fetch, result, err)) < 0 ||
-            (r = get_config(fetch, result, err)) < 0 || (r = plan_layers(fetch, result, err)) < 0 ||
+            (r = find_signatures(fetch, result, err)) < 0 || (r = plan(fetch, result, err)) < 0 ||
             (r = fetch_layers(fetch, err)) < 0)
                 return r;
         if ((r = sync_staging(fetch, err)) < 0)
@@ -508,6 +554,7 @@ static void fetch_fini(struct fetch *fetch)
         http_client_free(fetch->client);
         registry_free(fetch->registry);
         cleanup_fd(&fetch->layers_fd);
+        cleanup_fd(&fetch->artifact.fd);
         cleanup_fd(&fetch->tars_fd);
         cleanup_fd(&fetch->staging_fd);
         pthread_mutex_destroy(&fetch->mutex);
@@ -527,6 +574,7 @@ int fetch_run(const struct fetch_request *request, const struct loaded *loaded, 
                 .arena = arena,
                 .staging_fd = -1,
                 .layers_fd = -1,
+                .artifact = {.fd = -1},
                 .listener = listener,
                 .tars_fd = -1,
                 .notes_left = FETCH_NOTES_BYTES_MAX,
