@@ -63,7 +63,7 @@ ifneq ($(filter thread,$(subst $(comma), ,$(SANITIZE))),)
 GRPC_LIBS := -lgrpc_unsecure -lgpr
 endif
 DAEMON_PKG := libprotobuf-c jansson libmd libseccomp libsystemd yaml-0.1
-IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto jansson libmd
+IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto libseccomp jansson libmd
 DAEMON_LIBS := $(GRPC_LIBS) $(shell $(PKGCONFIG) --libs $(DAEMON_PKG) 2>/dev/null) -lm -lpthread
 IMAGE_LIBS  := $(shell $(PKGCONFIG) --libs $(IMAGE_PKG) 2>/dev/null) -lpthread
 TRUST_PKG   := gpgme libcrypto jansson libmd

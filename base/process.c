@@ -5,6 +5,7 @@
 #include <linux/close_range.h>
 #include <linux/sched.h>
 #include <poll.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,6 +16,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/task.h"
 
 #define EXEC_DEADLINE (30 * NSEC_PER_SEC) /* an exec on a hung file system ends here */
@@ -116,10 +118,10 @@ child_main(const struct process_options *options, int report_fd)
 
 /* ---- starting ---- */
 
-static pid_t clone_child(const struct process_options *options, int *pidfd)
+static pid_t clone_with(const struct process_options *options, int namespaces, int *pidfd)
 {
         struct clone_args arguments = {
-                .flags = CLONE_PIDFD,
+                .flags = CLONE_PIDFD | (uint64_t)(unsigned)namespaces,
                 .pidfd = (uint64_t)(uintptr_t)pidfd,
                 .exit_signal = SIGCHLD,
         };
@@ -128,6 +130,23 @@ static pid_t clone_child(const struct process_options *options, int *pidfd)
                 arguments.cgroup = (uint64_t)options->cgroup_fd;
         }
         return (pid_t)syscall(SYS_clone3, &arguments, sizeof arguments);
+}
+
+static pid_t clone_child(const struct process_options *options, int *pidfd)
+{
+        static atomic_flag said = ATOMIC_FLAG_INIT;
+
+        pid_t pid = clone_with(options, options->namespaces, pidfd);
+        if (pid >= 0 || options->namespaces == 0)
+                return pid;
+        /* No privilege (in a container), none of that kind built in, or as many as are allowed. */
+        int number = errno;
+        pid = clone_with(options, 0, pidfd);
+        if (pid > 0 && !atomic_flag_test_and_set(&said))
+                log_warning("namespaces are refused: programs that should have their own run "
+                            "without",
+                            "program", options->path, "error", strerror(number), NULL);
+        return pid;
 }
 
 /* Waits for the report pipe: 0 when there is something to read or its end. */

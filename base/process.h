@@ -33,6 +33,12 @@ struct process_options {
                 *cgroup_v1_tasks; /* `tasks` files that the child writes itself into, or null */
         bool new_session;         /* setsid instead of setpgid */
         int network_namespace_fd; /* to enter before the exec, or -1 */
+        /*
+         * CLONE_NEW... for namespaces to start in. With CLONE_NEWPID it is the first process of its
+         * namespace: whatever it starts ends with it. Where the kernel refuses them, it is started
+         * without any, and the log says so once.
+         */
+        int namespaces;
 };
 
 /* All descriptors -1, everything else empty. */

@@ -16,13 +16,15 @@
 #include "base/arena.h"
 #include "base/buffer.h"
 #include "image/fetch/confine.h"
+#include "image/fetch/desk.h"
 #include "image/fetch/fetch.h"
+#include "image/fetch/limits.h"
 #include "image/fetch/load.h"
 #include "image/fetch/stop.h"
 #include "image/request.h"
 
 #define READ_SIZE      4096
-#define TRUST_WAIT     60000 /* ms, between two looks */
+#define TRUST_WAIT     1000 /* ms, between two looks */
 #define EXIT_RESULT    0
 #define EXIT_ERROR     1
 #define EXIT_USAGE     2
@@ -50,7 +52,7 @@ static void say(const struct fetch_reply *reply)
                 if (written < 0 && errno == EINTR)
                         continue;
                 if (written < 0)
-                        _exit(EXIT_CANCELLED); /* nobody listens any more */
+                        break; /* the daemon is gone, and the layers go on */
                 at += (size_t)written;
         }
         pthread_mutex_unlock(&output_mutex);
@@ -104,40 +106,82 @@ static int read_request(struct arena *arena, struct fetch_request *request, stru
         return r;
 }
 
-/*
- * The daemon holds the other end of stdin and closes it to cancel; the kernel does so when the
- * daemon dies. Nothing of ours is worth an orderly end: the staging folder goes as a whole.
- */
 static struct stop trusted; /* set when the daemon has said so */
+static struct stop never;
+static struct desk desk;
 
-static void *watch_stdin(void *argument)
+static void hear_line(const char *line, size_t length)
 {
-        char byte;
+        AUTO_ARENA struct arena *arena = arena_new();
+        enum fetch_verdict verdict;
+        const char *diff_id;
+        struct error err;
 
-        for (;;) {
-                ssize_t count = read(STDIN_FILENO, &byte, 1);
-                if (count == 0 || (count < 0 && errno != EINTR))
-                        _exit(EXIT_CANCELLED);
-                if (count > 0)
-                        stop_set(&trusted);
-        }
-        return NULL;
+        if (length == 0)
+                stop_set(&trusted);
+        else if (answer_decode(line, length, arena, &diff_id, &verdict, &err) == 0)
+                desk_answer(&desk, diff_id, verdict);
 }
 
-/* The daemon has what was signed verified by a process that has no network, and closes stdin where
- * it does not hold. */
+/*
+ * The daemon holds the other end of stdin; the kernel closes it when the daemon dies. What is half
+ * done then goes on for a while: the next daemon takes over the layers that are whole. Nothing of
+ * ours is worth an orderly end: the staging folder goes as a whole.
+ */
+static void *watch_stdin(void *argument)
+{
+        char line[ANSWER_LINE_MAX];
+        size_t length = 0;
+
+        for (;;) {
+                ssize_t count = read(STDIN_FILENO, line + length, sizeof(line) - length);
+                if (count < 0 && errno == EINTR)
+                        continue;
+                if (count <= 0)
+                        break;
+                length += (size_t)count;
+                char *end;
+                while ((end = memchr(line, '\n', length))) {
+                        hear_line(line, (size_t)(end - line));
+                        length -= (size_t)(end + 1 - line);
+                        memmove(line, end + 1, length);
+                }
+                if (length == sizeof(line))
+                        break;
+        }
+        desk_close(&desk);
+        stop_wait(&never, FETCH_DETACHED_TIME);
+        _exit(EXIT_CANCELLED);
+        return argument;
+}
+
+static void say_want(void *argument, const struct fetch_want *want)
+{
+        struct fetch_reply reply = {.kind = FETCH_WANT, .want = *want};
+        say(&reply);
+}
+
+static void say_layer(void *argument, const struct fetch_layer *layer)
+{
+        struct fetch_reply reply = {.kind = FETCH_LAYER, .layer = *layer};
+        say(&reply);
+}
+
+/* The daemon has what was signed verified by a process that has no network, and kills us where it
+ * does not hold. */
 static int say_signatures(void *argument, const struct fetch_signatures *found, struct error *err)
 {
         struct fetch_reply reply = {.kind = FETCH_SIGNATURES, .found = *found};
         say(&reply);
         while (!stop_wait(&trusted, TRUST_WAIT))
-                ;
+                if (desk_is_closed(&desk))
+                        return error_set(err, ERROR_CANCELLED, "the daemon is gone");
         return 0;
 }
 
 static int set_up(struct error *err)
 {
-        int r = confine_process(err);
+        int r = confine_start(STDERR_FILENO + 1, err);
         if (r < 0)
                 return r;
         signal(SIGPIPE, SIG_IGN);
@@ -153,7 +197,10 @@ static int set_up(struct error *err)
 static int pull(struct error *err)
 {
         static const struct fetch_listener LISTENER = {.progress = say_progress,
-                                                       .found = say_signatures};
+                                                       .found = say_signatures,
+                                                       .want = say_want,
+                                                       .layer = say_layer,
+                                                       .desk = &desk};
         AUTO_ARENA struct arena *arena = arena_new();
         AUTO_LOADED struct loaded loaded = {0};
         struct fetch_request request = {0};
@@ -168,11 +215,19 @@ static int pull(struct error *err)
         request_wipe(&request);
         if (r < 0)
                 return r;
-        if (request.staging[0] != '/' || chdir(request.staging) < 0)
+        if (request.staging[0] != '/')
                 return error_set(err, ERROR_INVALID_ARGUMENT, "request: staging: no such folder");
-        if ((r = confine_writes(request.staging, err)) < 0)
+        struct confine_box box = {
+                .folders = {{.path = request.staging, .place = CONFINE_STAGING, .writable = true}},
+                .folder_count = 1,
+                .network = true,
+        };
+        if ((r = confine_close(&box, err)) < 0)
                 return r;
+        request.staging = box.folders[0].path;
         stop_init(&trusted);
+        stop_init(&never);
+        desk_init(&desk);
         int number = pthread_create(&watcher, NULL, watch_stdin, NULL);
         if (number != 0)
                 return error_errno(err, number, "starting a thread");

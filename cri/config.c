@@ -13,6 +13,7 @@
 #define SECONDS_MAX       3600 /* of any time that can be set: what takes longer hangs */
 #define PARALLEL_MAX      64
 #define LAYER_ENTRIES_MAX 1000000000
+#define PULL_RATE_MAX     (1 << 30) /* bytes a second */
 #define LAYER_MIB_MAX     (1 << 24)
 #define WORKERS_MAX       1024
 #define TASKS_MIN         16
@@ -54,6 +55,9 @@ const struct config_setting config_settings[] = {
          PARALLEL_MAX},
         {"images.pull_stall_timeout", CONFIG_NUMBER, PLACE(images.pull_stall_timeout), 1,
          SECONDS_MAX},
+        {"images.min_pull_rate", CONFIG_NUMBER, PLACE(images.min_pull_rate), 1, PULL_RATE_MAX},
+        {"images.disk_reserve_mib", CONFIG_NUMBER, PLACE(images.disk_reserve_mib), 0,
+         LAYER_MIB_MAX},
         {"images.max_layer_entries", CONFIG_NUMBER, PLACE(images.max_layer_entries), 1,
          LAYER_ENTRIES_MAX},
         {"images.max_layer_mib", CONFIG_NUMBER, PLACE(images.max_layer_mib), 1, LAYER_MIB_MAX},
@@ -149,6 +153,8 @@ struct config *config_new(const struct config_machine *machine)
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
+        config->images.min_pull_rate = 1024;
+        config->images.disk_reserve_mib = 512;
         config->images.max_layer_entries = 2000000;
         config->images.max_layer_mib = 65536;
         config->runtime.cgroup_driver =

@@ -103,6 +103,11 @@ struct config {
                 unsigned max_parallel_layers;
                 /* Seconds without a byte after which a download is given up. [60] */
                 unsigned pull_stall_timeout;
+                /* Bytes a second that a download brings at least, over each pull_stall_timeout.
+                 * [1024] */
+                unsigned min_pull_rate;
+                /* MiB of the image store's file system that pulls leave free; 0: none. [512] */
+                unsigned disk_reserve_mib;
                 /* Files, folders, links and so on in one layer. [2000000] */
                 unsigned max_layer_entries;
                 /* MiB of one layer, unpacked. [65536] */

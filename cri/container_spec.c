@@ -189,9 +189,8 @@ static const char *const *bind_options(struct build *build, const Runtime__V1__M
         return options;
 }
 
-/* Of an image's files, as Kubernetes promises it: read-only, and nothing in it is executed. */
-static const char *const IMAGE_OPTIONS[] = {"rbind", "rprivate", "ro", "nosuid",
-                                            "nodev", "noexec",   NULL};
+/* Of an image's files, as Kubernetes promises it: read-only. Programs among them may run. */
+static const char *const IMAGE_OPTIONS[] = {"rbind", "rprivate", "ro", "nosuid", "nodev", NULL};
 
 static struct spec_mount image_mount(const Runtime__V1__Mount *wanted, const char *source)
 {

@@ -260,7 +260,7 @@ Runtime__V1__Mount **image_volumes_status(const struct container *container, str
                 mounts[i]->readonly = true;
                 if (!*spec->user_specified_image)
                         spec->user_specified_image = spec->image;
-                spec->image = *id++;
+                spec->image = spec->image_ref = *id++;
         }
         return mounts;
 }

@@ -130,6 +130,8 @@ static int open_images(struct error *err)
                          PULL_STALLS * config->images.pull_stall_timeout * NSEC_PER_SEC,
                 .limits = {.parallel_layers = config->images.max_parallel_layers,
                            .stall_timeout = config->images.pull_stall_timeout * INT64_C(1000),
+                           .min_rate = config->images.min_pull_rate,
+                           .disk_reserve = (int64_t)config->images.disk_reserve_mib << 20,
                            .entries = config->images.max_layer_entries,
                            .unpacked_bytes = (int64_t)config->images.max_layer_mib << 20},
         };

@@ -224,6 +224,19 @@ static int check_profiles(const Runtime__V1__LinuxContainerSecurityContext *secu
         return 0;
 }
 
+/* It has no host path and no mounts that could spread, and nobody writes to it. */
+static int check_image_mount(const Runtime__V1__Mount *mount, struct error *err)
+{
+        if (*mount->host_path)
+                return invalid(err, "config.mounts", "both an image and a host_path");
+        if (!mount->readonly)
+                return invalid(err, "config.mounts.readonly", "false, but images are read-only");
+        if (mount->propagation != RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_PRIVATE)
+                return invalid(err, "config.mounts.propagation",
+                               "an image has no mounts that could spread");
+        return 0;
+}
+
 static int check_mount(const Runtime__V1__Mount *mount, struct error *err)
 {
         static const char field[] = "config.mounts";
@@ -236,8 +249,9 @@ static int check_mount(const Runtime__V1__Mount *mount, struct error *err)
                 return unsupported(err, field, "recursive read-only mounts are");
         if (mount->n_mount_options)
                 return unsupported(err, field, "mount options are");
-        /* A mount of an image has no host path. */
-        if (!mount->image || !*mount->image->image)
+        if (mount->image && *mount->image->image)
+                result = check_image_mount(mount, err);
+        else
                 result = check_absolute(mount->host_path, "config.mounts.host_path", err);
         if (result == 0 && has_dot_dot(mount->container_path))
                 result = invalid(err, "config.mounts.container_path", "it contains \"..\"");

@@ -1,6 +1,7 @@
 #include "image/fetcher.h"
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/epoll.h>
@@ -9,10 +10,13 @@
 
 #include "base/buffer.h"
 #include "base/clock.h"
+#include "base/file.h"
+#include "base/json.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/process.h"
 #include "base/task.h"
+#include "image/box.h"
 
 #define READ_STEP       65536
 #define DECODE_INLINE   16384 /* bytes of a line that is decoded on the loop's thread */
@@ -140,6 +144,7 @@ static int start(struct fetcher *fetcher, struct error *err)
         child.stdin_fd = their_in;
         child.stdout_fd = their_out;
         child.stderr_fd = their_errors;
+        child.namespaces = BOX_NAMESPACES;
         return process_start(&child, &fetcher->process, err);
 }
 
@@ -165,6 +170,38 @@ static int end(struct fetcher *fetcher, bool kill_now, int *status)
                 process_abandon(&fetcher->process);
         task_set_interruptible(was);
         return result;
+}
+
+struct record_job {
+        char *path;
+        char *text;
+        struct error *err;
+};
+
+static int record_work(void *argument)
+{
+        struct record_job *job = argument;
+        return file_replace_volatile(job->path, job->text, strlen(job->text), 0600, job->err);
+}
+
+/* By what the next daemon knows whose folder it is. Without, it removes the folder. */
+static void record(struct fetcher *fetcher, const struct fetch_request *request)
+{
+        AUTO_JSON json_t *object = json_object();
+        AUTO_BUFFER struct buffer boot_id = BUFFER_INIT;
+        struct error err;
+        json_object_set_new(object, "pid", json_integer(fetcher->process.pid));
+        json_object_set_new(object, "start_time",
+                            json_integer((json_int_t)process_start_time(fetcher->process.pid)));
+        if (file_read(FETCHER_BOOT_ID, 64, &boot_id, NULL) == 0)
+                boot_id.data[strcspn(boot_id.data, "\n")] = '\0';
+        json_object_set_new(object, "boot_id", json_string(boot_id.data ? boot_id.data : ""));
+        json_object_set_new(object, "reference", json_string(request->reference));
+        AUTO_FREE char *path = xprintf("%s/" FETCHER_RECORD, request->staging);
+        AUTO_FREE char *text = json_text(object);
+        struct record_job job = {path, text, &err};
+        if (task_offload(record_work, &job) < 0)
+                log_failure(&err, "crisp-image's process could not be recorded", NULL);
 }
 
 static void fini(struct fetcher *fetcher)
@@ -259,6 +296,34 @@ static int hear_signatures(struct fetcher *fetcher, const struct fetch_signature
         return 0;
 }
 
+void fetcher_answer(struct fetcher *fetcher, const char *diff_id, enum fetch_verdict verdict)
+{
+        AUTO_FREE char *line = answer_encode(diff_id, verdict);
+        size_t length = strlen(line);
+        ssize_t sent = send(fetcher->request_fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+        /* It reads all the time: one that does not is broken. One that has gone has its end heard
+         * elsewhere. */
+        if (sent >= 0 ? (size_t)sent != length : errno == EAGAIN)
+                process_kill(&fetcher->process);
+}
+
+/* Whether the reply was about a layer. */
+static bool hear_layer(struct fetcher *fetcher, const struct fetch_reply *reply)
+{
+        const struct fetcher_options *options = fetcher->options;
+        if (reply->kind == FETCH_PROGRESS)
+                options->on_progress(options->argument, &reply->progress);
+        else if (reply->kind == FETCH_WANT && options->on_want)
+                options->on_want(options->argument, fetcher, &reply->want);
+        else if (reply->kind == FETCH_WANT)
+                fetcher_answer(fetcher, reply->want.diff_id, FETCH_ANSWER_FETCH);
+        else if (reply->kind == FETCH_LAYER && options->on_layer)
+                options->on_layer(options->argument, &reply->layer);
+        else
+                return reply->kind == FETCH_LAYER;
+        return true;
+}
+
 static int hear_line(struct fetcher *fetcher, const char *line, size_t length, struct error *err)
 {
         AUTO_ARENA struct arena *arena = arena_new();
@@ -272,10 +337,8 @@ static int hear_line(struct fetcher *fetcher, const char *line, size_t length, s
                 return error_set(err, ERROR_INTERNAL, "crisp-image speaks rubbish: %s",
                                  why.message);
         }
-        if (reply.kind == FETCH_PROGRESS) {
-                fetcher->options->on_progress(fetcher->options->argument, &reply.progress);
+        if (hear_layer(fetcher, &reply))
                 return 0;
-        }
         if (reply.kind == FETCH_SIGNATURES)
                 return hear_signatures(fetcher, &reply.found, err);
         if (reply.kind == FETCH_RESULT && fetcher->wants_signatures)
@@ -345,6 +408,11 @@ static int judge_end(struct fetcher *fetcher, int status, struct error *err)
                         *err = fetcher->told;
                 return fetcher->told.number;
         }
+        if (WIFSIGNALED(status) && WTERMSIG(status) == SIGSYS)
+                return error_set(err, ERROR_INTERNAL,
+                                 "crisp-image was stopped at a system call that its box does not "
+                                 "allow (the kernel's audit log, type=1326, names it): %s",
+                                 last_words(fetcher));
         if (WIFSIGNALED(status))
                 return error_set(err, ERROR_INTERNAL, "crisp-image was killed by signal %d: %s",
                                  WTERMSIG(status), last_words(fetcher));
@@ -369,6 +437,7 @@ int fetcher_run(const struct fetcher_options *options, const struct fetch_reques
 
         int r = start(fetcher, err);
         if (r == 0) {
+                record(fetcher, request);
                 r = send_request(fetcher, request, err);
                 if (r == 0)
                         r = hear(fetcher, err);

@@ -18,8 +18,12 @@
 
 #define FETCHER_LOG_LINES_MAX 200  /* of crisp-image's stderr; the rest is read and dropped */
 #define FETCHER_LOG_LINE_MAX  1024 /* bytes */
+#define FETCHER_BOOT_ID       "/proc/sys/kernel/random/boot_id"
+#define FETCHER_RECORD        "fetcher.json" /* in the staging folder: which process fills it */
 #define FETCHER_END_WAIT                                                                           \
         (10 * NSEC_PER_SEC) /* for it to end after its last word, and after a kill */
+
+struct fetcher; /* one that runs */
 
 struct fetcher_options {
         const char *program;
@@ -31,8 +35,16 @@ struct fetcher_options {
          * only where the request wants signatures. */
         int (*on_signatures)(void *argument, const struct fetch_signatures *found,
                              struct error *err);
+        /* It asks whether it shall fetch the layer: to be answered with fetcher_answer, at once or
+         * later. Null, as the next: it is told to. */
+        void (*on_want)(void *argument, struct fetcher *fetcher, const struct fetch_want *want);
+        /* The layer is whole in the staging folder. */
+        void (*on_layer)(void *argument, const struct fetch_layer *layer);
         void *argument;
 };
+
+/* Until fetcher_run returns. */
+void fetcher_answer(struct fetcher *fetcher, const char *diff_id, enum fetch_verdict verdict);
 
 /*
  * Runs the request; the result lives in *arena, which the caller frees. Waits, interruptibly. An

@@ -534,28 +534,6 @@ const struct policy_requirements *policy_for_name(const struct policy *policy,
         return or_default(policy, docker, found);
 }
 
-const struct policy_requirements *policy_for_path(const struct policy *policy,
-                                                  const char *transport, const char *path,
-                                                  const char *tag)
-{
-        const struct transport *scopes = find_transport(policy, transport);
-        const struct policy_requirements *found = NULL;
-        char name[4096 + REFERENCE_TAG_MAX + 2];
-
-        if (tag && tag[0] && snprintf(name, sizeof(name), "%s:%s", path, tag) < (int)sizeof(name))
-                found = find_scope(scopes, name);
-        if (snprintf(name, sizeof(name), "%s", path) >= (int)sizeof(name))
-                name[0] = '\0';
-        while (!found && name[0]) {
-                found = find_scope(scopes, name);
-                char *slash = strrchr(name, '/');
-                if (!slash)
-                        break;
-                *slash = '\0';
-        }
-        return or_default(policy, scopes, found);
-}
-
 const struct policy_requirements *policy_for_nameless(const struct policy *policy)
 {
         return or_default(policy, find_transport(policy, "docker"), NULL);

@@ -86,12 +86,6 @@ int policy_parse(const char *bytes, size_t length, const char *file, struct aren
 const struct policy_requirements *policy_for_name(const struct policy *policy,
                                                   const struct reference *reference);
 
-/* What an image of another transport ("oci", "docker-archive") must meet; path is the absolute one
- * of its file or folder, tag its name there or null. */
-const struct policy_requirements *policy_for_path(const struct policy *policy,
-                                                  const char *transport, const char *path,
-                                                  const char *tag);
-
 /* What an image without a name must meet. */
 const struct policy_requirements *policy_for_nameless(const struct policy *policy);
 

@@ -6,51 +6,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/task.h"
-#include "image/fetcher.h"
-#include "image/trust.h"
-
-struct pull {
-        struct puller *puller;
-        struct pull *next;            /* in puller->first while it can be joined */
-        struct reference *candidates; /* what the name may stand for; tried in this order */
-        size_t candidate_count;
-        char *text;  /* the candidates in full */
-        char *asked; /* the name as the first who wants it gave it */
-        struct credentials *credentials;
-        char *os, *architecture, *variant;
-        char *space;
-        char *user_specified, *runtime_handler; /* likewise */
-        char *trusted; /* what the policy asks of the candidates: who must have more does not join
-                        */
-        struct task *task;
-        unsigned waiters;
-        struct event done;
-        bool finished;
-        int result;
-        struct error error;
-        char *id;
-        const char *step;
-        int64_t since, step_since;
-        struct pull_layer *layers;
-        size_t layer_count;
-};
-
-struct puller {
-        struct store *store;
-        struct sources *sources;
-        struct credentials_options credentials;
-        struct trust *trust;
-        char *program;
-        char *decryption_keys; /* or null */
-        char **environment;
-        unsigned parallel;
-        int64_t stall, total;
-        struct fetch_limits limits;
-        struct pull *first;
-        unsigned running;
-        struct event turn;
-        struct pull_counts counts;
-};
+#include "image/pull_private.h"
 
 struct puller *puller_new(const struct pull_options *options)
 {
@@ -66,6 +22,7 @@ struct puller *puller_new(const struct pull_options *options)
         puller->stall = options->stall ? options->stall : PULL_STALL_DEFAULT;
         puller->total = options->total ? options->total : PULL_TOTAL_DEFAULT;
         puller->limits = options->limits;
+        puller->share = share_new(options->store);
         return puller;
 }
 
@@ -73,6 +30,7 @@ void puller_free(struct puller *puller)
 {
         if (!puller)
                 return;
+        share_free(puller->share);
         free(puller->program);
         free(puller->decryption_keys);
         strv_free(puller->environment);
@@ -81,7 +39,7 @@ void puller_free(struct puller *puller)
 
 /* ---- a pull ---- */
 
-static void set_step(struct pull *pull, const char *step)
+void pull_set_step(struct pull *pull, const char *step)
 {
         pull->step = step;
         pull->step_since = clock_real();
@@ -111,7 +69,7 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
         pull->user_specified = xstrdup(request->user_specified);
         pull->runtime_handler = xstrdup(request->runtime_handler);
         pull->layers = xcalloc(PULL_LAYERS_SHOWN, sizeof(*pull->layers));
-        set_step(pull, "starting");
+        pull_set_step(pull, "starting");
         pull->since = pull->step_since;
         return pull;
 }
@@ -158,37 +116,12 @@ static struct pull *find_pull(struct puller *puller, const char *text, const cha
         return NULL;
 }
 
-static void on_progress(void *argument, const struct fetch_progress *progress)
-{
-        struct pull *pull = argument;
-        struct pull_layer *layer = NULL;
-        if (!digest_is_valid(progress->digest))
-                return;
-        for (size_t i = 0; i < pull->layer_count && !layer; i++)
-                if (strcmp(pull->layers[i].digest, progress->digest) == 0)
-                        layer = &pull->layers[i];
-        if (!layer && pull->layer_count == PULL_LAYERS_SHOWN) {
-                if (progress->done)
-                        pull->puller->counts.bytes += (uint64_t)progress->total;
-                return;
-        }
-        if (!layer) {
-                layer = &pull->layers[pull->layer_count++];
-                snprintf(layer->digest, sizeof(layer->digest), "%s", progress->digest);
-        }
-        if (progress->bytes > layer->bytes)
-                pull->puller->counts.bytes += (uint64_t)(progress->bytes - layer->bytes);
-        layer->bytes = progress->bytes;
-        layer->total = progress->total;
-        layer->done = progress->done;
-}
-
 static int take_turn(struct pull *pull, struct error *err)
 {
         struct puller *puller = pull->puller;
         if (puller->running >= puller->parallel) {
                 puller->counts.queued++;
-                set_step(pull, "waiting for a turn");
+                pull_set_step(pull, "waiting for a turn");
         }
         while (puller->running >= puller->parallel)
                 if (task_wait(&puller->turn, CLOCK_NEVER) < 0)
@@ -197,169 +130,13 @@ static int take_turn(struct pull *pull, struct error *err)
         return 0;
 }
 
-/* A candidate's manifest is here, and nothing else of it. */
-struct candidate {
-        struct pull *pull;
-        const struct reference *reference;
-        const char *staging;
-        struct trust_plan plan;
-        char *verified; /* digest of the manifest that was found good */
-};
-
-static int on_signatures(void *argument, const struct fetch_signatures *found, struct error *err)
-{
-        struct candidate *candidate = argument;
-        struct puller *puller = candidate->pull->puller;
-        AUTO_ARENA struct arena *arena = arena_new();
-        struct trust_subject subject = {found->manifest_digest, found->index_digest};
-        struct signatures signatures = found->signatures;
-
-        set_step(candidate->pull, "verifying signatures");
-        int r = trust_read_lookaside(&candidate->plan, &subject, arena, &signatures, err);
-        if (r == 0)
-                r = trust_verify(puller->trust, &candidate->plan, candidate->reference, &subject,
-                                 &signatures, err);
-        if (r < 0 && r != -ECANCELED && signatures.count == 0)
-                trust_say_where(&candidate->plan, err);
-        if (r == 0)
-                r = trust_stage(puller->store, candidate->staging, &subject, &signatures, err);
-        if (r < 0)
-                return r;
-        candidate->verified = xstrdup(found->manifest_digest);
-        set_step(candidate->pull, "downloading");
-        return 0;
-}
-
-static void forward_progress(void *argument, const struct fetch_progress *progress)
-{
-        struct candidate *candidate = argument;
-        on_progress(candidate->pull, progress);
-}
-
-/* Fills a staging folder and stores what is in it. */
-static int fetch(struct pull *pull, const struct reference *reference, char *staging, bool *ended,
-                 struct error *err)
-{
-        struct puller *puller = pull->puller;
-        AUTO_STORE_HOLD struct store_hold *hold = store_hold_new(puller->store);
-        AUTO_ARENA struct arena *arena = NULL;
-        AUTO_ARENA struct arena *ours = arena_new();
-        AUTO_FREE char *text = reference_text(reference);
-        struct fetch_endpoint *endpoints = NULL;
-        struct fetch_result result;
-        size_t count = 0;
-        int r = sources_endpoints(puller->sources, reference, ours, &endpoints, &count, err);
-        if (r < 0)
-                return r;
-        set_step(pull, "looking up credentials");
-        r = credentials_give(pull->credentials, reference, endpoints, count, err);
-        if (r < 0)
-                return r;
-        struct candidate candidate = {.pull = pull, .reference = reference, .staging = staging};
-        r = trust_plan(puller->trust, reference, pull->space, ours, &candidate.plan, err);
-        if (r < 0)
-                return r;
-        struct fetch_request request = {
-                .reference = text,
-                .endpoints = endpoints,
-                .endpoint_count = count,
-                .os = pull->os,
-                .architecture = pull->architecture,
-                .variant = pull->variant,
-                .staging = staging,
-                .decryption_keys = puller->decryption_keys,
-                .limits = puller->limits,
-                .wants_signatures = candidate.plan.needed,
-                .lookaside = candidate.plan.lookaside,
-                .attachments = candidate.plan.attachments,
-        };
-        struct fetcher_options options = {
-                .program = puller->program,
-                .environment = puller->environment,
-                .stall = puller->stall,
-                .deadline = clock_after(puller->total),
-                .on_progress = forward_progress,
-                .on_signatures = on_signatures,
-                .argument = &candidate,
-        };
-        request.present = store_hold_diff_ids(hold, &request.present_count);
-        set_step(pull, "downloading");
-        r = fetcher_run(&options, &request, &arena, &result, ended, err);
-        AUTO_FREE char *verified = candidate.verified;
-        if (r < 0)
-                return r;
-        if (verified && (!digest_is_valid(result.config_digest) ||
-                         strcmp(verified, result.manifest_digest) != 0))
-                return error_set(err, ERROR_INTERNAL,
-                                 "crisp-image brings another image than was verified");
-        if (verified && (r = trust_check_staged(staging, verified, result.config_digest, err)) < 0)
-                return r;
-        set_step(pull, "storing");
-        struct store_asked asked = {pull->asked, pull->user_specified, pull->runtime_handler};
-        return store_commit_asked(puller->store, reference, &asked, staging, &result, &pull->id,
-                                  err);
-}
-
-static int try_candidate(struct pull *pull, const struct reference *reference, struct error *err)
-{
-        char *staging = NULL;
-        bool ended = true;
-        int result = store_stage(pull->puller->store, &staging, err);
-        if (result == 0)
-                result = fetch(pull, reference, staging, &ended, err);
-        if (ended) {
-                store_unstage(pull->puller->store, staging);
-        } else {
-                /* Somebody who cannot be killed may still write there: the next start removes it.
-                 */
-                log_warning("crisp-image does not end: its folder is left", "folder", staging,
-                            NULL);
-                free(staging);
-        }
-        return result;
-}
-
-/* Whether somewhere else it may go better. */
-static bool is_answer(enum error_code code)
-{
-        return code != ERROR_CANCELLED && code != ERROR_DEADLINE_EXCEEDED &&
-               code != ERROR_INTERNAL && code != ERROR_RESOURCE_EXHAUSTED;
-}
-
-/* Each candidate's answer, the code being that of the first who has more to say than that it has
- * no such image. */
-static int try_candidates(struct pull *pull, struct error *err)
-{
-        struct error deciding = {0};
-        AUTO_BUFFER struct buffer told = BUFFER_INIT;
-
-        if (pull->candidate_count == 1)
-                return try_candidate(pull, &pull->candidates[0], err);
-        for (size_t i = 0; i < pull->candidate_count; i++) {
-                AUTO_FREE char *text = reference_text(&pull->candidates[i]);
-                struct error why = {0};
-                int result = try_candidate(pull, &pull->candidates[i], &why);
-                if (result == 0)
-                        return 0;
-                buffer_printf(&told, "%s%s: %s", i > 0 ? "; " : "", text, why.message);
-                if (i == 0 || deciding.code == ERROR_NOT_FOUND || !is_answer(why.code))
-                        deciding = why;
-                if (!is_answer(why.code))
-                        break;
-        }
-        snprintf(deciding.message, sizeof(deciding.message), "%s", told.data);
-        if (err)
-                *err = deciding;
-        return deciding.number;
-}
-
 static int run(struct pull *pull, struct error *err)
 {
         task_set_interruptible(true);
         int result = take_turn(pull, err);
         if (result < 0)
                 return result;
-        result = try_candidates(pull, err);
+        result = pull_try_candidates(pull, err);
         pull->puller->running--;
         event_signal(&pull->puller->turn);
         return result;
@@ -374,6 +151,10 @@ static void count_end(struct pull *pull)
                 counts->cancelled++;
         else
                 counts->failed++;
+        if (pull->result == -ECANCELED)
+                return;
+        counts->no_room += pull->result < 0 && pull->error.code == ERROR_RESOURCE_EXHAUSTED;
+        counts->timed_out += pull->result < 0 && pull->error.code == ERROR_DEADLINE_EXCEEDED;
 }
 
 static void pull_task(void *argument)
@@ -546,4 +327,5 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
 void pull_counts(const struct puller *puller, struct pull_counts *counts)
 {
         *counts = puller->counts;
+        counts->shared = share_count(puller->share);
 }

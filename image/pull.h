@@ -66,8 +66,18 @@ int pull_image(struct puller *puller, const struct pull_request *request, char *
 
 #define PULL_LAYERS_SHOWN 128 /* progress is kept for this many layers of a pull */
 
+enum pull_layer_state {
+        PULL_LAYER_WAITING, /* for its turn */
+        PULL_LAYER_SHARED,  /* another pull downloads it */
+        PULL_LAYER_DOWNLOADING,
+        PULL_LAYER_DONE,
+        PULL_LAYER_PRESENT, /* came with another pull */
+};
+
 struct pull_layer {
         char digest[REFERENCE_DIGEST_MAX + 1];
+        char diff_id[REFERENCE_DIGEST_MAX + 1]; /* "" until crisp-image came to it */
+        enum pull_layer_state state;
         int64_t bytes, total;
         bool done;
 };
@@ -90,8 +100,11 @@ bool pull_next(const struct puller *puller, size_t *cursor, struct pull_progress
 /* Numbers since the start. */
 struct pull_counts {
         uint64_t started, joined, succeeded, failed, cancelled;
-        uint64_t queued; /* had to wait for a turn: the bound was reached */
-        uint64_t bytes;  /* compressed bytes of layers that came */
+        uint64_t queued;    /* had to wait for a turn: the bound was reached */
+        uint64_t shared;    /* layers that were waited for while another pull fetched them */
+        uint64_t no_room;   /* failed for want of room on the disk or another bound */
+        uint64_t timed_out; /* failed with a deadline */
+        uint64_t bytes;     /* compressed bytes of layers that came */
 };
 void pull_counts(const struct puller *puller, struct pull_counts *counts);
 

@@ -92,6 +92,16 @@ char *reply_encode(const struct fetch_reply *reply)
                 json_object_set_new(object, "list", signatures_to_json(&reply->found.signatures));
                 json_object_set_new(line, "signatures", object);
                 break;
+        case FETCH_WANT:
+                object = json_object();
+                line_put_string(object, "diff_id", reply->want.diff_id);
+                line_put_string(object, "digest", reply->want.digest);
+                line_put_integer(object, "size", reply->want.size);
+                json_object_set_new(line, "want", object);
+                break;
+        case FETCH_LAYER:
+                json_object_set_new(line, "layer", layer_to_json(&reply->layer));
+                break;
         case FETCH_RESULT:
                 json_object_set_new(line, "result", result_to_json(&reply->result));
                 break;
@@ -197,6 +207,33 @@ static int decode_found(const json_t *object, struct arena *arena, struct fetch_
                                     err);
 }
 
+static int decode_want(const json_t *object, struct arena *arena, struct fetch_want *want,
+                       struct error *err)
+{
+        static const char place[] = "want";
+        int r;
+
+        if ((r = line_need_text(object, "diff_id", place, arena, &want->diff_id, err)) < 0 ||
+            (r = line_need_text(object, "digest", place, arena, &want->digest, err)) < 0 ||
+            (r = line_get_size(object, "size", place, &want->size, err)) < 0)
+                return r;
+        if (!digest_is_valid(want->diff_id) || !digest_is_valid(want->digest))
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: not a digest", place);
+        return 0;
+}
+
+/* One that is whole: it has a folder. */
+static int decode_whole(const json_t *object, struct arena *arena, struct fetch_layer *layer,
+                        struct error *err)
+{
+        int r = decode_layer(object, arena, layer, err);
+        if (r < 0)
+                return r;
+        if (!digest_is_valid(layer->diff_id) || !layer->directory)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "layer: not a diff ID, or no folder");
+        return 0;
+}
+
 static int decode_error(const json_t *object, struct error *told, struct error *err)
 {
         static const char place[] = "error";
@@ -239,6 +276,12 @@ int reply_decode(const char *line, size_t length, struct arena *arena, struct fe
         } else if ((object = json_object_get(value, "signatures"))) {
                 decoded.kind = FETCH_SIGNATURES;
                 r = decode_found(object, arena, &decoded.found, err);
+        } else if ((object = json_object_get(value, "want"))) {
+                decoded.kind = FETCH_WANT;
+                r = decode_want(object, arena, &decoded.want, err);
+        } else if ((object = json_object_get(value, "layer"))) {
+                decoded.kind = FETCH_LAYER;
+                r = decode_whole(object, arena, &decoded.layer, err);
         } else if ((object = json_object_get(value, "result"))) {
                 decoded.kind = FETCH_RESULT;
                 r = decode_result(object, arena, &decoded.result, err);
@@ -252,4 +295,40 @@ int reply_decode(const char *line, size_t length, struct arena *arena, struct fe
         if (r == 0)
                 *reply = decoded;
         return r;
+}
+
+/* ---- answers ---- */
+
+static const char *const VERDICTS[] = {
+        [FETCH_ANSWER_WAIT] = "wait",
+        [FETCH_ANSWER_FETCH] = "fetch",
+        [FETCH_ANSWER_PRESENT] = "present",
+};
+
+char *answer_encode(const char *diff_id, enum fetch_verdict verdict)
+{
+        AUTO_JSON json_t *line = json_object();
+        line_put_string(line, "layer", diff_id);
+        line_put_string(line, "answer", VERDICTS[verdict]);
+        return line_finish(line);
+}
+
+int answer_decode(const char *line, size_t length, struct arena *arena, const char **diff_id,
+                  enum fetch_verdict *verdict, struct error *err)
+{
+        AUTO_JSON json_t *value = NULL;
+        const char *word = NULL;
+        int r = json_parse(line, length, "answer", &value, err);
+        if (r == 0)
+                r = line_need_text(value, "layer", "answer", arena, diff_id, err);
+        if (r == 0)
+                r = line_need_text(value, "answer", "answer", arena, &word, err);
+        if (r < 0)
+                return r;
+        for (int i = FETCH_ANSWER_WAIT; i <= FETCH_ANSWER_PRESENT; i++)
+                if (strcmp(word, VERDICTS[i]) == 0) {
+                        *verdict = (enum fetch_verdict)i;
+                        return 0;
+                }
+        return error_set(err, ERROR_INVALID_ARGUMENT, "answer: no such word");
 }

@@ -42,6 +42,8 @@ static const struct number_member LIMITS[] = {
         {"stall_timeout", offsetof(struct fetch_limits, stall_timeout)},
         {"retries", offsetof(struct fetch_limits, retries)},
         {"retry_delay_max", offsetof(struct fetch_limits, retry_delay_max)},
+        {"min_rate", offsetof(struct fetch_limits, min_rate)},
+        {"disk_reserve", offsetof(struct fetch_limits, disk_reserve)},
 };
 
 #define COUNT(array)                (sizeof(array) / sizeof((array)[0]))

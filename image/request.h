@@ -4,16 +4,22 @@
  * The daemon starts crisp-image for one pull, with pipes for stdin and stdout.
  *
  * stdin: the request as one line of JSON, ended by a newline; secrets come this way so that no
- * argument list or environment shows them. The pipe then stays open: closing it cancels the pull,
- * and crisp-image ends within a moment (so it also does when the daemon dies).
+ * argument list or environment shows them. The pipe then stays open, for answers. A pull is
+ * cancelled with SIGKILL; the end of the file means that the daemon is gone: crisp-image then goes
+ * on with the layers of the image (for FETCH_DETACHED_TIME at most), or ends where it has not come
+ * to them yet. The next daemon takes over what is whole.
  *
  * Where the request wants signatures, crisp-image tells what it found before it fetches a layer,
- * and waits for a newline on stdin: the daemon has them verified elsewhere, and closes the pipe
- * where they do not hold.
+ * and waits for a newline on stdin: the daemon has them verified elsewhere, and kills it where they
+ * do not hold.
  *
- * stdout: lines of JSON, each a reply: any number of progress reports, then exactly one result or
- * one error, then the end of the file. Exit status 0 follows a result, 1 an error; anything else,
- * or an end without either, is a crash. stderr: log lines of base/log.
+ * Before it fetches a layer it asks (FETCH_WANT), and fetches it when told to: somebody else may be
+ * fetching the same layer. Answers are lines of JSON, each about one layer. After FETCH_ANSWER_WAIT
+ * another answer follows at any time; crisp-image goes on with other layers until then.
+ *
+ * stdout: lines of JSON, each a reply: any number of progress reports, questions and whole layers,
+ * then exactly one result or one error, then the end of the file. Exit status 0 follows a result, 1
+ * an error; anything else, or an end without either, is a crash. stderr: log lines of base/log.
  *
  * The staging folder belongs to the daemon: it makes it (empty, mode 0700, on the store's file
  * system) and removes what is left of it, whatever the outcome. crisp-image writes below it:
@@ -23,6 +29,7 @@
  *     index.json        the index or manifest list, if the name led to one
  *     layers/NAME/      each layer's tree, in the form of an overlayfs layer; NAME is random and
  * fresh
+ *     layers/NAME.json  once the layer is whole: a FETCH_LAYER reply with all that is to be known
  *     tars/NAME         by what the layer's tar stream can be made again; not there where it cannot
  *
  * Before a result is reported everything below staging is synced (syncfs), so that renames may
@@ -93,6 +100,9 @@ struct fetch_limits {
         int64_t stall_timeout;   /* without a byte from the registry */
         int64_t retries;         /* further tries of one request after a passing failure */
         int64_t retry_delay_max; /* longest wait before a retry, whatever Retry-After says */
+        int64_t min_rate;        /* bytes a second, over each window of the stall timeout */
+        int64_t disk_reserve;    /* bytes of the file system that stay free, a twentieth of it
+                                    at most; 0: none */
 };
 
 struct fetch_request {
@@ -129,7 +139,21 @@ void request_wipe_text(char *text);
 
 /* ---- replies ---- */
 
-enum fetch_reply_kind { FETCH_PROGRESS = 1, FETCH_SIGNATURES, FETCH_RESULT, FETCH_ERROR };
+enum fetch_reply_kind {
+        FETCH_PROGRESS = 1,
+        FETCH_SIGNATURES,
+        FETCH_WANT,
+        FETCH_LAYER,
+        FETCH_RESULT,
+        FETCH_ERROR
+};
+
+/* A layer that is to be fetched next. */
+struct fetch_want {
+        const char *diff_id;
+        const char *digest; /* of the compressed bytes */
+        int64_t size;       /* compressed bytes */
+};
 
 struct fetch_progress {
         const char *digest; /* of the compressed layer */
@@ -193,6 +217,8 @@ struct fetch_signatures {
 struct fetch_reply {
         enum fetch_reply_kind kind;
         struct fetch_progress progress;
+        struct fetch_want want;
+        struct fetch_layer layer; /* whole. On stdout without its lists */
         struct fetch_signatures found;
         struct fetch_result result;
         struct error error; /* code, word, message */
@@ -203,5 +229,22 @@ char *reply_encode(const struct fetch_reply *reply);
 
 int reply_decode(const char *line, size_t length, struct arena *arena, struct fetch_reply *reply,
                  struct error *err);
+
+/* ---- answers ---- */
+
+#define ANSWER_LINE_MAX 1024
+
+enum fetch_verdict {
+        FETCH_ANSWER_NONE, /* is none: nothing was said yet */
+        FETCH_ANSWER_WAIT, /* somebody else fetches it */
+        FETCH_ANSWER_FETCH,
+        FETCH_ANSWER_PRESENT, /* the store has it by now: it is left to show that the registry would
+                                 give it for these credentials */
+};
+
+/* The line with its newline, on the heap. */
+char *answer_encode(const char *diff_id, enum fetch_verdict verdict);
+int answer_decode(const char *line, size_t length, struct arena *arena, const char **diff_id,
+                  enum fetch_verdict *verdict, struct error *err);
 
 #endif

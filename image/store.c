@@ -129,6 +129,7 @@ void store_free(struct store *store)
 {
         if (!store)
                 return;
+        store_forget_kept(store);
         size_t cursor = 0;
         void *each;
         while ((each = table_next(store->images, &cursor, NULL)))
@@ -440,6 +441,21 @@ struct store_hold *store_hold_new(struct store *store)
                 hold->layers[hold->count] = layer;
                 hold->diff_ids[hold->count++] = layer->name;
         }
+        return hold;
+}
+
+struct store_hold *store_hold_layer(struct store *store, const char *diff_id)
+{
+        struct layer *layer = table_get(store->layers, diff_id);
+        if (!layer || layer->refs == 0 || layer->placing)
+                return NULL;
+        struct store_hold *hold = xcalloc(1, sizeof(*hold));
+        hold->store = store;
+        hold->layers = xcalloc(1, sizeof(struct layer *));
+        hold->diff_ids = xcalloc(1, sizeof(char *));
+        layer->refs++;
+        hold->layers[0] = layer;
+        hold->diff_ids[hold->count++] = layer->name;
         return hold;
 }
 

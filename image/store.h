@@ -146,6 +146,8 @@ struct store_hold *store_hold_new(struct store *store); /* all layers that are h
 void store_hold_free(struct store_hold *hold);          /* null is allowed */
 /* Their diff IDs, borrowed from the hold. */
 const char *const *store_hold_diff_ids(const struct store_hold *hold, size_t *count);
+/* That layer alone; null where it is not here. */
+struct store_hold *store_hold_layer(struct store *store, const char *diff_id);
 
 /*
  * Takes in what a pull brought: marks opaque folders, renames the layers, the configuration and the

@@ -47,10 +47,14 @@ static int wrong_file(struct error *err, const char *name)
                          strerror(errno));
 }
 
-/* One part of a path that leads nowhere else. */
-static bool name_is_plain(const char *name)
+/* One folder without anything that only layers have. */
+static bool is_artifact(const struct fetch_result *result)
 {
-        return name[0] && name[0] != '.' && !strchr(name, '/') && strlen(name) <= NAME_MAX;
+        const struct fetch_layer *folder = result->layers;
+        return result->layer_count == 1 && folder->directory && folder->opaque_count == 0 &&
+               folder->implied_count == 0 && folder->link_count == 0 &&
+               strcmp(result->config_digest, result->manifest_digest) == 0 &&
+               strcmp(folder->diff_id, result->manifest_digest) == 0;
 }
 
 static int check_result(const struct fetch_result *result, struct error *err)
@@ -62,15 +66,13 @@ static int check_result(const struct fetch_result *result, struct error *err)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "the image has %zu layers; at most %d can be mounted",
                                  result->layer_count, STORE_LAYERS_MAX);
-        if (result->artifact && (result->layer_count != 1 || !result->layers[0].directory ||
-                                 strcmp(result->config_digest, result->manifest_digest) != 0 ||
-                                 strcmp(result->layers[0].diff_id, result->manifest_digest) != 0))
+        if (result->artifact && !is_artifact(result))
                 return wrong(err, "not an artifact");
         for (size_t i = 0; i < result->layer_count; i++) {
                 const struct fetch_layer *layer = &result->layers[i];
                 if (!digest_is_valid(layer->diff_id))
                         return wrong(err, "not a diff ID");
-                if (layer->directory && !name_is_plain(layer->directory))
+                if (layer->directory && !store_name_is_plain(layer->directory))
                         return wrong(err, "not a name of a layer's folder");
         }
         return 0;
@@ -129,60 +131,6 @@ static int check_config(struct commit *commit, int staging_fd)
         return 0;
 }
 
-static int place_notes(struct commit *commit, int staging_fd, const struct fetch_layer *source,
-                       const struct layer *layer)
-{
-        AUTO_FREE char *target = xprintf("notes/%s", layer_hex(layer->name));
-        if (!layer->noted) {
-                /* Those of a layer that a crash kept from getting its record. */
-                unlinkat(commit->store->fd, target, 0);
-                return 0;
-        }
-        AUTO_BUFFER struct buffer notes = BUFFER_INIT;
-        AUTO_FREE char *staged = xprintf("%s/notes", commit->staging);
-        int result = layer_encode_notes(source, &notes, commit->err);
-        if (result == 0)
-                result = file_replace(staged, notes.data, notes.length, 0600, commit->err);
-        if (result < 0)
-                return result;
-        return layer_place(staging_fd, "notes", commit->store->fd, target, commit->err);
-}
-
-/* By what the layer's tar stream can be made again: not every layer has it. */
-static int place_tar(struct commit *commit, int staging_fd, const struct fetch_layer *source,
-                     const struct layer *layer)
-{
-        AUTO_FREE char *staged = xprintf("tars/%s", source->directory);
-        AUTO_FREE char *target = xprintf("tars/%s", layer_hex(layer->name));
-        struct stat st;
-
-        if (fstatat(staging_fd, staged, &st, AT_SYMLINK_NOFOLLOW) == 0 && S_ISREG(st.st_mode))
-                return layer_place(staging_fd, staged, commit->store->fd, target, commit->err);
-        unlinkat(commit->store->fd, target, 0);
-        return 0;
-}
-
-static int place_layer(struct commit *commit, int staging_fd, const struct fetch_layer *source,
-                       const struct layer *layer)
-{
-        AUTO_FREE char *staged = xprintf("layers/%s", source->directory);
-        AUTO_FREE char *target = layer_path(layer);
-        AUTO_FD int fd =
-                openat(staging_fd, staged, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return wrong_file(commit->err, staged);
-        int result = layer_mark_opaque(fd, source->opaque, source->opaque_count, commit->err);
-        if (result == 0)
-                result = place_notes(commit, staging_fd, source, layer);
-        if (result == 0)
-                result = place_tar(commit, staging_fd, source, layer);
-        if (result == 0)
-                result = layer_place(staging_fd, staged, commit->store->fd, target, commit->err);
-        if (result == 0)
-                result = layer_link(commit->store->fd, layer, commit->err);
-        return result < 0 ? error_context(commit->err, "layer %s", layer->name) : 0;
-}
-
 static int place_fixup(struct commit *commit, int staging_fd)
 {
         bool noted = false;
@@ -213,14 +161,6 @@ static int place_fixup(struct commit *commit, int staging_fd)
         return result;
 }
 
-static int sync_folder(int store_fd, const char *folder, struct error *err)
-{
-        AUTO_FD int fd = openat(store_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (fd < 0 || fsync(fd) < 0)
-                return error_errno(err, errno, "sync %s", folder);
-        return 0;
-}
-
 /*
  * crisp-image has synced the trees; what was renamed goes with its folder. Marks and fix-ups are
  * spread over the trees: one sync of the file system costs less than one of each.
@@ -238,7 +178,7 @@ static int sync_all(struct commit *commit)
                                ? error_errno(commit->err, errno, "sync the image store")
                                : 0;
         for (size_t i = 0; result == 0 && i < sizeof(folders) / sizeof(folders[0]); i++)
-                result = sync_folder(commit->store->fd, folders[i], commit->err);
+                result = store_sync_folder(commit->store->fd, folders[i], commit->err);
         return result;
 }
 
@@ -275,7 +215,8 @@ static int commit_work(void *argument)
         for (size_t i = 0; i < commit->layer_count; i++) {
                 if (!commit->sources[i])
                         continue;
-                r = place_layer(commit, staging_fd, commit->sources[i], commit->layers[i]);
+                r = store_place_layer(commit->store, commit->staging, staging_fd,
+                                      commit->sources[i], commit->layers[i], commit->err);
                 if (r < 0)
                         return r;
         }
@@ -290,28 +231,6 @@ static int commit_work(void *argument)
 
 /* ---- on the loop's thread ---- */
 
-static bool implies_root(const struct fetch_layer *layer)
-{
-        for (size_t i = 0; i < layer->implied_count; i++)
-                if (strcmp(layer->implied[i], ".") == 0)
-                        return true;
-        return false;
-}
-
-static struct layer *new_layer(struct store *store, const struct fetch_layer *source,
-                               bool is_artifact)
-{
-        struct layer *layer = layer_new(source->diff_id, false);
-        layer->is_artifact = is_artifact;
-        layer->bytes = (uint64_t)source->unpacked;
-        layer->inodes = (uint64_t)source->entries + 1;
-        layer->bare_root = implies_root(source);
-        layer->noted = source->link_count > 0 || source->implied_count > layer->bare_root;
-        layer->placing = true;
-        store_add_layer(store, layer);
-        return layer;
-}
-
 /* Refers to each layer that is here, and makes those that came. */
 static int collect_layers(struct commit *commit)
 {
@@ -323,7 +242,7 @@ static int collect_layers(struct commit *commit)
                 if (!layer && !source->directory)
                         return wrong(commit->err, "a layer is missing");
                 if (!layer) {
-                        layer = new_layer(commit->store, source, commit->result->artifact);
+                        layer = store_new_layer(commit->store, source, commit->result->artifact);
                         commit->sources[i] = source;
                 }
                 layer->refs++;

@@ -14,6 +14,8 @@
 #include "image/layer.h"
 #include "image/store.h"
 
+struct store_kept;
+
 struct store {
         char *directory;
         int fd;                  /* of the directory */
@@ -30,6 +32,7 @@ struct store {
         uint64_t bytes, inodes;
         bool cleaned;
         bool doubtful; /* a container's image is not here: layers that no record names may be its */
+        struct store_kept *kept;
         bool collecting; /* a task that collects layers has been started and has not begun */
 };
 
@@ -62,6 +65,24 @@ void store_collect_later(struct store *store);
 
 /* Removes an image that has no users, with all that is its own. Waits; takes the lock. */
 int store_destroy(struct store *store, const char *id, struct error *err);
+
+/* ---- layers on their way into place (store_place.c) ---- */
+
+/* One part of a path that leads nowhere else. */
+bool store_name_is_plain(const char *name);
+
+/* A layer that is being placed, counted in. The lock is held. */
+struct layer *store_new_layer(struct store *store, const struct fetch_layer *source,
+                              bool is_artifact);
+
+/* Places its tree and what goes with it, without a sync. Blocking. */
+int store_place_layer(struct store *store, const char *staging, int staging_fd,
+                      const struct fetch_layer *source, const struct layer *layer,
+                      struct error *err);
+int store_sync_folder(int store_fd, const char *folder, struct error *err);
+
+/* Forgets what store_keep holds. */
+void store_forget_kept(struct store *store);
 
 /* A fresh staging folder, blocking. */
 int store_make_stage(int fd, const char *name, struct error *err);

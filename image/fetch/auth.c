@@ -6,6 +6,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 #include "base/buffer.h"
 #include "base/clock.h"
@@ -319,6 +320,30 @@ static void add_scopes(struct buffer *query, const char *scopes, bool joined)
         }
 }
 
+/* Whether two URLs name the same host, whatever the ports. */
+static bool same_host(const char *a, const char *b)
+{
+        const char *one = strstr(a, "://"), *other = strstr(b, "://");
+
+        if (!one || !other)
+                return false;
+        one += 3;
+        other += 3;
+        size_t length = strcspn(one, *one == '[' ? "]/" : ":/?#");
+        return length == strcspn(other, *other == '[' ? "]/" : ":/?#") &&
+               strncasecmp(one, other, length) == 0;
+}
+
+/* Who accepts any certificate of a registry does not accept any of the whole world. */
+static struct http_trust trust_for(const struct auth *auth, const char *realm)
+{
+        struct http_trust trust = auth->trust ? *auth->trust : (struct http_trust){0};
+
+        if (!auth->identity || !same_host(auth->identity->origin, realm))
+                trust.insecure = false;
+        return trust;
+}
+
 struct question {
         struct auth *auth;
         struct http_client *client;
@@ -332,12 +357,13 @@ static int ask(struct question *question, const char *url, const char *basic, co
                long *status, struct error *err)
 {
         struct auth *auth = question->auth;
+        struct http_trust trust = trust_for(auth, url);
         AUTO_HTTP_CALL struct http_call call = {
                 .url = url,
                 .authorization = basic,
                 .form = form,
                 .accept = "application/json",
-                .trust = auth->trust,
+                .trust = &trust,
                 .identity = auth->identity,
                 .sink = keep_reply,
                 .argument = &question->reply,

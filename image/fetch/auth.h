@@ -23,8 +23,9 @@ struct auth;
 /*
  * credentials are those for this endpoint, all null where there are none; they are copied.
  * repository is the one to pull from; plain: the endpoint speaks http, so its token server may too.
- * trust and identity are the endpoint's; they are borrowed. INVALID_ARGUMENT for credentials that
- * cannot be sent.
+ * trust and identity are the endpoint's; they are borrowed. Where trust accepts any certificate it
+ * does so for the token server only where that is on the endpoint's own host. INVALID_ARGUMENT for
+ * credentials that cannot be sent.
  */
 int auth_new(const struct fetch_credentials *credentials, const char *repository, bool plain,
              const struct http_trust *trust, const struct http_identity *identity,

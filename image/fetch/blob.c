@@ -151,3 +151,34 @@ int blob_stream(struct registry *registry, struct http_client *client,
                 return stream_elsewhere(registry, client, descriptor, &blob, err);
         return r;
 }
+
+/* ---- asking ---- */
+
+static int keep_nothing(struct http_call *call, const char *bytes, size_t length, struct error *err)
+{
+        (void)call, (void)bytes, (void)length, (void)err;
+        return 0;
+}
+
+static int request_head(const struct endpoint *endpoint, struct http_client *client, void *argument,
+                        struct http_call *call, bool *passing, struct error *err)
+{
+        const char *digest = argument;
+        AUTO_FREE char *url = xprintf("%s/blobs/%s%s", endpoint->url, digest, endpoint->query);
+
+        call->url = url;
+        call->head = true;
+        call->sink = keep_nothing;
+        int r = registry_perform(endpoint, client, call, passing, err);
+        call->url = NULL;
+        /* A server without HEAD cannot be asked this way. */
+        if (r < 0 && (call->status == 405 || call->status == 501))
+                return 0;
+        return r;
+}
+
+int blob_check(struct registry *registry, struct http_client *client, const char *digest,
+               struct error *err)
+{
+        return registry_try(registry, client, false, request_head, (void *)(uintptr_t)digest, err);
+}

@@ -26,4 +26,9 @@ int blob_stream(struct registry *registry, struct http_client *client,
                 const struct descriptor *descriptor, blob_sink *sink, void *argument,
                 struct error *err);
 
+/* Whether these endpoints' credentials get the blob: asks for it without fetching it. 0 also where
+ * that cannot be asked; errors as of registry_get. */
+int blob_check(struct registry *registry, struct http_client *client, const char *digest,
+               struct error *err);
+
 #endif

@@ -105,7 +105,7 @@ static bool has_certificate(const struct buffer *bytes)
 /* What the machine trusts: given authorities, libcurl would take them in its place. */
 static void read_own_authorities(struct buffer *all)
 {
-        const char *path = curl_version_info(CURLVERSION_NOW)->cainfo;
+        const char *path = http_authorities_file();
         AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
         /* A machine without any is one that trusts nobody but those who are named. */
         if (path && file_read(path, ENDPOINT_FILE_MAX, &bytes, NULL) == 0)

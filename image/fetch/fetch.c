@@ -12,7 +12,6 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
-#include "base/table.h"
 #include "image/fetch/artifact.h"
 #include "image/fetch/digest.h"
 #include "image/fetch/http.h"
@@ -23,9 +22,7 @@
 #include "image/reference.h"
 
 #define UNAVAILABLE_WORD   "RegistryUnavailable"
-#define PROGRESS_PERIOD    (250 * NSEC_PER_MSEC)
 #define SYNC_REPORT_PERIOD 5000 /* ms */
-#define DIGEST_SHOWN       19   /* "sha256:" and 12 digits: enough to find a layer by */
 
 struct fetch {
         const struct fetch_request *request;
@@ -45,20 +42,7 @@ struct fetch {
         struct manifest_config config;
         bool is_artifact;
         struct artifact artifact;
-        struct layer_slot *slots; /* one for each layer of the manifest */
-        _Atomic int64_t notes_left;
-
-        pthread_mutex_t mutex; /* for the three below */
-        size_t next;           /* the first slot that nobody took */
-        bool failed;
-        struct error error; /* of the first failure */
-};
-
-struct layer_slot {
-        struct fetch *fetch;
-        struct layer_job job;
-        bool wanted;
-        int64_t reported; /* monotonic time of its last progress report */
+        struct layers *layers;
 };
 
 /* ---- documents ---- */
@@ -202,218 +186,6 @@ static int get_config(struct fetch *fetch, struct fetch_result *result, struct e
         return keep_document(fetch, "config.json", &body, err);
 }
 
-/* ---- layers ---- */
-
-static void report(void *argument, const struct fetch_progress *progress)
-{
-        struct layer_slot *slot = argument;
-        int64_t now = clock_monotonic();
-
-        if (!progress->done && now - slot->reported < PROGRESS_PERIOD)
-                return;
-        slot->reported = now;
-        slot->fetch->listener->progress(slot->fetch->listener->argument, progress);
-}
-
-static void report_done(struct layer_slot *slot)
-{
-        struct fetch_progress progress = {.digest = slot->job.descriptor->digest,
-                                          .bytes = slot->job.descriptor->size,
-                                          .total = slot->job.descriptor->size,
-                                          .done = true};
-        report(slot, &progress);
-}
-
-/* All blobs of an artifact come, into one folder. */
-static int plan_artifact(struct fetch *fetch, struct fetch_result *result, struct error *err)
-{
-        int r = artifact_open(&fetch->manifest, fetch->layers_fd, fetch->arena, &fetch->artifact,
-                              err);
-        if (r < 0)
-                return r;
-        fetch->slots = xcalloc(fetch->manifest.count + 1, sizeof(fetch->slots[0]));
-        for (size_t i = 0; i < fetch->manifest.count; i++) {
-                struct layer_slot *slot = &fetch->slots[i];
-                slot->fetch = fetch;
-                slot->wanted = true;
-                slot->job = (struct layer_job){
-                        .descriptor = &fetch->manifest.entries[i],
-                        .limits = &fetch->limits,
-                        .progress = report,
-                        .argument = slot,
-                };
-        }
-        result->total_size += fetch->artifact.bytes;
-        return 0;
-}
-
-/* Decides which layers have to come: each diff ID once, and not those that the store has. */
-static int plan_layers(struct fetch *fetch, struct fetch_result *result, struct error *err)
-{
-        struct table *known = table_new();
-        int r = 0;
-
-        for (size_t i = 0; i < fetch->request->present_count; i++)
-                table_put(known, fetch->request->present[i], fetch);
-        fetch->slots = xcalloc(fetch->manifest.count + 1, sizeof(fetch->slots[0]));
-        for (size_t i = 0; i < fetch->manifest.count; i++) {
-                const struct descriptor *descriptor = &fetch->manifest.entries[i];
-                struct layer_slot *slot = &fetch->slots[i];
-
-                slot->fetch = fetch;
-                slot->wanted = table_put(known, fetch->config.diff_ids[i], fetch) == NULL;
-                slot->job = (struct layer_job){
-                        .descriptor = descriptor,
-                        .diff_id = fetch->config.diff_ids[i],
-                        .layers_fd = fetch->layers_fd,
-                        .tars_fd = fetch->tars_fd,
-                        .keyring = fetch->loaded->keyring,
-                        .limits = &fetch->limits,
-                        .notes_left = &fetch->notes_left,
-                        .progress = report,
-                        .argument = slot,
-                };
-                if (__builtin_add_overflow(result->total_size, descriptor->size,
-                                           &result->total_size)) {
-                        r = error_set(err, ERROR_INVALID_ARGUMENT, "manifest: sizes out of range");
-                        break;
-                }
-        }
-        table_free(known);
-        return r;
-}
-
-static struct layer_slot *take_slot(struct fetch *fetch)
-{
-        struct layer_slot *slot = NULL;
-
-        pthread_mutex_lock(&fetch->mutex);
-        while (!slot && !fetch->failed && fetch->next < fetch->manifest.count) {
-                slot = &fetch->slots[fetch->next++];
-                if (!slot->wanted)
-                        slot = NULL;
-        }
-        pthread_mutex_unlock(&fetch->mutex);
-        return slot;
-}
-
-/* Keeps the first failure that is one, and ends the other layers. */
-static void fail(struct fetch *fetch, const struct error *err)
-{
-        pthread_mutex_lock(&fetch->mutex);
-        if (!fetch->failed ||
-            (fetch->error.code == ERROR_CANCELLED && err->code != ERROR_CANCELLED))
-                fetch->error = *err;
-        fetch->failed = true;
-        pthread_mutex_unlock(&fetch->mutex);
-        stop_set(fetch->stop);
-}
-
-static int fetch_slot(struct fetch *fetch, struct layer_slot *slot, struct http_client *client,
-                      struct error *err)
-{
-        int r = fetch->is_artifact ? artifact_fetch(&fetch->artifact,
-                                                    fetch->artifact.titles[slot - fetch->slots],
-                                                    &slot->job, fetch->registry, client, err)
-                                   : layer_fetch(&slot->job, fetch->registry, client, err);
-        if (r < 0)
-                return error_context(err, "layer %zu of %zu (%.*s)",
-                                     (size_t)(slot - fetch->slots) + 1, fetch->manifest.count,
-                                     DIGEST_SHOWN, slot->job.descriptor->digest);
-        report_done(slot);
-        return 0;
-}
-
-static void *run_worker(void *argument)
-{
-        struct fetch *fetch = argument;
-        AUTO_HTTP_CLIENT struct http_client *client = NULL;
-        struct error err = {0};
-        struct layer_slot *slot;
-
-        int r = http_client_new(fetch->stop, fetch->limits.connect_timeout,
-                                fetch->limits.stall_timeout, &client, &err);
-        while (r == 0 && (slot = take_slot(fetch)))
-                r = fetch_slot(fetch, slot, client, &err);
-        if (r < 0)
-                fail(fetch, &err);
-        return NULL;
-}
-
-static int fetch_layers(struct fetch *fetch, struct error *err)
-{
-        pthread_t threads[FETCH_PARALLEL_MAX];
-        size_t wanted = 0, started = 0;
-        struct error start_error = {0};
-
-        for (size_t i = 0; i < fetch->manifest.count; i++)
-                wanted += fetch->slots[i].wanted;
-        while (started < wanted && started < (size_t)fetch->limits.parallel_layers) {
-                int number = pthread_create(&threads[started], NULL, run_worker, fetch);
-                if (number != 0) {
-                        error_errno(&start_error, number, "starting a thread");
-                        fail(fetch, &start_error);
-                        break;
-                }
-                started++;
-        }
-        for (size_t i = 0; i < started; i++)
-                pthread_join(threads[i], NULL);
-        if (!fetch->failed)
-                return 0;
-        *err = fetch->error;
-        return err->number;
-}
-
-/* ---- the result ---- */
-
-static const char *const *copy_paths(struct arena *arena, const char *const *paths, size_t count)
-{
-        const char **copy = arena_array(arena, count + 1, sizeof(*copy));
-        for (size_t i = 0; i < count; i++)
-                copy[i] = arena_strdup(arena, paths[i]);
-        return copy;
-}
-
-static void describe_layer(struct fetch *fetch, const struct layer_slot *slot,
-                           struct fetch_layer *layer)
-{
-        *layer = (struct fetch_layer){
-                .diff_id = slot->job.diff_id,
-                .digest = slot->job.descriptor->digest,
-                .size = slot->job.descriptor->size,
-        };
-        if (!slot->wanted)
-                return;
-
-        layer->directory = arena_strdup(fetch->arena, slot->job.name);
-        layer->unpacked = slot->job.unpacked;
-        layer->entries = slot->job.entries;
-        tree_notes(slot->job.tree, layer);
-        layer->opaque = copy_paths(fetch->arena, layer->opaque, layer->opaque_count);
-        layer->implied = copy_paths(fetch->arena, layer->implied, layer->implied_count);
-        struct fetch_link *links = arena_array(fetch->arena, layer->link_count + 1, sizeof(*links));
-        for (size_t i = 0; i < layer->link_count; i++) {
-                links[i].path = arena_strdup(fetch->arena, layer->links[i].path);
-                links[i].target = arena_strdup(fetch->arena, layer->links[i].target);
-        }
-        layer->links = links;
-}
-
-static void describe_layers(struct fetch *fetch, struct fetch_result *result)
-{
-        if (fetch->is_artifact) {
-                artifact_describe(&fetch->artifact, &fetch->manifest, fetch->arena, result);
-                return;
-        }
-        struct fetch_layer *layers =
-                arena_array(fetch->arena, fetch->manifest.count + 1, sizeof(*layers));
-        for (size_t i = 0; i < fetch->manifest.count; i++)
-                describe_layer(fetch, &fetch->slots[i], &layers[i]);
-        result->layers = layers;
-        result->layer_count = fetch->manifest.count;
-}
-
 /* ---- to the disk ---- */
 
 struct syncing {
@@ -438,17 +210,13 @@ static void *run_sync(void *argument)
 static int sync_staging(struct fetch *fetch, struct error *err)
 {
         struct syncing syncing = {.fd = fetch->staging_fd};
-        struct layer_slot *last =
-                fetch->manifest.count ? &fetch->slots[fetch->manifest.count - 1] : NULL;
         pthread_t thread;
 
         stop_init(&syncing.done);
         int number = pthread_create(&thread, NULL, run_sync, &syncing);
         if (number == 0) {
-                while (!stop_wait(&syncing.done, SYNC_REPORT_PERIOD)) {
-                        if (last)
-                                report_done(last);
-                }
+                while (!stop_wait(&syncing.done, SYNC_REPORT_PERIOD))
+                        layers_report_last(fetch->layers);
                 pthread_join(thread, NULL);
                 number = syncing.number;
         }
@@ -491,6 +259,7 @@ static void complete_limits(struct fetch_limits *limits)
         limits->connect_timeout = or_default(limits->connect_timeout, FETCH_CONNECT_TIMEOUT);
         limits->stall_timeout = or_default(limits->stall_timeout, FETCH_STALL_TIMEOUT);
         limits->retries = or_default(limits->retries, FETCH_RETRIES);
+        limits->min_rate = or_default(limits->min_rate, FETCH_MIN_RATE);
         limits->retry_delay_max = or_default(limits->retry_delay_max, FETCH_RETRY_DELAY_MAX);
 }
 
@@ -518,12 +287,23 @@ static int open_staging(struct fetch *fetch, struct error *err)
         return 0;
 }
 
-static int plan(struct fetch *fetch, struct fetch_result *result, struct error *err)
+static void plan_layers(struct fetch *fetch)
 {
-        if (fetch->is_artifact)
-                return plan_artifact(fetch, result, err);
-        int r = get_config(fetch, result, err);
-        return r < 0 ? r : plan_layers(fetch, result, err);
+        struct layers_options options = {
+                .request = fetch->request,
+                .loaded = fetch->loaded,
+                .limits = &fetch->limits,
+                .manifest = &fetch->manifest,
+                .diff_ids = fetch->config.diff_ids,
+                .artifact = fetch->is_artifact ? &fetch->artifact : NULL,
+                .registry = fetch->registry,
+                .stop = fetch->stop,
+                .listener = fetch->listener,
+                .staging_fd = fetch->staging_fd,
+                .layers_fd = fetch->layers_fd,
+                .tars_fd = fetch->tars_fd,
+        };
+        fetch->layers = layers_new(&options);
 }
 
 static int run(struct fetch *fetch, struct fetch_result *result, struct error *err)
@@ -535,29 +315,35 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
         if ((r = reference_parse(request->reference, &fetch->reference, err)) < 0 ||
             (r = open_staging(fetch, err)) < 0 ||
             (r = http_client_new(fetch->stop, fetch->limits.connect_timeout,
-                                 fetch->limits.stall_timeout, &fetch->client, err)) < 0 ||
-            (r = resolve(fetch, result, err)) < 0 ||
-            (r = find_signatures(fetch, result, err)) < 0 || (r = plan(fetch, result, err)) < 0 ||
-            (r = fetch_layers(fetch, err)) < 0)
+                                 fetch->limits.stall_timeout, &fetch->client, err)) < 0)
                 return r;
-        if ((r = sync_staging(fetch, err)) < 0)
+        http_client_set_rate(fetch->client, fetch->limits.min_rate);
+        if ((r = resolve(fetch, result, err)) < 0 ||
+            (r = find_signatures(fetch, result, err)) < 0 ||
+            (r = fetch->is_artifact ? artifact_open(&fetch->manifest, fetch->layers_fd,
+                                                    fetch->arena, &fetch->artifact, err)
+                                    : get_config(fetch, result, err)) < 0)
                 return r;
-        describe_layers(fetch, result);
+        plan_layers(fetch);
+        if ((r = layers_add_sizes(fetch->layers, &result->total_size, err)) < 0 ||
+            (r = layers_fetch(fetch->layers, err)) < 0 || (r = sync_staging(fetch, err)) < 0)
+                return r;
+        if (fetch->is_artifact)
+                artifact_describe(&fetch->artifact, &fetch->manifest, fetch->arena, result);
+        else
+                layers_describe(fetch->layers, fetch->arena, result);
         return 0;
 }
 
 static void fetch_fini(struct fetch *fetch)
 {
-        for (size_t i = 0; fetch->slots && i < fetch->manifest.count; i++)
-                tree_free(fetch->slots[i].job.tree);
-        free(fetch->slots);
+        layers_free(fetch->layers);
         http_client_free(fetch->client);
         registry_free(fetch->registry);
         cleanup_fd(&fetch->layers_fd);
         cleanup_fd(&fetch->artifact.fd);
         cleanup_fd(&fetch->tars_fd);
         cleanup_fd(&fetch->staging_fd);
-        pthread_mutex_destroy(&fetch->mutex);
 }
 
 int fetch_run(const struct fetch_request *request, const struct loaded *loaded, struct stop *stop,
@@ -577,10 +363,8 @@ int fetch_run(const struct fetch_request *request, const struct loaded *loaded, 
                 .artifact = {.fd = -1},
                 .listener = listener,
                 .tars_fd = -1,
-                .notes_left = FETCH_NOTES_BYTES_MAX,
         };
 
-        pthread_mutex_init(&fetch.mutex, NULL);
         complete_limits(&fetch.limits);
         int r = run(&fetch, &made, err);
         if (r < 0) {

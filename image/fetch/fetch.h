@@ -6,20 +6,10 @@
 
 #include "base/arena.h"
 #include "base/error.h"
-#include "image/fetch/endpoint.h"
-#include "image/fetch/layer.h"
+#include "image/fetch/layers.h"
 #include "image/fetch/load.h"
 #include "image/fetch/stop.h"
 #include "image/request.h"
-
-struct fetch_listener {
-        /* Called from several threads, at most a few times a second for each layer. */
-        layer_progress *progress;
-        /* Told what was signed, before a layer is fetched, where the request wants it: whether to
-         * go on. From the thread of fetch_run. */
-        int (*found)(void *argument, const struct fetch_signatures *found, struct error *err);
-        void *argument;
-};
 
 /*
  * Does what the request says, in the staging folder. loaded is what load_request made of it.

@@ -23,6 +23,7 @@ struct http_client {
         struct stop *stop;
         int64_t connect_timeout; /* ms */
         int64_t stall_timeout;
+        int64_t min_rate; /* bytes a second */
         char detail[CURL_ERROR_SIZE];
 };
 
@@ -48,6 +49,7 @@ int http_client_new(struct stop *stop, int64_t connect_timeout, int64_t stall_ti
         new->stop = stop;
         new->connect_timeout = connect_timeout;
         new->stall_timeout = stall_timeout;
+        new->min_rate = FETCH_MIN_RATE;
         new->curl = curl_easy_init();
         if (!new->curl) {
                 free(new);
@@ -55,6 +57,11 @@ int http_client_new(struct stop *stop, int64_t connect_timeout, int64_t stall_ti
         }
         *client = new;
         return 0;
+}
+
+void http_client_set_rate(struct http_client *client, int64_t bytes)
+{
+        client->min_rate = bytes;
 }
 
 void http_client_free(struct http_client *client)
@@ -266,7 +273,7 @@ static int on_progress(void *argument, curl_off_t a, curl_off_t b, curl_off_t c,
         int64_t window = client->stall_timeout * NSEC_PER_MSEC;
         if (now - transfer->window_start < window)
                 return 0;
-        if (transfer->window_bytes < FETCH_SPEED_MIN * client->stall_timeout / 1000) {
+        if (transfer->window_bytes < client->min_rate * client->stall_timeout / 1000) {
                 transfer->stalled = true;
                 return 1;
         }
@@ -286,8 +293,9 @@ static int curl_failure(struct transfer *transfer, CURLcode code)
                 return transfer->result;
         if (transfer->stalled)
                 return error_set(transfer->err, ERROR_UNAVAILABLE,
-                                 "stalled: less than %d bytes a second for %lld seconds",
-                                 FETCH_SPEED_MIN, (long long)client->stall_timeout / 1000);
+                                 "stalled: less than %lld bytes a second for %lld seconds",
+                                 (long long)client->min_rate,
+                                 (long long)client->stall_timeout / 1000);
         switch (code) {
         case CURLE_PEER_FAILED_VERIFICATION:
         case CURLE_SSL_CACERT_BADFILE:
@@ -357,6 +365,22 @@ static void set_pem(CURL *curl, CURLoption option, const struct http_pem *pem)
                 curl_easy_setopt(curl, option, &blob);
 }
 
+static const char *named_or(const char *variable, const char *fallback)
+{
+        const char *path = getenv(variable);
+        return path && path[0] == '/' ? path : fallback;
+}
+
+const char *http_authorities_file(void)
+{
+        return named_or("SSL_CERT_FILE", curl_version_info(CURLVERSION_NOW)->cainfo);
+}
+
+const char *http_authorities_folder(void)
+{
+        return named_or("SSL_CERT_DIR", curl_version_info(CURLVERSION_NOW)->capath);
+}
+
 static void set_trust(CURL *curl, const struct http_trust *trust)
 {
         if (trust->insecure) {
@@ -365,6 +389,8 @@ static void set_trust(CURL *curl, const struct http_trust *trust)
         }
         if (trust->connect_timeout > 0)
                 curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT_MS, (long)trust->connect_timeout);
+        curl_easy_setopt(curl, CURLOPT_CAINFO, http_authorities_file());
+        curl_easy_setopt(curl, CURLOPT_CAPATH, http_authorities_folder());
         set_pem(curl, CURLOPT_CAINFO_BLOB, &trust->authorities);
 }
 
@@ -407,6 +433,8 @@ static void set_options(struct transfer *transfer, const char *url, struct curl_
                 curl_easy_setopt(curl, CURLOPT_PROXY, "");
         if (call->form)
                 curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->form);
+        if (call->head)
+                curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
         if (call->from > 0) {
                 char range[32];
                 snprintf(range, sizeof(range), "%lld-", (long long)call->from);

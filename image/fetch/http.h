@@ -18,10 +18,17 @@
 
 struct http_client;
 
+/* The machine's own certificate authorities: a file, and a folder of hashed names. SSL_CERT_FILE
+ * and SSL_CERT_DIR go before what libcurl was built with; may be null. */
+const char *http_authorities_file(void);
+const char *http_authorities_folder(void);
+
 /* stop is borrowed. Times in ms. */
 int http_client_new(struct stop *stop, int64_t connect_timeout, int64_t stall_timeout,
                     struct http_client **client, struct error *err);
-void http_client_free(struct http_client *client); /* null is allowed */
+/* What a transfer brings at least, in each window of the stall timeout. */
+void http_client_set_rate(struct http_client *client, int64_t bytes); /* a second */
+void http_client_free(struct http_client *client);                    /* null is allowed */
 
 /* Bytes of a certificate or key in PEM. */
 struct http_pem {
@@ -56,6 +63,7 @@ struct http_call {
         const char *authorization; /* the header's value; not sent to another origin */
         const char *accept;
         const char *form;                     /* sent as POST, application/x-www-form-urlencoded */
+        bool head;                            /* asks without the body */
         int64_t from;                         /* first byte wanted, 0 for all */
         const struct http_trust *trust;       /* null: the machine's authorities */
         const struct http_identity *identity; /* null: none */

@@ -15,6 +15,7 @@
 #define FETCH_STALL_TIMEOUT   30000 /* ms */
 #define FETCH_RETRIES         4
 #define FETCH_RETRY_DELAY_MAX 20000 /* ms */
+#define FETCH_MIN_RATE        1024  /* bytes a second, over each window of the stall timeout */
 
 /* What no request changes. */
 #define FETCH_PARALLEL_MAX      16
@@ -30,7 +31,7 @@
 #define FETCH_PROBLEM_MAX       (16u << 10) /* bytes read of a refusal's body */
 #define FETCH_HEADERS_MAX       (256u << 10)
 #define FETCH_REDIRECTS_MAX     5
-#define FETCH_SPEED_MIN         1024 /* bytes a second, over each window of the stall timeout */
+#define FETCH_DETACHED_TIME     (30 * 60 * INT64_C(1000)) /* ms without a daemon */
 #define FETCH_RING_SIZE         (1u << 20)
 #define FETCH_PATH_MAX          4096 /* bytes of a path in a layer; PATH_MAX with its zero */
 #define FETCH_DEPTH_MAX                                                                            \

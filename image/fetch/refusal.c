@@ -44,6 +44,23 @@ static bool has_secret(const char *text, const char *const *secrets)
         return false;
 }
 
+/* A header of the operator's may be as secret as a password: its value, and the word after its
+ * scheme. */
+static bool has_header(const char *text, const struct http_call *call)
+{
+        char **header = call->identity ? call->identity->headers : NULL;
+
+        for (; header && *header; header++) {
+                const char *colon = strchr(*header, ':');
+                const char *value = colon ? colon + 1 + strspn(colon + 1, " \t") : "";
+                const char *blank = strchr(value, ' ');
+                const char *values[] = {value, blank ? blank + 1 : value, NULL};
+                if (has_secret(text, values))
+                        return true;
+        }
+        return false;
+}
+
 void refusal_text(const struct http_call *call, const char *const *secrets,
                   char out[REFUSAL_TEXT_MAX])
 {
@@ -63,7 +80,8 @@ void refusal_text(const struct http_call *call, const char *const *secrets,
                 place = body;
         const char *code = first_string(place, code_keys);
         const char *text = first_string(place, text_keys);
-        if (has_secret(code, secrets) || has_secret(text, secrets))
+        if (has_secret(code, secrets) || has_secret(text, secrets) || has_header(code, call) ||
+            has_header(text, call))
                 return;
         if (code[0])
                 append_plain(out, REFUSAL_TEXT_MAX, code, CODE_SHOWN_MAX);

@@ -7,6 +7,7 @@ import os
 import pytest
 from kit import hostile
 from kit.hostile import HostileRegistry
+from kit.nginx import Authority, Nginx
 from kit.registry import Registry
 from kit.token_server import TokenServer
 from support import FAILS, KINDS, error_of, small
@@ -109,6 +110,38 @@ def test_a_token_server_that_sends_elsewhere_gets_no_followers(node, private, to
     bad.shown.clear()
     error_of(lambda: node.pull(private, auth=REQUESTS["identity_token"]), *FAILS)
     assert not bad.shown
+
+
+GUARD = """
+add_header WWW-Authenticate 'Bearer realm="https://{realm}:$server_port/token"' always;
+location /token {{ default_type application/json; return 200 '{{"token": "t"}}'; }}
+location /v2/ {{
+    if ($http_authorization != "Bearer t") {{ return 401; }}
+    proxy_pass http://{upstream};
+    proxy_set_header Authorization '';
+}}
+"""
+
+
+@pytest.mark.parametrize("realm, trusted", [("127.0.0.1", True), ("localhost", False)])
+def test_any_certificate_does_for_the_registry_alone(node, bad, tmp_path, realm, trusted):
+    """Insecure says a registry: not the token server that it names on another host."""
+    bad.put("a/b", "1", small())
+    conf, folder = f"{node.daemon.root}/registries.conf", str(tmp_path)
+    certificate = Authority(f"{folder}/authority").issue("server")
+    with Nginx(f"{folder}/nginx", rules=GUARD.format(realm=realm, upstream=bad.host), certificate=certificate) as server:
+        with open(conf, "w") as file:
+            file.write(f'[[registry]]\nlocation = "{server.host}"\ninsecure = true\n')
+        try:
+            def pull():
+                return node.pull(f"{server.host}/a/b:1", auth=REQUESTS["username"])
+            if trusted:
+                pull()
+            else:
+                assert "token server localhost" in error_of(pull, *FAILS)
+        finally:
+            os.unlink(conf)
+        assert (BASIC in [seen["authorization"] for seen in server.see()]) == trusted
 
 
 # ---- files ----

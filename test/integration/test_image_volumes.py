@@ -31,12 +31,26 @@ def output(node, command, *mounts):
 def test_a_whole_image(node, volume):
     node.pull(volume)
     assert output(node, "cat /volume/top /volume/dir/sub/file; ls /volume/dir", mount(volume)) == "top\nupper\nsub\n"
-    # Twice, also where nobody says that it is read-only.
     twice = output(
-        node, "cat /a/top /b/top; echo x 2>&- >/a/new || echo no; echo x 2>&- >/b/top || echo no; /a/run 2>&- || echo no",
-        mount(volume, "/a", readonly=False), mount(volume, "/b"),
+        node, "cat /a/top /b/top; echo x 2>&- >/a/new || echo no; echo x 2>&- >/b/top || echo no; /a/run",
+        mount(volume, "/a"), mount(volume, "/b"),
     )
-    assert twice == "top\ntop\nno\nno\nno\n"
+    assert twice == "top\ntop\nno\nno\nran\n"
+
+
+@pytest.mark.parametrize("change", [{"readonly": False}, {"host_path": "/tmp"}, {"propagation": 2}])
+def test_what_an_image_cannot_be(node, volume, change):
+    node.pull(volume)
+    message = error_of(lambda: node.create(node.pod(), ["true"], mounts=[mount(volume) | change]), grpc.StatusCode.INVALID_ARGUMENT)
+    assert "config.mounts" in message
+
+
+def test_beside_the_containers_own(node, volume):
+    """Also the image that the container itself runs."""
+    node.pull(volume)
+    listing = output(node, "cat /one/file /two/top; test -x /three/bin/busybox && echo busybox",
+                     mount(volume, "/one", image_sub_path="dir/sub"), mount(volume, "/two"), mount(node.image, "/three"))
+    assert listing == "upper\ntop\nbusybox\n"
 
 
 @pytest.mark.parametrize("path,names", [("dir", "sub"), ("dir/sub", "file"), ("link", "file"), ("out", "file"), ("./dir//sub/", "file"), ("escape", "sub")])
@@ -72,7 +86,7 @@ def test_the_image_is_known_by_its_id_and_stays_with_the_container(own_node, vol
     for _ in range(2):
         status = node.client.ContainerStatus(container_id=container).status
         (shown,) = status.mounts
-        assert (shown.image.image, shown.image.user_specified_image, shown.image_sub_path) == (id, volume, "dir")
+        assert (shown.image.image, shown.image.image_ref, shown.image.user_specified_image, shown.image_sub_path) == (id, id, volume, "dir")
         assert shown.readonly and shown.container_path == "/volume"
         assert node.exec_sh(container, "cat /volume/sub/file") == "upper\n"
         node.daemon.kill()

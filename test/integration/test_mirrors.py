@@ -242,6 +242,17 @@ def test_a_mirror_of_hosts_toml(node, app, nginx, files, authority):
     assert "open sesame" not in node.daemon.log_text()
 
 
+def test_a_header_is_not_told(node, nginx, files):
+    server = nginx(upstream=None, rules="""location /v2/ {
+        return 403 '{"errors": [{"code": "DENIED", "message": "who are you, $http_x_key?"}]}'; }""")
+    files(f"hosts/{server.host}/hosts.toml", f'server = "{server.url}"\n[header]\nx-key = "Key open-sesame"\n')
+    message = error_of(lambda: node.pull(f"{server.host}/test/app:1"), KINDS.PERMISSION_DENIED)
+    assert "403 Forbidden" in message and "sesame" not in message
+    assert "sesame" not in node.daemon.log_text()
+    files(f"hosts/{server.host}/hosts.toml", f'server = "{server.url}"\n')
+    assert "who are you, ?" in error_of(lambda: node.pull(f"{server.host}/test/app:1"), KINDS.PERMISSION_DENIED)
+
+
 def test_a_host_that_may_not_resolve_is_asked_for_what_a_tag_stands_for(node, app, nginx, files):
     mirror, itself = nginx(), nginx()
     files("hosts/_default/hosts.toml", f'server = "{itself.url}"\n[host."{mirror.url}"]\ncapabilities = ["pull"]\n')

@@ -473,6 +473,7 @@ static void test_print(void **state)
                 "pinned = [\"busybox\", \"*/pause*\"]\n"
                 "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
+                "min_pull_rate = 24\ndisk_reserve_mib = 25\n"
                 "max_layer_entries = 20\nmax_layer_mib = 21\n"
                 "\n[runtime]\ndefault_handler = \"zz\"\n"
                 "cgroup_driver = \"systemd\"\ncreate_timeout = 15\n"

@@ -200,20 +200,6 @@ static void test_the_most_specific_scope_counts(void **state)
         assert_string_equal(policy_for_nameless(policy)->scope, "docker");
 }
 
-static void test_scopes_of_paths(void **state)
-{
-        struct policy *policy = good(SCOPES);
-        assert_string_equal(policy_for_path(policy, "oci", "/srv/images/one", "1")->scope,
-                            "oci /srv/images/one:1");
-        assert_string_equal(policy_for_path(policy, "oci", "/srv/images/one", "2")->scope,
-                            "oci /srv/images");
-        assert_string_equal(policy_for_path(policy, "oci", "/srv/imagesx", NULL)->scope,
-                            "oci /srv");
-        assert_string_equal(policy_for_path(policy, "oci", "/var", NULL)->scope, "default");
-        assert_string_equal(policy_for_path(policy, "docker-archive", "/srv", NULL)->scope,
-                            "default");
-}
-
 static void test_what_decides(void **state)
 {
         struct reference reference = name_of("busybox");
@@ -371,7 +357,6 @@ int main(void)
                 cmocka_unit_test(test_what_is_wrong_refuses_the_file),
                 cmocka_unit_test(test_what_is_right_is_read),
                 cmocka_unit_test(test_the_most_specific_scope_counts),
-                cmocka_unit_test(test_scopes_of_paths),
                 cmocka_unit_test(test_what_decides),
                 cmocka_unit_test(test_identities),
                 cmocka_unit_test(test_keys_travel_with_the_requirements),

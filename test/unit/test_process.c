@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/wait.h>
@@ -34,6 +35,8 @@ static void in_task(void (*function)(void))
         loop_fini();
 }
 
+static int namespaces;
+
 static int run_shell(const char *script, struct process_run *run, struct error *err)
 {
         char *argv[] = {"sh", "-c", (char *)script, NULL};
@@ -42,6 +45,7 @@ static int run_shell(const char *script, struct process_run *run, struct error *
         options.path = "/bin/sh";
         options.argv = argv;
         options.environment = environment;
+        options.namespaces = namespaces;
         if (!run->deadline)
                 run->deadline = CLOCK_NEVER;
         if (!run->output_max)
@@ -193,6 +197,44 @@ static void test_missing_program(void **state)
         missing_program(); /* outside a task as well */
 }
 
+/* All that it left running ends with it, even what has a session of its own. */
+static void is_the_first(void)
+{
+        struct error err = {0};
+        struct process_run run = {0};
+        namespaces = CLONE_NEWPID;
+        assert_int_equal(run_shell("setsid sleep 1000 & echo $$", &run, &err), 0);
+        namespaces = 0;
+        assert_string_equal(run.output.data, "1\n");
+        process_run_fini(&run);
+}
+
+static void test_child_in_a_namespace_of_its_own(void **state)
+{
+        (void)state;
+        if (geteuid() != 0)
+                skip();
+        in_task(is_the_first);
+}
+
+/* One that cannot be: what cannot be isolated runs nevertheless. */
+static void is_started(void)
+{
+        struct error err = {0};
+        struct process_run run = {0};
+        namespaces = CLONE_NEWUSER | CLONE_FS; /* the kernel refuses the two together */
+        assert_int_equal(run_shell("echo here", &run, &err), 0);
+        namespaces = 0;
+        assert_string_equal(run.output.data, "here\n");
+        process_run_fini(&run);
+}
+
+static void test_child_whose_namespaces_are_refused(void **state)
+{
+        (void)state;
+        in_task(is_started);
+}
+
 static void test_start_time_names_a_process(void **state)
 {
         (void)state;
@@ -214,6 +256,8 @@ int main(void)
                 cmocka_unit_test(test_deadline_kills_the_group),
                 cmocka_unit_test(test_who_keeps_the_pipes_is_cut_off),
                 cmocka_unit_test(test_missing_program),
+                cmocka_unit_test(test_child_in_a_namespace_of_its_own),
+                cmocka_unit_test(test_child_whose_namespaces_are_refused),
                 cmocka_unit_test(test_start_time_names_a_process),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

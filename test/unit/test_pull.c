@@ -1,8 +1,13 @@
 /* Pulls, with programs in crisp-image's place that fail, hang, lie and die. */
 #include "test/unit/image_fixture.h"
 
+#include <limits.h>
+#include <sys/prctl.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
+#include "image/fetch/syscalls.h"
 #include "image/pull.h"
 
 static struct store *store;
@@ -17,7 +22,9 @@ static void play(const char *script)
                                        "printf '%%s\\n' \"$request\" >>%s/requests\n"
                                        "staging=$(printf '%%s' \"$request\" | sed "
                                        "'s/.*\"staging\":\"\\([^\"]*\\)\".*/\\1/')\n"
-                                       "echo $$ >>%s/pids\n"
+                                       /* as it is known outside of its namespace */
+                                       "read -r pid rest </proc/self/stat\n"
+                                       "echo $pid >>%s/pids\n"
                                        "%s\n",
                                        fixture_root, fixture_root, script);
         write_file(at("crisp-image"), text);
@@ -190,10 +197,29 @@ static void rubbish_without_end(void)
         fails("exec cat /dev/zero", ERROR_INTERNAL, "", "line without end");
 }
 
+static char self[PATH_MAX]; /* this program, which can die in crisp-image's place */
+
+/* The first process of a PID namespace cannot be killed from within: only by its own faults. */
 static void death(void)
 {
-        fails("echo 'out of everything' >&2\nkill -9 $$", ERROR_INTERNAL, "",
-              "signal 9: out of everything");
+        AUTO_FREE char *script = xprintf("echo 'out of everything' >&2\nexec %s trap", self);
+        fails(script, ERROR_INTERNAL, "", "was killed by signal 4: out of everything");
+}
+
+static void death_by_its_filter(void)
+{
+        AUTO_FREE char *script = xprintf("echo 'last words' >&2\nexec %s forbidden", self);
+        fails(script, ERROR_INTERNAL, "", "a system call that its box does not allow");
+}
+
+static void die(const char *how)
+{
+        if (strcmp(how, "trap") == 0)
+                __builtin_trap();
+        prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+        if (syscalls_limit(false, NULL) == 0)
+                syscall(SYS_ptrace, 0, 0, 0, 0);
+        _exit(1);
 }
 
 static void bad_status(void)
@@ -423,8 +449,8 @@ static void the_last_to_give_up_ends_it(void)
 {
         store = open_store();
         sources = sources_new(&(struct sources_options){0});
-        play("sleep 1000 >/dev/null &\necho $! >>${staging%/images/*}/children\n" WAIT_FOR_GO FILL
-                     RESULT);
+        play("{ read -r pid rest </proc/self/stat; echo $pid >>${staging%/images/*}/children; "
+             "exec sleep 1000; } >/dev/null &\n" WAIT_FOR_GO FILL RESULT);
         struct puller *puller = make_puller(0, 0);
         struct caller callers[] = {
                 {.puller = puller, .reference = "app"},
@@ -546,6 +572,7 @@ TASK_TEST(a_missing_image_is_told)
 TASK_TEST(rubbish)
 TASK_TEST(rubbish_without_end)
 TASK_TEST(death)
+TASK_TEST(death_by_its_filter)
 TASK_TEST(bad_status)
 TASK_TEST(silence)
 TASK_TEST(half_a_line)
@@ -561,8 +588,12 @@ TASK_TEST(the_last_to_give_up_ends_it)
 TASK_TEST(pulls_take_turns)
 TASK_TEST(many_are_cancelled)
 
-int main(void)
+int main(int argc, char **argv)
 {
+        if (argc == 2)
+                die(argv[1]);
+        if (readlink("/proc/self/exe", self, sizeof(self) - 1) < 0)
+                return 1;
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_pulls),
                 cmocka_unit_test(test_an_error_is_told),
@@ -570,6 +601,7 @@ int main(void)
                 cmocka_unit_test(test_rubbish),
                 cmocka_unit_test(test_rubbish_without_end),
                 cmocka_unit_test(test_death),
+                cmocka_unit_test(test_death_by_its_filter),
                 cmocka_unit_test(test_bad_status),
                 cmocka_unit_test(test_silence),
                 cmocka_unit_test(test_half_a_line),

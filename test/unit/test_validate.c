@@ -180,7 +180,14 @@ static void test_containers(void **state)
         expect(ERROR_UNIMPLEMENTED, "config.mounts:");
         mount.image = &image;
         mount.host_path = (char *)"";
+        mount.readonly = 1;
         expect(ERROR_OK, NULL);
+        mount.image = &image;
+        mount.host_path = (char *)"";
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.readonly:");
+        mount.image = &image;
+        mount.readonly = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts:");
         mount.image = &image;
         mount.container_path = (char *)"x";
         expect(ERROR_INVALID_ARGUMENT, "config.mounts.container_path:");
