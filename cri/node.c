@@ -136,6 +136,14 @@ static int open_images(struct error *err)
                            .unpacked_bytes = (int64_t)config->images.max_layer_mib << 20},
         };
         node.puller = puller_new(&options);
+        struct offline_options offline = {
+                .store = node.images,
+                .puller = node.puller,
+                .program = program,
+                .environment = environ,
+                .limits = options.limits,
+        };
+        node.offline = offline_new(&offline);
         return 0;
 }
 
@@ -205,6 +213,7 @@ void node_close(void)
         release_objects();
         remove_monitor_cgroup();
         network_free(node.network);
+        offline_free(node.offline);
         puller_free(node.puller);
         trust_free(node.trust);
         sources_free(node.sources);

@@ -56,6 +56,9 @@ void layer_free(struct layer *layer);
  */
 int layer_mark_opaque(int directory_fd, const char *const *paths, size_t count, struct error *err);
 
+/* The first of the folders that is not there, or not marked so; null where all are. */
+const char *layer_first_unmarked(int directory_fd, const char *const *paths, size_t count);
+
 /* Links l/NUMBER to the layer's tree, in the store's folder. Replaces what has that name. */
 int layer_link(int store_fd, const struct layer *layer, struct error *err);
 

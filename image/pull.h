@@ -62,6 +62,15 @@ struct pull_request {
 int pull_image(struct puller *puller, const struct pull_request *request, char **id,
                struct error *err);
 
+/*
+ * Where an image would be pulled from, and with what: for what else is asked of registries. Sets
+ * reference, endpoints, decryption_keys and limits of *plan; the strings live in the arena, secrets
+ * until it is freed. The name must be in full. Waits.
+ */
+int pull_plan(struct puller *puller, const char *reference,
+              const struct fetch_credentials *credentials, struct arena *arena,
+              struct fetch_request *plan, struct error *err);
+
 /* ---- what is under way ---- */
 
 #define PULL_LAYERS_SHOWN 128 /* progress is kept for this many layers of a pull */

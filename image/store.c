@@ -225,6 +225,16 @@ const struct image *store_find(const struct store *store, const char *name)
         return image ? image : find_prefix(store, name);
 }
 
+const struct image *store_held(const struct store *store, const char *id)
+{
+        return store_image(store, id);
+}
+
+bool store_has_layer(const struct store *store, const char *diff_id)
+{
+        return table_get(store->layers, diff_id) != NULL;
+}
+
 const struct image *store_next(const struct store *store, size_t *cursor)
 {
         const struct image *image;
@@ -395,6 +405,11 @@ int store_stage(struct store *store, char **staging, struct error *err)
         }
         *staging = xprintf("%s/staging/%s", store->directory, name);
         return 0;
+}
+
+void store_keep_stage(struct store *store, const char *name)
+{
+        table_put(store->stages, name, store);
 }
 
 static int unstage_work(void *argument)

@@ -467,3 +467,36 @@ int store_commit(struct store *store, const struct reference *reference, const c
 {
         return store_commit_asked(store, reference, NULL, staging, result, id, err);
 }
+
+/* ---- names alone ---- */
+
+static int add_tag(struct store *store, struct image *image, const char *tag, struct error *err)
+{
+        if (strv_length(image->tags) >= RECORD_NAMES_MAX)
+                return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                                 "image %s has %d names already: remove it first", image->id,
+                                 RECORD_NAMES_MAX);
+        strv_push(&image->tags, tag);
+        int result = store_write_record(store, image, err);
+        if (result < 0)
+                store_drop_name(store, image, tag);
+        else
+                move_name(store, image, tag);
+        return result;
+}
+
+int store_tag(struct store *store, const char *id, const struct reference *reference,
+              struct error *err)
+{
+        AUTO_FREE char *tag = reference_tagged(reference);
+        int result = 0;
+
+        task_lock(&store->lock, CLOCK_NEVER);
+        struct image *image = store_image(store, id);
+        if (!image || image->removed)
+                result = error_set(err, ERROR_NOT_FOUND, "image %.100s: not found", id);
+        else if (tag && !has_name(image->tags, tag))
+                result = add_tag(store, image, tag, err);
+        task_unlock(&store->lock);
+        return result < 0 ? error_context(err, "store image") : 0;
+}

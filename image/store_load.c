@@ -20,7 +20,7 @@
 
 static const char *const FOLDERS[] = {
         "artifacts", "records", "configs", "manifests", "layers", "fixups",     "notes",
-        "tars",      "l",       "staging", "aside",     "empty",  "signatures",
+        "tars",      "l",       "staging", "aside",     "empty",  "signatures", "replaced",
 };
 #define FOLDER_COUNT (sizeof(FOLDERS) / sizeof(FOLDERS[0]))
 
@@ -352,6 +352,16 @@ static struct table *wanted_paths(struct store *store)
         return wanted;
 }
 
+/* A tree that was set aside is "HEX.SUFFIX"; while its layer is mounted it stays. */
+static bool is_mounted(const struct store *store, const char *name)
+{
+        int length = (int)strcspn(name, ".");
+        AUTO_FREE char *narrow = xprintf("sha256:%.*s", length, name);
+        AUTO_FREE char *wide = xprintf("sha512:%.*s", length, name);
+        return store->doubtful || store_layer_is_mounted(store, narrow) ||
+               store_layer_is_mounted(store, wide);
+}
+
 /* Leaves only the garbage in each list. */
 static void keep_garbage(struct clean_job *job)
 {
@@ -365,7 +375,10 @@ static void keep_garbage(struct clean_job *job)
                     (strcmp(FOLDERS[i], "layers") == 0 || strcmp(FOLDERS[i], "fixups") == 0 ||
                      strcmp(FOLDERS[i], "artifacts") == 0))
                         kept = true;
+                bool replaced = strcmp(FOLDERS[i], "replaced") == 0;
                 for (char **name = job->names[i]; !kept && name && *name; name++) {
+                        if (replaced && is_mounted(job->store, *name))
+                                continue;
                         AUTO_FREE char *path = xprintf("%s/%s", FOLDERS[i], *name);
                         if (!table_get(wanted, path))
                                 strv_push(&garbage, *name);

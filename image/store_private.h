@@ -84,6 +84,9 @@ int store_sync_folder(int store_fd, const char *folder, struct error *err);
 /* Forgets what store_keep holds. */
 void store_forget_kept(struct store *store);
 
+/* Whether an image with this layer has users that are containers. */
+bool store_layer_is_mounted(const struct store *store, const char *diff_id);
+
 /* A fresh staging folder, blocking. */
 int store_make_stage(int fd, const char *name, struct error *err);
 /* Moves a tree into a staging folder as number; where that cannot be (a full disk) it is removed
