@@ -25,7 +25,10 @@ const char *layer_hex(const char *digest)
 
 char *layer_path(const struct layer *layer)
 {
-        return xprintf("%s/%s", layer->is_fixup ? "fixups" : "layers", layer_hex(layer->name));
+        const char *folder = layer->is_fixup      ? "fixups"
+                             : layer->is_artifact ? "artifacts"
+                                                  : "layers";
+        return xprintf("%s/%s", folder, layer_hex(layer->name));
 }
 
 struct layer *layer_new(const char *name, bool is_fixup)
@@ -98,7 +101,7 @@ const char *layer_first_unmarked(int directory_fd, const char *const *paths, siz
 int layer_link(int store_fd, const struct layer *layer, struct error *err)
 {
         char link[sizeof("l/") + 10];
-        char there[sizeof("../layers/") + REFERENCE_DIGEST_MAX];
+        char there[sizeof("../artifacts/") + REFERENCE_DIGEST_MAX];
         AUTO_FREE char *path = layer_path(layer);
         AUTO_FREE char *target = xprintf("../%s", path);
         snprintf(link, sizeof(link), "l/%u", layer->number);

@@ -24,8 +24,9 @@
 struct layer {
         char *name; /* the diff ID; of a fix-up the chain ID of the layers that it goes on */
         bool is_fixup;
-        unsigned number; /* of its short name */
-        uint64_t bytes;  /* of its contents */
+        bool is_artifact; /* its name is a manifest's digest: never to be taken for a diff ID */
+        unsigned number;  /* of its short name */
+        uint64_t bytes;   /* of its contents */
         uint64_t inodes;
         bool noted;     /* has something to mend: notes/HEX is there */
         bool bare_root; /* has no entry for its own root folder */
@@ -36,7 +37,8 @@ struct layer {
 /* The digits of a digest ("sha256:abc..." gives "abc..."); the digest must be valid. */
 const char *layer_hex(const char *digest);
 
-/* The folder of its tree, relative to the store: "layers/HEX" or "fixups/HEX". On the heap. */
+/* The folder of its tree, relative to the store: "layers/HEX", "fixups/HEX" or "artifacts/HEX". On
+ * the heap. */
 char *layer_path(const struct layer *layer);
 
 /* The chain ID of these layers, one or more, the lowest first, on the heap (OCI image-spec,

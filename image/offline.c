@@ -109,6 +109,17 @@ static int hold_image(struct offline_hold *hold, const char *id, struct error *e
         return 0;
 }
 
+/* An artifact has no layers to verify or to write. */
+static int hold_named(struct offline_hold *hold, const struct image *image, struct error *err)
+{
+        if (image->artifact)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "%.200s is an artifact and no container image: pull it again "
+                                 "instead",
+                                 image->tags ? image->tags[0] : image->id);
+        return hold_image(hold, image->id, err);
+}
+
 int offline_hold_images(struct offline_hold *hold, struct store *store, const char *const *names,
                         size_t count, struct error *err)
 {
@@ -122,11 +133,12 @@ int offline_hold_images(struct offline_hold *hold, struct store *store, const ch
         snprintf(hold->user, sizeof(hold->user), STORE_READER "%u", number++);
         for (size_t i = 0; r == 0 && i < count; i++) {
                 image = store_find(store, names[i]);
-                r = image ? hold_image(hold, image->id, err)
+                r = image ? hold_named(hold, image, err)
                           : error_set(err, ERROR_NOT_FOUND, "image %.200s: not found", names[i]);
         }
         while (r == 0 && count == 0 && (image = store_next(store, &cursor)))
-                r = hold_image(hold, image->id, err);
+                if (!image->artifact)
+                        r = hold_image(hold, image->id, err);
         return r;
 }
 

@@ -21,7 +21,8 @@
  * touches the disk says so, goes to a worker and is for tasks only.
  *
  * An image's ID is "sha256:" and the digits of its configuration's digest: this one string
- * everywhere.
+ * everywhere. An artifact's is that of its manifest, which stands in configs/ too; its files are a
+ * tree in artifacts/HEX, of which a container layer with the same digest knows nothing.
  */
 #ifndef CRISP_IMAGE_STORE_H
 #define CRISP_IMAGE_STORE_H
@@ -57,6 +58,7 @@ struct image {
         char **digests;        /* "docker.io/library/busybox@sha256:..." as pulled; null likewise */
         char *manifest_digest; /* of the image manifest, even where an index led to it */
         uint64_t size; /* bytes of the layers' content, uncompressed, and of the configuration */
+        bool artifact; /* no container image: a folder of files */
         char *user;    /* the configuration's User, or "" */
         char *os, *architecture;
         int64_t pulled_at; /* real time, ns */
@@ -124,11 +126,11 @@ void store_release(struct store *store, const char *id, const char *user);
  */
 int store_remove(struct store *store, const char *name, struct error *err);
 
-/* Reads and parses an image's configuration; id in full. The caller calls image_config_free. Waits.
- */
+/* Reads and parses an image's configuration; id in full. FAILED_PRECONDITION for an artifact. The
+ * caller calls image_config_free. Waits. */
 int store_config(struct store *store, const char *id, struct image_config **config,
                  struct error *err);
-/* The configuration's bytes, added to *contents. Waits. */
+/* The configuration's bytes, an artifact's manifest, added to *contents. Waits. */
 int store_config_text(struct store *store, const char *id, struct buffer *contents,
                       struct error *err);
 

@@ -170,7 +170,7 @@ static bool collect(struct keep *keep)
                 keep->sources[keep->count] = layer ? NULL : source;
                 fresh |= !layer || layer->refs == 0;
                 if (!layer)
-                        layer = store_new_layer(keep->store, source);
+                        layer = store_new_layer(keep->store, source, false);
                 layer->refs++;
                 keep->layers[keep->count++] = layer;
         }

@@ -117,18 +117,18 @@ static void endpoints_have_names_of_their_own(void)
         static const char *const USERS[] = {"node", "cache", NULL, "cache", "team", "x"};
         set_up();
         assert_int_equal(reference_parse("registry.example/team/app", &reference, NULL), 0);
-        write_file(auth_files[0], "{\"auths\":{\"registry.example/team\":" LOGIN(
-                                          "node") ",\"mirror.example/cache/"
-                                                  "team/app\":" LOGIN(
-                                                          "cach"
-                                                          "e") ",\"mirror.example/team/"
-                                                               "app\":" LOGIN("team") ",\"mirro"
-                                                                                      "r."
-                                                                                      "example/"
-                                                                                      "cache/"
-                                                                                      "x\""
-                                                                                      ":" LOGIN(
-                                                                                              "x") "}}");
+        write_file(auth_files[0],
+                   "{\"auths\":{\"registry.example/team\":" LOGIN(
+                           "node") ",\"mirror.example/cache/"
+                                   "team/app\":" LOGIN(
+                                           "cach"
+                                           "e") ",\"mirror.example/team/"
+                                                "app\":" LOGIN("team") ",\"mirro"
+                                                                       "r."
+                                                                       "example/"
+                                                                       "cache/"
+                                                                       "x\""
+                                                                       ":" LOGIN("x") "}}");
         AUTO_CREDENTIALS struct credentials *credentials = make(NULL, NULL, NULL);
         assert_int_equal(credentials_give(credentials, &reference, endpoints, 6, NULL), 0);
         for (int i = 0; i < 6; i++) {
