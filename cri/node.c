@@ -100,8 +100,7 @@ static int open_images(struct error *err)
         const struct config *config = node.config;
         open_sources();
         node.pinned_images = config->images.pinned;
-        AUTO_FREE char *directory = xprintf("%s/images", config->state_dir);
-        int result = store_open(directory, &node.images, err);
+        int result = store_open(config->images.dir, &node.images, err);
         if (result < 0)
                 return result;
         AUTO_FREE char *program = program_path("crisp-image");

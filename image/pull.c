@@ -37,6 +37,11 @@ void puller_free(struct puller *puller)
         free(puller);
 }
 
+void puller_leave(struct puller *puller)
+{
+        puller->leaving = true;
+}
+
 /* ---- a pull ---- */
 
 void pull_set_step(struct pull *pull, const char *step)
@@ -197,7 +202,7 @@ static int await(struct pull *pull, char **id, struct error *err)
         if (!pull->finished) {
                 result = error_set(err, ERROR_CANCELLED, "pull %s: given up by its caller",
                                    pull->text);
-                if (pull->waiters == 0) {
+                if (pull->waiters == 0 && !pull->puller->leaving) {
                         /* The next one who asks starts anew instead of joining what is being ended.
                          */
                         unlist(pull);

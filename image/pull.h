@@ -42,6 +42,10 @@ struct pull_options {
 struct puller *puller_new(const struct pull_options *options);
 void puller_free(struct puller *puller); /* no pull may be under way; null is allowed */
 
+/* The daemon ends: pulls that lose their callers from now on are not ended, but left to go on
+ * (adopt.h). */
+void puller_leave(struct puller *puller);
+
 struct pull_request {
         const char *reference;                       /* as asked for */
         const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
