@@ -27,6 +27,11 @@ int images_list(char *const *arguments);
 int images_pull(char *const *arguments);
 int images_remove(char *const *arguments);
 int images_inspect(char *const *arguments);
+int images_load(char *const *arguments);
+int images_save(char *const *arguments);
+int images_check(char *const *arguments);
+int images_verify(char *const *arguments);
+int images_repair(char *const *arguments);
 
 /* ---- what they share ---- */
 

@@ -24,14 +24,16 @@ int command_images(char *const *arguments)
                 const char *name;
                 int (*run)(char *const *arguments);
         } commands[] = {
-                {"list", images_list},
-                {"pull", images_pull},
-                {"rm", images_remove},
-                {"inspect", images_inspect},
+                {"list", images_list},       {"pull", images_pull},     {"rm", images_remove},
+                {"inspect", images_inspect}, {"load", images_load},     {"save", images_save},
+                {"check", images_check},     {"verify", images_verify}, {"repair", images_repair},
         };
 
         if (!*arguments)
-                return options_wrong("images: a command is missing: list, pull, rm or inspect", "");
+                return options_wrong(
+                        "images: a command is missing: list, pull, rm, inspect, load, save, "
+                        "check, verify or repair",
+                        "");
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
                 if (strcmp(commands[i].name, *arguments) == 0)
                         return commands[i].run(arguments + 1);

@@ -105,3 +105,10 @@ void progress_draw(struct buffer *out, const char *title, const struct progress_
         buffer_add_text(out, ESCAPE_ERASE_REST);
         *drawn = lines;
 }
+
+void progress_erase(struct buffer *out, size_t *drawn)
+{
+        if (*drawn)
+                buffer_printf(out, ESCAPE_UP ESCAPE_ERASE_REST, *drawn);
+        *drawn = 0;
+}

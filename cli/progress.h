@@ -32,4 +32,7 @@ void progress_line(struct buffer *out, const struct progress_bar *bar, size_t wi
 void progress_draw(struct buffer *out, const char *title, const struct progress_bar *bars,
                    size_t count, size_t width, size_t height, size_t *drawn);
 
+/* Takes the drawing away, so that lines may stand where it was. Nothing where there is none. */
+void progress_erase(struct buffer *out, size_t *drawn);
+
 #endif

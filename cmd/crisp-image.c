@@ -1,5 +1,6 @@
 /*
- * crisp-image: fetches one image for the daemon. image/request.h says how the two speak.
+ * crisp-image: fetches one image for the daemon, or runs another errand of its with images.
+ * image/request.h and image/offline_request.h say how the two speak.
  */
 #include <curl/curl.h>
 #include <errno.h>
@@ -17,6 +18,7 @@
 #include "base/buffer.h"
 #include "image/fetch/confine.h"
 #include "image/fetch/desk.h"
+#include "image/fetch/errand.h"
 #include "image/fetch/fetch.h"
 #include "image/fetch/limits.h"
 #include "image/fetch/load.h"
@@ -41,9 +43,8 @@ static void wiping_free(void *pointer)
 }
 
 /* A reply is written as a whole: the lock orders the lines of several threads. */
-static void say(const struct fetch_reply *reply)
+static void say_line(const char *line)
 {
-        AUTO_FREE char *line = reply_encode(reply);
         size_t length = strlen(line);
 
         pthread_mutex_lock(&output_mutex);
@@ -56,6 +57,19 @@ static void say(const struct fetch_reply *reply)
                 at += (size_t)written;
         }
         pthread_mutex_unlock(&output_mutex);
+}
+
+static void say(const struct fetch_reply *reply)
+{
+        AUTO_FREE char *line = reply_encode(reply);
+        say_line(line);
+}
+
+static void say_offline(void *argument, const struct offline_reply *reply)
+{
+        (void)argument;
+        AUTO_FREE char *line = offline_reply_encode(reply);
+        say_line(line);
 }
 
 static void say_progress(void *argument, const struct fetch_progress *progress)
@@ -91,19 +105,6 @@ static int read_line(struct buffer *line, struct error *err)
                         return error_set(err, ERROR_INVALID_ARGUMENT, "request: more than %u bytes",
                                          REQUEST_LINE_MAX);
         }
-}
-
-static int read_request(struct arena *arena, struct fetch_request *request, struct error *err)
-{
-        struct buffer line = BUFFER_INIT;
-
-        int r = read_line(&line, err);
-        if (r == 0)
-                r = request_decode(line.data ? line.data : "", line.length, arena, request, err);
-        if (line.data)
-                explicit_bzero(line.data, line.capacity);
-        buffer_fini(&line);
-        return r;
 }
 
 static struct stop trusted; /* set when the daemon has said so */
@@ -181,7 +182,7 @@ static int say_signatures(void *argument, const struct fetch_signatures *found, 
 
 static int set_up(struct error *err)
 {
-        int r = confine_start(STDERR_FILENO + 1, err);
+        int r = confine_start(OFFLINE_FD + 1, err);
         if (r < 0)
                 return r;
         signal(SIGPIPE, SIG_IGN);
@@ -194,7 +195,7 @@ static int set_up(struct error *err)
         return 0;
 }
 
-static int pull(struct error *err)
+static int pull(const struct buffer *line, struct error *err)
 {
         static const struct fetch_listener LISTENER = {.progress = say_progress,
                                                        .found = say_signatures,
@@ -208,7 +209,7 @@ static int pull(struct error *err)
         struct stop stop;
         pthread_t watcher;
 
-        int r = read_request(arena, &request, err);
+        int r = request_decode(line->data ? line->data : "", line->length, arena, &request, err);
         if (r != 0)
                 return r;
         r = load_request(&request, &loaded, err);
@@ -239,17 +240,66 @@ static int pull(struct error *err)
         return r;
 }
 
+/* An errand ends with whoever asked for it. */
+static void *watch_asker(void *argument)
+{
+        char byte;
+        ssize_t count;
+
+        do
+                count = read(STDIN_FILENO, &byte, 1);
+        while (count > 0 || (count < 0 && errno == EINTR));
+        _exit(EXIT_CANCELLED);
+        return argument;
+}
+
+static int run_errand(const struct buffer *line, struct error *err)
+{
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct confine_box box;
+        struct errand errand;
+        pthread_t watcher;
+
+        int r = errand_open(line->data, line->length, arena, &errand, &box, err);
+        if (r < 0)
+                return r;
+        r = confine_close(&box, err);
+        if (r == 0) {
+                int number = pthread_create(&watcher, NULL, watch_asker, NULL);
+                r = number == 0 ? errand_run(&errand, &box, say_offline, NULL, arena, err)
+                                : error_errno(err, number, "starting a thread");
+        }
+        errand_fini(&errand);
+        return r;
+}
+
+static int run(struct error *err)
+{
+        struct buffer line = BUFFER_INIT;
+        enum offline_kind kind = OFFLINE_PULL;
+
+        int r = read_line(&line, err);
+        if (r == 0)
+                r = offline_request_kind(line.data ? line.data : "", line.length, &kind, err);
+        if (r == 0)
+                r = kind == OFFLINE_PULL ? pull(&line, err) : run_errand(&line, err);
+        if (line.data)
+                explicit_bzero(line.data, line.capacity);
+        buffer_fini(&line);
+        return r;
+}
+
 int main(int argc, char **argv)
 {
         struct error err = {0};
 
         if (argc != 1 || isatty(STDIN_FILENO)) {
-                fprintf(stderr, "crisp-image is started by crisp, once for each pull; it takes no "
+                fprintf(stderr, "crisp-image is started by crisp, once for each task; it takes no "
                                 "arguments and reads its request from standard input.\n");
                 return EXIT_USAGE;
         }
         int r = set_up(&err);
         if (r == 0)
-                r = pull(&err);
+                r = run(&err);
         return r < 0 ? say_error(&err) : EXIT_RESULT;
 }

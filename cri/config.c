@@ -37,6 +37,7 @@ const struct config_setting config_settings[] = {
         {"network.config_dir", CONFIG_PATH, PLACE(network.config_dir)},
         {"network.plugin_dirs", CONFIG_PATHS, PLACE(network.plugin_dirs), 1, PLUGIN_DIRS_MAX},
         {"network.timeout", CONFIG_NUMBER, PLACE(network.timeout), 1, SECONDS_MAX},
+        {"images.dir", CONFIG_PATH, PLACE(images.dir)},
         {"images.registries_conf", CONFIG_PATH, PLACE(images.registries_conf)},
         {"images.hosts_dirs", CONFIG_PATHS, PLACE(images.hosts_dirs), 0, REGISTRY_DIRS_MAX},
         {"images.certs_dirs", CONFIG_PATHS, PLACE(images.certs_dirs), 0, REGISTRY_DIRS_MAX},
@@ -201,6 +202,8 @@ void config_complete(struct config *config, const struct config_machine *machine
         }
         if (!config->api.listen)
                 config->api.listen = xprintf("%s/crisp.sock", config->run_dir);
+        if (!config->images.dir)
+                config->images.dir = xprintf("%s/images", config->state_dir);
         if (!config->runtime.default_handler) {
                 const char *best = config_machine_handler(machine);
 
@@ -227,6 +230,7 @@ void config_free(struct config *config)
         free(config->api.listen);
         free(config->network.config_dir);
         strv_free(config->network.plugin_dirs);
+        free(config->images.dir);
         free(config->images.registries_conf);
         strv_free(config->images.hosts_dirs);
         strv_free(config->images.certs_dirs);

@@ -62,6 +62,8 @@ struct config {
         } network;
 
         struct {
+                /* Where images are kept. [STATE_DIR/images] */
+                char *dir;
                 /* A file as of containers-registries.conf(5); it may be missing.
                  * [/etc/containers/registries.conf] */
                 char *registries_conf;

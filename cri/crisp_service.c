@@ -12,6 +12,7 @@
 #include "base/task.h"
 #include "cri/container.h"
 #include "cri/explain.h"
+#include "cri/image_work.h"
 #include "cri/metrics.h"
 #include "cri/node.h"
 #include "image/layer.h"
@@ -246,6 +247,11 @@ static int handle_image_inspect(struct rpc *rpc, const void *request, void *resp
         return 0;
 }
 
+#define WORK(method, function)                                                                     \
+        {                                                                                          \
+                .name = (method), .handler = (function), .streaming = true, .interruptible = true  \
+        }
+
 /* Handlers of the streams that may last wait interruptibly: they end with their client. */
 static const struct rpc_method methods[] = {
         {.name = "PullProgress",
@@ -256,6 +262,11 @@ static const struct rpc_method methods[] = {
         {.name = "Metrics", .handler = handle_metrics},
         {.name = "ImageList", .handler = handle_image_list, .streaming = true},
         {.name = "ImageInspect", .handler = handle_image_inspect},
+        WORK("ImageLoad", image_work_load_handler),
+        WORK("ImageSave", image_work_save_handler),
+        WORK("ImageCheck", image_work_check_handler),
+        WORK("ImageVerify", image_work_verify_handler),
+        WORK("ImageRepair", image_work_repair_handler),
 };
 
 const struct rpc_service crisp_service = {

@@ -146,6 +146,7 @@ static void take_signal(void *argument, uint32_t events)
                 return;
         }
         daemon->stopping = true;
+        puller_leave(node.puller);
         daemon->stopped = clock_monotonic();
         log_info("stopping; containers go on", "signal", sigabbrev_np((int)info.ssi_signo), NULL);
         sd_notify(0, "STOPPING=1");

@@ -104,8 +104,9 @@ int image_volumes_check_trust(struct container *container, struct error *err)
 struct volume {
         const Runtime__V1__Mount *mount;
         struct rootfs rootfs;
-        char *target; /* where the whole image is mounted */
-        char *source; /* the result */
+        char *target;  /* where the whole image is mounted */
+        bool artifact; /* a file of it may be mounted, too */
+        char *source;  /* the result */
 };
 
 struct volumes_job {
@@ -132,7 +133,8 @@ static bool is_plain(const char *path)
  * Where a path of the image is. The image does not change, so that what is found stays true. Its
  * symlinks lead to places inside it.
  */
-static int find_inside(const char *root, const char *path, char **found, struct error *err)
+static int find_inside(const char *root, const char *path, bool artifact, char **found,
+                       struct error *err)
 {
         char link[64], place[PATH_MAX];
         struct stat st;
@@ -146,7 +148,7 @@ static int find_inside(const char *root, const char *path, char **found, struct 
         AUTO_FD int fd = file_open_in(root_fd, path, O_PATH, 0, err);
         if (fd < 0)
                 return error_context(err, "image_sub_path %.200s", path);
-        if (fstat(fd, &st) < 0 || !S_ISDIR(st.st_mode))
+        if (fstat(fd, &st) < 0 || !(S_ISDIR(st.st_mode) || (artifact && S_ISREG(st.st_mode))))
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "image_sub_path %.200s: not a directory", path);
         snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
@@ -167,7 +169,7 @@ static int mount_volume(struct volume *volume, struct error *err)
         if (result < 0)
                 return result;
         if (*path)
-                return find_inside(volume->target, path, &volume->source, err);
+                return find_inside(volume->target, path, volume->artifact, &volume->source, err);
         volume->source = xstrdup(volume->target);
         return 0;
 }
@@ -196,6 +198,8 @@ static int prepare(struct container *container, struct volumes_job *job)
                 *volume = (struct volume){.mount = mount,
                                           .target = volume_path(container, index - 1)};
                 const char *id = container->volume_ids[job->count++];
+                const struct image *image = store_find_id(node.images, id);
+                volume->artifact = image && image->artifact;
                 if (rootfs_prepare(node.images, id, &volume->rootfs, job->err) < 0)
                         return failed(mount, job->err);
         }

@@ -100,8 +100,7 @@ static int open_images(struct error *err)
         const struct config *config = node.config;
         open_sources();
         node.pinned_images = config->images.pinned;
-        AUTO_FREE char *directory = xprintf("%s/images", config->state_dir);
-        int result = store_open(directory, &node.images, err);
+        int result = store_open(config->images.dir, &node.images, err);
         if (result < 0)
                 return result;
         AUTO_FREE char *program = program_path("crisp-image");
@@ -136,6 +135,14 @@ static int open_images(struct error *err)
                            .unpacked_bytes = (int64_t)config->images.max_layer_mib << 20},
         };
         node.puller = puller_new(&options);
+        struct offline_options offline = {
+                .store = node.images,
+                .puller = node.puller,
+                .program = program,
+                .environment = environ,
+                .limits = options.limits,
+        };
+        node.offline = offline_new(&offline);
         return 0;
 }
 
@@ -205,6 +212,7 @@ void node_close(void)
         release_objects();
         remove_monitor_cgroup();
         network_free(node.network);
+        offline_free(node.offline);
         puller_free(node.puller);
         trust_free(node.trust);
         sources_free(node.sources);

@@ -10,6 +10,7 @@
 #include "base/error.h"
 #include "base/table.h"
 #include "cri/config.h"
+#include "image/offline.h"
 #include "image/pull.h"
 #include "image/store.h"
 #include "network/network.h"
@@ -28,6 +29,7 @@ struct node {
         struct trust *trust;
         struct sources *sources;
         struct puller *puller;
+        struct offline *offline;
         char *const *pinned_images; /* patterns (image/pinned.h), the configuration's; or null */
 
         /* Records: pods and containers of a state folder, and what only lives until the next boot.

@@ -13,6 +13,7 @@
 #include "cri/container.h"
 #include "cri/image_volume.h"
 #include "cri/record.h"
+#include "image/adopt.h"
 
 #define ADOPT_DEADLINE (30 * NSEC_PER_SEC)
 #define CREATE_POLL    (50 * NSEC_PER_MSEC)
@@ -315,6 +316,7 @@ int node_recover(struct error *err)
                 result = load_all(node.containers_dir, load_container, err);
         if (result < 0)
                 return result;
+        puller_adopt(node.puller);
         task_start("clean image store", clean_images, NULL);
         task_start("free lost addresses", free_lost_addresses, NULL);
         return 0;

@@ -25,6 +25,7 @@
 
 struct fetcher {
         const struct fetcher_options *options;
+        const struct fetcher_errand *errand; /* null: a pull */
         struct process process;
         int request_fd; /* open until the end: closing it tells crisp-image to give up */
         int reply_fd;
@@ -144,6 +145,8 @@ static int start(struct fetcher *fetcher, struct error *err)
         child.stdin_fd = their_in;
         child.stdout_fd = their_out;
         child.stderr_fd = their_errors;
+        if (fetcher->errand && fetcher->errand->fd >= 0)
+                child.extra_fds[child.extra_fd_count++] = fetcher->errand->fd;
         child.namespaces = BOX_NAMESPACES;
         return process_start(&child, &fetcher->process, err);
 }
@@ -234,10 +237,9 @@ static int why_waiting_ended(const struct fetcher *fetcher, int result, struct e
                          (long long)(fetcher->options->stall / NSEC_PER_SEC));
 }
 
-static int send_request(struct fetcher *fetcher, const struct fetch_request *request,
-                        struct error *err)
+/* Wipes and frees text. */
+static int send_request(struct fetcher *fetcher, char *text, struct error *err)
 {
-        char *text = request_encode(request);
         size_t length = strlen(text), sent = 0;
         int result = 0;
         while (sent < length) {
@@ -267,12 +269,16 @@ struct decode_job {
         size_t length;
         struct arena *arena;
         struct fetch_reply *reply;
+        struct offline_reply *errand; /* in place of reply */
         struct error *err;
 };
 
 static int decode_work(void *argument)
 {
         struct decode_job *job = argument;
+        if (job->errand)
+                return offline_reply_decode(job->line, job->length, job->arena, job->errand,
+                                            job->err);
         return reply_decode(job->line, job->length, job->arena, job->reply, job->err);
 }
 
@@ -324,19 +330,44 @@ static bool hear_layer(struct fetcher *fetcher, const struct fetch_reply *reply)
         return true;
 }
 
+static int decode(struct fetcher *fetcher, struct decode_job *job, struct error *err)
+{
+        if (fetcher->last)
+                return broken(err, "speaks on after its last word");
+        int result =
+                job->length > DECODE_INLINE ? task_offload(decode_work, job) : decode_work(job);
+        if (result == 0)
+                return 0;
+        struct error why = *err;
+        return error_set(err, ERROR_INTERNAL, "crisp-image speaks rubbish: %s", why.message);
+}
+
+static int hear_errand(struct fetcher *fetcher, const char *line, size_t length, struct error *err)
+{
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct offline_reply reply;
+        struct decode_job job = {line, length, arena, NULL, &reply, err};
+        int result = decode(fetcher, &job, err);
+        if (result < 0)
+                return result;
+        if (reply.kind == OFFLINE_SAYS_ERROR) {
+                fetcher->last = FETCH_ERROR;
+                fetcher->told = reply.error;
+                return 0;
+        }
+        if (reply.kind == OFFLINE_SAYS_DONE)
+                fetcher->last = FETCH_RESULT;
+        return fetcher->errand->on_reply(fetcher->errand->argument, &reply, &arena, err);
+}
+
 static int hear_line(struct fetcher *fetcher, const char *line, size_t length, struct error *err)
 {
         AUTO_ARENA struct arena *arena = arena_new();
         struct fetch_reply reply;
-        struct decode_job job = {line, length, arena, &reply, err};
-        if (fetcher->last)
-                return broken(err, "speaks on after its last word");
-        int result = length > DECODE_INLINE ? task_offload(decode_work, &job) : decode_work(&job);
-        if (result < 0) {
-                struct error why = *err;
-                return error_set(err, ERROR_INTERNAL, "crisp-image speaks rubbish: %s",
-                                 why.message);
-        }
+        struct decode_job job = {line, length, arena, &reply, NULL, err};
+        int result = decode(fetcher, &job, err);
+        if (result < 0)
+                return result;
         if (hear_layer(fetcher, &reply))
                 return 0;
         if (reply.kind == FETCH_SIGNATURES)
@@ -361,8 +392,10 @@ static int hear_lines(struct fetcher *fetcher, size_t from, struct error *err)
         char *newline;
         while ((newline = memchr(replies->data + from, '\n', replies->length - from))) {
                 size_t end_of_line = (size_t)(newline - replies->data);
-                int result = hear_line(fetcher, replies->data + start_of_line,
-                                       end_of_line - start_of_line, err);
+                int (*hear_one)(struct fetcher *, const char *, size_t, struct error *) =
+                        fetcher->errand ? hear_errand : hear_line;
+                int result = hear_one(fetcher, replies->data + start_of_line,
+                                      end_of_line - start_of_line, err);
                 if (result < 0)
                         return result;
                 from = start_of_line = end_of_line + 1;
@@ -425,32 +458,58 @@ static int judge_end(struct fetcher *fetcher, int status, struct error *err)
         return 0;
 }
 
-int fetcher_run(const struct fetcher_options *options, const struct fetch_request *request,
-                struct arena **arena, struct fetch_result *result, bool *ended, struct error *err)
+/* The whole conversation, about a pull or (null) an errand; wipes and frees text. */
+static int converse(struct fetcher *fetcher, const struct fetch_request *pull, char *text,
+                    bool *ended, struct error *err)
 {
-        struct fetcher *fetcher = xcalloc(1, sizeof(*fetcher));
         int status = 0;
-        fetcher->options = options;
-        fetcher->wants_signatures = request->wants_signatures;
         fetcher->process.pidfd = fetcher->request_fd = fetcher->reply_fd = fetcher->log_fd = -1;
         *ended = true;
 
         int r = start(fetcher, err);
-        if (r == 0) {
-                record(fetcher, request);
-                r = send_request(fetcher, request, err);
-                if (r == 0)
-                        r = hear(fetcher, err);
-                *ended = end(fetcher, r < 0, &status) == 0;
-                drain_log(fetcher);
-                if (r == 0)
-                        r = *ended ? judge_end(fetcher, status, err) : broken(err, "does not end");
+        if (r < 0) {
+                request_wipe_text(text);
+                free(text);
+                return r;
         }
+        if (pull)
+                record(fetcher, pull);
+        r = send_request(fetcher, text, err);
+        if (r == 0)
+                r = hear(fetcher, err);
+        *ended = end(fetcher, r < 0, &status) == 0;
+        drain_log(fetcher);
+        if (r == 0)
+                r = *ended ? judge_end(fetcher, status, err) : broken(err, "does not end");
+        return r;
+}
+
+int fetcher_run(const struct fetcher_options *options, const struct fetch_request *request,
+                struct arena **arena, struct fetch_result *result, bool *ended, struct error *err)
+{
+        struct fetcher *fetcher = xcalloc(1, sizeof(*fetcher));
+        fetcher->options = options;
+        fetcher->wants_signatures = request->wants_signatures;
+
+        int r = converse(fetcher, request, request_encode(request), ended, err);
         if (r == 0) {
                 *result = fetcher->result;
                 *arena = take_ptr(fetcher->arena);
         }
         arena_free(fetcher->arena);
+        fini(fetcher);
+        free(fetcher);
+        return r;
+}
+
+int fetcher_run_errand(const struct fetcher_options *options, const struct fetcher_errand *errand,
+                       bool *ended, struct error *err)
+{
+        struct fetcher *fetcher = xcalloc(1, sizeof(*fetcher));
+        fetcher->options = options;
+        fetcher->errand = errand;
+
+        int r = converse(fetcher, NULL, offline_request_encode(errand->request), ended, err);
         fini(fetcher);
         free(fetcher);
         return r;

@@ -14,6 +14,7 @@
 #include "base/arena.h"
 #include "base/clock.h"
 #include "base/error.h"
+#include "image/offline_request.h"
 #include "image/request.h"
 
 #define FETCHER_LOG_LINES_MAX 200  /* of crisp-image's stderr; the rest is read and dropped */
@@ -54,5 +55,20 @@ void fetcher_answer(struct fetcher *fetcher, const char *diff_id, enum fetch_ver
  */
 int fetcher_run(const struct fetcher_options *options, const struct fetch_request *request,
                 struct arena **arena, struct fetch_result *result, bool *ended, struct error *err);
+
+/* What is to be done beside a pull. */
+struct fetcher_errand {
+        const struct offline_request *request;
+        int fd; /* borrowed; becomes OFFLINE_FD; -1: none */
+        /* Each reply but the error, the last one too. It may wait, and keep arena, where the
+         * reply's strings are, by taking it. A negative return ends the run with it. */
+        int (*on_reply)(void *argument, const struct offline_reply *reply, struct arena **arena,
+                        struct error *err);
+        void *argument;
+};
+
+/* The same for an errand; of options on_progress and on_signatures do not count. */
+int fetcher_run_errand(const struct fetcher_options *options, const struct fetcher_errand *errand,
+                       bool *ended, struct error *err);
 
 #endif

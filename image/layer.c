@@ -15,6 +15,8 @@
 #include "base/memory.h"
 #include "base/sha256.h"
 
+#define OPAQUE "trusted.overlay.opaque"
+
 const char *layer_hex(const char *digest)
 {
         const char *colon = strchr(digest, ':');
@@ -23,7 +25,10 @@ const char *layer_hex(const char *digest)
 
 char *layer_path(const struct layer *layer)
 {
-        return xprintf("%s/%s", layer->is_fixup ? "fixups" : "layers", layer_hex(layer->name));
+        const char *folder = layer->is_fixup      ? "fixups"
+                             : layer->is_artifact ? "artifacts"
+                                                  : "layers";
+        return xprintf("%s/%s", folder, layer_hex(layer->name));
 }
 
 struct layer *layer_new(const char *name, bool is_fixup)
@@ -55,30 +60,48 @@ char *layer_chain_id(struct layer *const *layers, size_t count)
         return chain;
 }
 
-int layer_mark_opaque(int directory_fd, const char *const *paths, size_t count, struct error *err)
+/* Opens a folder of the tree, or gives a negative errno. */
+static int open_folder(int directory_fd, const char *path)
 {
         struct open_how how = {
                 .flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC,
                 .resolve = RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS |
                            RESOLVE_NO_XDEV,
         };
+        int fd;
+        do
+                fd = (int)syscall(SYS_openat2, directory_fd, path, &how, sizeof(how));
+        while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+        return fd < 0 ? -errno : fd;
+}
+
+int layer_mark_opaque(int directory_fd, const char *const *paths, size_t count, struct error *err)
+{
         for (size_t i = 0; i < count; i++) {
-                AUTO_FD int fd = -1;
-                do
-                        fd = (int)syscall(SYS_openat2, directory_fd, paths[i], &how, sizeof(how));
-                while (fd < 0 && (errno == EINTR || errno == EAGAIN));
+                AUTO_FD int fd = open_folder(directory_fd, paths[i]);
                 if (fd < 0)
-                        return error_errno(err, errno, "open folder %.200s", paths[i]);
-                if (fsetxattr(fd, "trusted.overlay.opaque", "y", 1, 0) < 0)
+                        return error_errno(err, fd, "open folder %.200s", paths[i]);
+                if (fsetxattr(fd, OPAQUE, "y", 1, 0) < 0)
                         return error_errno(err, errno, "mark folder %.200s opaque", paths[i]);
         }
         return 0;
 }
 
+const char *layer_first_unmarked(int directory_fd, const char *const *paths, size_t count)
+{
+        for (size_t i = 0; i < count; i++) {
+                char mark = '\0';
+                AUTO_FD int fd = open_folder(directory_fd, paths[i]);
+                if (fd < 0 || fgetxattr(fd, OPAQUE, &mark, 1) != 1 || mark != 'y')
+                        return paths[i];
+        }
+        return NULL;
+}
+
 int layer_link(int store_fd, const struct layer *layer, struct error *err)
 {
         char link[sizeof("l/") + 10];
-        char there[sizeof("../layers/") + REFERENCE_DIGEST_MAX];
+        char there[sizeof("../artifacts/") + REFERENCE_DIGEST_MAX];
         AUTO_FREE char *path = layer_path(layer);
         AUTO_FREE char *target = xprintf("../%s", path);
         snprintf(link, sizeof(link), "l/%u", layer->number);

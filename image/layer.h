@@ -24,8 +24,9 @@
 struct layer {
         char *name; /* the diff ID; of a fix-up the chain ID of the layers that it goes on */
         bool is_fixup;
-        unsigned number; /* of its short name */
-        uint64_t bytes;  /* of its contents */
+        bool is_artifact; /* its name is a manifest's digest: never to be taken for a diff ID */
+        unsigned number;  /* of its short name */
+        uint64_t bytes;   /* of its contents */
         uint64_t inodes;
         bool noted;     /* has something to mend: notes/HEX is there */
         bool bare_root; /* has no entry for its own root folder */
@@ -36,7 +37,8 @@ struct layer {
 /* The digits of a digest ("sha256:abc..." gives "abc..."); the digest must be valid. */
 const char *layer_hex(const char *digest);
 
-/* The folder of its tree, relative to the store: "layers/HEX" or "fixups/HEX". On the heap. */
+/* The folder of its tree, relative to the store: "layers/HEX", "fixups/HEX" or "artifacts/HEX". On
+ * the heap. */
 char *layer_path(const struct layer *layer);
 
 /* The chain ID of these layers, one or more, the lowest first, on the heap (OCI image-spec,
@@ -53,6 +55,9 @@ void layer_free(struct layer *layer);
  * trusted.overlay.opaque. Paths that leave the tree or that are no folders are refused.
  */
 int layer_mark_opaque(int directory_fd, const char *const *paths, size_t count, struct error *err);
+
+/* The first of the folders that is not there, or not marked so; null where all are. */
+const char *layer_first_unmarked(int directory_fd, const char *const *paths, size_t count);
 
 /* Links l/NUMBER to the layer's tree, in the store's folder. Replaces what has that name. */
 int layer_link(int store_fd, const struct layer *layer, struct error *err);

@@ -98,8 +98,8 @@ void offline_loaded_free(struct offline_loaded *loaded, size_t count); /* null i
 
 /*
  * Loads all images of an OCI layout or docker-archive (also compressed), and gives them on the
- * heap. The archive says nothing that is not checked. On failure the images before the one that
- * failed are there.
+ * heap. The archive says nothing that is not checked, and nothing of it is stored before all of it
+ * was.
  */
 int offline_load(struct offline *offline, const struct offline_loading *loading,
                  const struct offline_hooks *hooks, struct offline_loaded **loaded, size_t *count,
@@ -107,10 +107,8 @@ int offline_load(struct offline *offline, const struct offline_loading *loading,
 
 struct offline_checking {
         int fd; /* borrowed: an archive or folder; -1: what the registry has by reference */
-        const char *reference;
-        const struct fetch_endpoint *endpoints; /* as in a pull; none: the registry itself */
-        size_t endpoint_count;
-        const struct fetch_credentials *credentials; /* or null */
+        const char *reference;                       /* in full */
+        const struct fetch_credentials *credentials; /* as in a pull; or null */
 };
 
 /*

@@ -37,7 +37,7 @@ struct offline_image {
         const char *manifest_digest;
         const char *const *diff_ids; /* the lowest layer first */
         size_t layer_count;
-        bool has_fixup;
+        const char *fixup;        /* the chain ID that its fix-up has for a name, or null */
         const char *const *names; /* for a save: tags and digests in full */
         size_t name_count;
 };
@@ -50,9 +50,11 @@ struct offline_request {
         enum offline_format format;
         enum offline_compression compression;
         const char *name; /* load: for an image without one */
+        bool remote;      /* check: what the registry has, by fetch's reference */
         /*
-         * load: staging, platform, layers that are present, limits. check: staging (for what has to
-         * be spooled), limits, and reference, endpoints and credentials where a registry is asked.
+         * load: staging, platform, layers that are present, limits; reference is name or any.
+         * check: staging (for what has to be spooled), limits, and reference, endpoints and
+         * credentials where a registry is asked.
          */
         struct fetch_request fetch;
 };

@@ -37,6 +37,11 @@ void puller_free(struct puller *puller)
         free(puller);
 }
 
+void puller_leave(struct puller *puller)
+{
+        puller->leaving = true;
+}
+
 /* ---- a pull ---- */
 
 void pull_set_step(struct pull *pull, const char *step)
@@ -197,7 +202,7 @@ static int await(struct pull *pull, char **id, struct error *err)
         if (!pull->finished) {
                 result = error_set(err, ERROR_CANCELLED, "pull %s: given up by its caller",
                                    pull->text);
-                if (pull->waiters == 0) {
+                if (pull->waiters == 0 && !pull->puller->leaving) {
                         /* The next one who asks starts anew instead of joining what is being ended.
                          */
                         unlist(pull);
@@ -263,6 +268,43 @@ static int find_credentials(struct puller *puller, const struct pull_request *re
                 .helpers = sources_credential_helpers(puller->sources),
         };
         *credentials = credentials_new(&puller->credentials, &asked);
+        return 0;
+}
+
+/* The arena outlives the credentials, which have the secrets. */
+static void copy_secrets(struct arena *arena, struct fetch_credentials *credentials)
+{
+        const char **const members[] = {&credentials->username,       &credentials->password,
+                                        &credentials->auth,           &credentials->identity_token,
+                                        &credentials->registry_token, &credentials->server_address};
+        for (size_t i = 0; i < sizeof(members) / sizeof(members[0]); i++)
+                *members[i] = arena_strdup(arena, *members[i]);
+}
+
+int pull_plan(struct puller *puller, const char *name, const struct fetch_credentials *given,
+              struct arena *arena, struct fetch_request *plan, struct error *err)
+{
+        AUTO_CREDENTIALS struct credentials *credentials = NULL;
+        struct pull_request request = {.reference = name, .credentials = given};
+        struct reference reference;
+        struct fetch_endpoint *endpoints = NULL;
+        size_t count = 0;
+        int r;
+
+        if ((r = sources_refresh(puller->sources, err)) < 0 ||
+            (r = reference_parse(name, &reference, err)) < 0 ||
+            (r = sources_endpoints(puller->sources, &reference, arena, &endpoints, &count, err)) <
+                    0 ||
+            (r = find_credentials(puller, &request, &credentials, err)) < 0 ||
+            (r = credentials_give(credentials, &reference, endpoints, count, err)) < 0)
+                return r;
+        for (size_t i = 0; i < count; i++)
+                copy_secrets(arena, &endpoints[i].credentials);
+        plan->reference = arena_strdup(arena, name);
+        plan->endpoints = endpoints;
+        plan->endpoint_count = count;
+        plan->decryption_keys = puller->decryption_keys;
+        plan->limits = puller->limits;
         return 0;
 }
 

@@ -42,6 +42,10 @@ struct pull_options {
 struct puller *puller_new(const struct pull_options *options);
 void puller_free(struct puller *puller); /* no pull may be under way; null is allowed */
 
+/* The daemon ends: pulls that lose their callers from now on are not ended, but left to go on
+ * (adopt.h). */
+void puller_leave(struct puller *puller);
+
 struct pull_request {
         const char *reference;                       /* as asked for */
         const struct fetch_credentials *credentials; /* borrowed and copied; null: none */
@@ -61,6 +65,15 @@ struct pull_request {
  */
 int pull_image(struct puller *puller, const struct pull_request *request, char **id,
                struct error *err);
+
+/*
+ * Where an image would be pulled from, and with what: for what else is asked of registries. Sets
+ * reference, endpoints, decryption_keys and limits of *plan; the strings live in the arena, secrets
+ * until it is freed. The name must be in full. Waits.
+ */
+int pull_plan(struct puller *puller, const char *reference,
+              const struct fetch_credentials *credentials, struct arena *arena,
+              struct fetch_request *plan, struct error *err);
 
 /* ---- what is under way ---- */
 

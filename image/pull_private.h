@@ -50,6 +50,7 @@ struct puller {
         struct event turn;
         struct pull_counts counts;
         struct share *share;
+        bool leaving; /* the daemon ends */
 };
 
 void pull_set_step(struct pull *pull, const char *step); /* a literal */

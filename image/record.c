@@ -73,6 +73,7 @@ char *record_encode(const struct image *image)
         put_text(record, "id", image->id);
         put_number(record, "generation", image->generation);
         json_object_set_new(record, "removed", json_boolean(image->removed));
+        json_object_set_new(record, "artifact", json_boolean(image->artifact));
         put_texts(record, "tags", image->removed ? NULL : image->tags);
         put_texts(record, "digests", image->removed ? NULL : image->digests);
         put_text(record, "manifest", image->manifest_digest);
@@ -177,6 +178,7 @@ static int get_layers(const json_t *record, struct image *image, struct error *e
         json_array_foreach (layers, index, layer) {
                 if ((r = get_layer(layer, false, &image->layers[index], err)) < 0)
                         return r;
+                image->layers[index]->is_artifact = image->artifact;
                 image->layer_count++;
         }
         if (!fixup)
@@ -218,6 +220,7 @@ static int get_members(const json_t *record, const char *expected, struct image 
             (r = get_number(record, "size", &image->size, err)) < 0 ||
             (r = get_number(record, "pulled_at", &pulled_at, err)) < 0 ||
             (r = json_get_bool(record, "removed", PLACE, &image->removed, err)) < 0 ||
+            (r = json_get_bool(record, "artifact", PLACE, &image->artifact, err)) < 0 ||
             (r = get_names(record, "tags", &image->tags, err)) < 0 ||
             (r = get_names(record, "digests", &image->digests, err)) < 0)
                 return r;

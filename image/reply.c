@@ -45,6 +45,7 @@ static json_t *result_to_json(const struct fetch_result *result)
         line_put_string(object, "manifest_media_type", result->manifest_media_type);
         line_put_string(object, "index_digest", result->index_digest);
         line_put_string(object, "repo_digest", result->repo_digest);
+        json_object_set_new(object, "artifact", json_boolean(result->artifact));
         line_put_string(object, "config_digest", result->config_digest);
         line_put_integer(object, "config_size", result->config_size);
         line_put_integer(object, "total_size", result->total_size);
@@ -171,6 +172,7 @@ static int decode_result(const json_t *object, struct arena *arena, struct fetch
                     0 ||
             (r = line_need_text(object, "config_digest", place, arena, &result->config_digest,
                                 err)) < 0 ||
+            (r = json_get_bool(object, "artifact", place, &result->artifact, err)) < 0 ||
             (r = line_get_size(object, "config_size", place, &result->config_size, err)) < 0 ||
             (r = line_get_size(object, "total_size", place, &result->total_size, err)) < 0 ||
             (r = line_get_list(object, "layers", place, LAYERS_MAX, &layers, &count, err)) < 0)

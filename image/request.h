@@ -198,6 +198,8 @@ struct fetch_result {
         const char *index_digest; /* of the index or list that led to it, or null */
         const char
                 *repo_digest; /* what the name resolved to: index_digest or else manifest_digest */
+        bool artifact; /* no container image: one layer, keyed by the manifest's digest, which is
+                          also the ID; config.json is the manifest once more */
         const char *config_digest; /* the image's ID */
         int64_t config_size;
         int64_t total_size; /* bytes of manifest, configuration and compressed layers */

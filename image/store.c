@@ -73,6 +73,13 @@ static bool number_is_free(const struct store *store, unsigned number)
         return !table_get(store->numbers, name);
 }
 
+struct table *store_layers_like(const struct store *store, const struct layer *layer)
+{
+        return layer->is_fixup      ? store->fixups
+               : layer->is_artifact ? store->artifacts
+                                    : store->layers;
+}
+
 void store_add_layer(struct store *store, struct layer *layer)
 {
         char name[16];
@@ -85,7 +92,7 @@ void store_add_layer(struct store *store, struct layer *layer)
         }
         snprintf(name, sizeof(name), "%u", layer->number);
         table_put(store->numbers, name, layer);
-        table_put(layer->is_fixup ? store->fixups : store->layers, layer->name, layer);
+        table_put(store_layers_like(store, layer), layer->name, layer);
         store->bytes += layer->bytes;
         store->inodes += layer->inodes;
 }
@@ -101,7 +108,7 @@ void store_drop_layer(struct store *store, struct layer *layer)
                 if (layer->number < store->first_free)
                         store->first_free = layer->number;
         }
-        struct table *table = layer->is_fixup ? store->fixups : store->layers;
+        struct table *table = store_layers_like(store, layer);
         if (table_get(table, layer->name) == layer)
                 table_remove(table, layer->name);
         layer_free(layer);
@@ -134,6 +141,7 @@ void store_free(struct store *store)
         table_free(store->names);
         table_free(store->layers);
         table_free(store->fixups);
+        table_free(store->artifacts);
         table_free(store->numbers);
         table_free(store->stages);
         if (store->fd >= 0)
@@ -215,6 +223,16 @@ const struct image *store_find(const struct store *store, const char *name)
         }
         const struct image *image = find_name(store, name);
         return image ? image : find_prefix(store, name);
+}
+
+const struct image *store_held(const struct store *store, const char *id)
+{
+        return store_image(store, id);
+}
+
+bool store_has_layer(const struct store *store, const char *diff_id)
+{
+        return table_get(store->layers, diff_id) != NULL;
 }
 
 const struct image *store_next(const struct store *store, size_t *cursor)
@@ -313,8 +331,14 @@ static int config_work(void *argument)
 
 static int read_config(struct store *store, const char *id, struct config_job *job)
 {
-        if (!store_image(store, id))
+        const struct image *image = store_image(store, id);
+        if (!image)
                 return error_set(job->err, ERROR_NOT_FOUND, "image %.100s: not found", id);
+        if (image->artifact && job->parse)
+                return error_set(job->err, ERROR_FAILED_PRECONDITION,
+                                 "%s is an artifact and no container image: it can be mounted as a "
+                                 "volume, not run",
+                                 image->tags ? image->tags[0] : id);
         job->path = xprintf("%s/configs/%s", store->directory, layer_hex(id));
         int result = task_offload(config_work, job);
         free(job->path);
@@ -381,6 +405,11 @@ int store_stage(struct store *store, char **staging, struct error *err)
         }
         *staging = xprintf("%s/staging/%s", store->directory, name);
         return 0;
+}
+
+void store_keep_stage(struct store *store, const char *name)
+{
+        table_put(store->stages, name, store);
 }
 
 static int unstage_work(void *argument)

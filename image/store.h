@@ -21,7 +21,8 @@
  * touches the disk says so, goes to a worker and is for tasks only.
  *
  * An image's ID is "sha256:" and the digits of its configuration's digest: this one string
- * everywhere.
+ * everywhere. An artifact's is that of its manifest, which stands in configs/ too; its files are a
+ * tree in artifacts/HEX, of which a container layer with the same digest knows nothing.
  */
 #ifndef CRISP_IMAGE_STORE_H
 #define CRISP_IMAGE_STORE_H
@@ -42,6 +43,8 @@
 #define STORE_ASKED_BYTES_MAX   2048              /* of each text in struct store_asked */
 #define STORE_ID_PREFIX_MIN     3                 /* digits; what is shorter is no ID but a name */
 
+#define STORE_READER "offline-" /* how users begin that are no containers */
+
 struct store;
 struct layer; /* layer.h */
 
@@ -55,6 +58,7 @@ struct image {
         char **digests;        /* "docker.io/library/busybox@sha256:..." as pulled; null likewise */
         char *manifest_digest; /* of the image manifest, even where an index led to it */
         uint64_t size; /* bytes of the layers' content, uncompressed, and of the configuration */
+        bool artifact; /* no container image: a folder of files */
         char *user;    /* the configuration's User, or "" */
         char *os, *architecture;
         int64_t pulled_at; /* real time, ns */
@@ -97,6 +101,11 @@ const struct image *store_find(const struct store *store, const char *name);
 /* The same for IDs and their prefixes alone. */
 const struct image *store_find_id(const struct store *store, const char *name);
 
+/* The image of this ID, which the caller holds with store_use: found even when it was removed. */
+const struct image *store_held(const struct store *store, const char *id);
+/* Whether a layer of this diff ID is here. */
+bool store_has_layer(const struct store *store, const char *diff_id);
+
 /* The next image, in no order; start with *cursor 0; null at the end. */
 const struct image *store_next(const struct store *store, size_t *cursor);
 
@@ -117,11 +126,11 @@ void store_release(struct store *store, const char *id, const char *user);
  */
 int store_remove(struct store *store, const char *name, struct error *err);
 
-/* Reads and parses an image's configuration; id in full. The caller calls image_config_free. Waits.
- */
+/* Reads and parses an image's configuration; id in full. FAILED_PRECONDITION for an artifact. The
+ * caller calls image_config_free. Waits. */
 int store_config(struct store *store, const char *id, struct image_config **config,
                  struct error *err);
-/* The configuration's bytes, added to *contents. Waits. */
+/* The configuration's bytes, an artifact's manifest, added to *contents. Waits. */
 int store_config_text(struct store *store, const char *id, struct buffer *contents,
                       struct error *err);
 
@@ -135,6 +144,9 @@ bool store_user_id(const struct image *image, int64_t *uid, char *username, size
 
 /* Makes a fresh staging folder and gives its path. Waits. */
 int store_stage(struct store *store, char **staging, struct error *err);
+/* A staging folder that is there already stays until store_unstage, as if store_stage had made it.
+ */
+void store_keep_stage(struct store *store, const char *name);
 /* Removes a staging folder and what is left in it; frees the path. Failures are logged. Waits. */
 void store_unstage(struct store *store, char *staging);
 
@@ -173,6 +185,20 @@ int store_commit_asked(struct store *store, const struct reference *reference,
 /* Where the signatures of the image with this manifest are kept, whether there are any or not, on
  * the heap. */
 char *store_signatures_path(const struct store *store, const char *manifest_digest);
+
+/* Gives the image a tag more, which moves here from the image that had it. id in full; NOT_FOUND.
+ * Waits. */
+int store_tag(struct store *store, const char *id, const struct reference *reference,
+              struct error *err);
+
+/*
+ * Exchanges layers of an image for those that a pull of the same image brought into staging, and
+ * its configuration and manifest likewise. A tree that a container has mounted is set aside, and
+ * removed by the first store_clean that finds the layer without one. FAILED_PRECONDITION where the
+ * result is another image's. Waits.
+ */
+int store_repair(struct store *store, const char *id, const char *staging,
+                 const struct fetch_result *result, struct error *err);
 
 /* ---- sizes ---- */
 

@@ -47,6 +47,16 @@ static int wrong_file(struct error *err, const char *name)
                          strerror(errno));
 }
 
+/* One folder without anything that only layers have. */
+static bool is_artifact(const struct fetch_result *result)
+{
+        const struct fetch_layer *folder = result->layers;
+        return result->layer_count == 1 && folder->directory && folder->opaque_count == 0 &&
+               folder->implied_count == 0 && folder->link_count == 0 &&
+               strcmp(result->config_digest, result->manifest_digest) == 0 &&
+               strcmp(folder->diff_id, result->manifest_digest) == 0;
+}
+
 static int check_result(const struct fetch_result *result, struct error *err)
 {
         if (!digest_is_valid(result->config_digest) || !digest_is_valid(result->manifest_digest) ||
@@ -56,6 +66,8 @@ static int check_result(const struct fetch_result *result, struct error *err)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "the image has %zu layers; at most %d can be mounted",
                                  result->layer_count, STORE_LAYERS_MAX);
+        if (result->artifact && !is_artifact(result))
+                return wrong(err, "not an artifact");
         for (size_t i = 0; i < result->layer_count; i++) {
                 const struct fetch_layer *layer = &result->layers[i];
                 if (!digest_is_valid(layer->diff_id))
@@ -94,6 +106,8 @@ static int check_config(struct commit *commit, int staging_fd)
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
         AUTO_BUFFER struct buffer manifest = BUFFER_INIT;
         AUTO_IMAGE_CONFIG struct image_config *config = NULL;
+        if (commit->result->artifact)
+                return 0;
         int result =
                 read_staged(staging_fd, "config.json", IMAGE_CONFIG_BYTES_MAX, &text, commit->err);
         if (result == 0)
@@ -122,7 +136,7 @@ static int place_fixup(struct commit *commit, int staging_fd)
         bool noted = false;
         for (size_t i = 0; i < commit->layer_count; i++)
                 noted |= commit->layers[i]->noted;
-        if (commit->known || commit->fixup || !noted)
+        if (commit->known || commit->fixup || !noted || commit->result->artifact)
                 return 0;
         AUTO_FREE char *chain_id = layer_chain_id(commit->layers, commit->layer_count);
         struct layer *fixup = layer_new(chain_id, true);
@@ -153,7 +167,7 @@ static int place_fixup(struct commit *commit, int staging_fd)
  */
 static int sync_all(struct commit *commit)
 {
-        static const char *const folders[] = {"notes",   "tars",      "layers",
+        static const char *const folders[] = {"notes",   "tars",      "layers",    "artifacts",
                                               "configs", "manifests", "signatures"};
         bool spread = commit->has_new_fixup;
         int result = 0;
@@ -220,13 +234,15 @@ static int commit_work(void *argument)
 /* Refers to each layer that is here, and makes those that came. */
 static int collect_layers(struct commit *commit)
 {
+        const struct table *known =
+                commit->result->artifact ? commit->store->artifacts : commit->store->layers;
         for (size_t i = 0; i < commit->result->layer_count; i++) {
                 const struct fetch_layer *source = &commit->result->layers[i];
-                struct layer *layer = table_get(commit->store->layers, source->diff_id);
+                struct layer *layer = table_get(known, source->diff_id);
                 if (!layer && !source->directory)
                         return wrong(commit->err, "a layer is missing");
                 if (!layer) {
-                        layer = store_new_layer(commit->store, source);
+                        layer = store_new_layer(commit->store, source, commit->result->artifact);
                         commit->sources[i] = source;
                 }
                 layer->refs++;
@@ -238,7 +254,7 @@ static int collect_layers(struct commit *commit)
 /* Images with the same layers share what makes these fit together. */
 static void find_fixup(struct commit *commit)
 {
-        if (commit->known || commit->layer_count == 0)
+        if (commit->known || commit->layer_count == 0 || commit->result->artifact)
                 return;
         AUTO_FREE char *chain_id = layer_chain_id(commit->layers, commit->layer_count);
         commit->fixup = table_get(commit->store->fixups, chain_id);
@@ -277,9 +293,11 @@ static struct image *make_image(struct commit *commit)
         struct image *image = image_new();
         image->id = xstrdup(fetched->config_digest);
         image->manifest_digest = xstrdup(fetched->manifest_digest);
-        image->user = xstrdup(commit->config->user);
-        image->os = xstrdup(commit->config->os);
-        image->architecture = xstrdup(commit->config->architecture);
+        const struct image_config *config = commit->config; /* an artifact has none */
+        image->artifact = fetched->artifact;
+        image->user = xstrdup(config ? config->user : "");
+        image->os = xstrdup(config ? config->os : "");
+        image->architecture = xstrdup(config ? config->architecture : "");
         image->size = (uint64_t)fetched->config_size;
         keep_asked(image, &(struct store_asked){0});
         for (size_t i = 0; i < commit->layer_count; i++)
@@ -448,4 +466,37 @@ int store_commit(struct store *store, const struct reference *reference, const c
                  const struct fetch_result *result, char **id, struct error *err)
 {
         return store_commit_asked(store, reference, NULL, staging, result, id, err);
+}
+
+/* ---- names alone ---- */
+
+static int add_tag(struct store *store, struct image *image, const char *tag, struct error *err)
+{
+        if (strv_length(image->tags) >= RECORD_NAMES_MAX)
+                return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                                 "image %s has %d names already: remove it first", image->id,
+                                 RECORD_NAMES_MAX);
+        strv_push(&image->tags, tag);
+        int result = store_write_record(store, image, err);
+        if (result < 0)
+                store_drop_name(store, image, tag);
+        else
+                move_name(store, image, tag);
+        return result;
+}
+
+int store_tag(struct store *store, const char *id, const struct reference *reference,
+              struct error *err)
+{
+        AUTO_FREE char *tag = reference_tagged(reference);
+        int result = 0;
+
+        task_lock(&store->lock, CLOCK_NEVER);
+        struct image *image = store_image(store, id);
+        if (!image || image->removed)
+                result = error_set(err, ERROR_NOT_FOUND, "image %.100s: not found", id);
+        else if (tag && !has_name(image->tags, tag))
+                result = add_tag(store, image, tag, err);
+        task_unlock(&store->lock);
+        return result < 0 ? error_context(err, "store image") : 0;
 }

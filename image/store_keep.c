@@ -168,9 +168,9 @@ static bool collect(struct keep *keep)
                 const struct fetch_layer *source = &keep->found[i];
                 struct layer *layer = table_get(keep->store->layers, source->diff_id);
                 keep->sources[keep->count] = layer ? NULL : source;
-                fresh |= !layer;
+                fresh |= !layer || layer->refs == 0;
                 if (!layer)
-                        layer = store_new_layer(keep->store, source);
+                        layer = store_new_layer(keep->store, source, false);
                 layer->refs++;
                 keep->layers[keep->count++] = layer;
         }
@@ -185,9 +185,8 @@ static int keep_locked(struct keep *keep, char **trash)
                 r = task_offload(place_work, keep);
         for (size_t i = 0; i < keep->count; i++)
                 keep->layers[i]->placing = false;
-        if (r == 0) {
-                if (keep->count > 0)
-                        hold(keep);
+        if (r == 0 && fresh) {
+                hold(keep);
                 return 0;
         }
         for (size_t i = 0; i < keep->count; i++)

@@ -19,8 +19,8 @@
 #define RECORD_SUFFIX ".json"
 
 static const char *const FOLDERS[] = {
-        "records", "configs", "manifests", "layers", "fixups", "notes",
-        "tars",    "l",       "staging",   "aside",  "empty",  "signatures",
+        "artifacts", "records", "configs", "manifests", "layers", "fixups",     "notes",
+        "tars",      "l",       "staging", "aside",     "empty",  "signatures", "replaced",
 };
 #define FOLDER_COUNT (sizeof(FOLDERS) / sizeof(FOLDERS[0]))
 
@@ -171,7 +171,7 @@ static void take_layer(struct store *store, const struct table *links, struct la
         struct layer *own = *slot;
 
         assert(own);
-        struct layer *known = table_get(own->is_fixup ? store->fixups : store->layers, own->name);
+        struct layer *known = table_get(store_layers_like(store, own), own->name);
         if (known) {
                 layer_free(own);
                 *slot = known;
@@ -231,7 +231,7 @@ static int load_links(struct store *store, struct table *links, struct error *er
         char **names = NULL;
         int result = list_folder(store->fd, "l", &names, err);
         for (char **name = names; name && *name; name++) {
-                char target[sizeof("../layers/") + REFERENCE_DIGEST_MAX];
+                char target[sizeof("../artifacts/") + REFERENCE_DIGEST_MAX];
                 AUTO_FREE char *path = xprintf("l/%s", *name);
                 ssize_t length = readlinkat(store->fd, path, target, sizeof(target) - 1);
                 char *end;
@@ -271,6 +271,7 @@ int store_open(const char *directory, struct store **store, struct error *err)
         opened->names = table_new();
         opened->layers = table_new();
         opened->fixups = table_new();
+        opened->artifacts = table_new();
         opened->numbers = table_new();
         opened->stages = table_new();
 
@@ -338,8 +339,9 @@ static struct table *wanted_paths(struct store *store)
         while ((layer = table_next(store->numbers, &cursor, &name))) {
                 const char *hex = layer_hex(layer->name);
                 note_wanted(wanted, "l", name, "");
-                note_wanted(wanted, layer->is_fixup ? "fixups" : "layers", hex, "");
-                if (!layer->is_fixup)
+                AUTO_FREE char *path = layer_path(layer);
+                table_put(wanted, path, wanted);
+                if (!layer->is_fixup && !layer->is_artifact)
                         note_wanted(wanted, "tars", hex, "");
                 if (layer->noted)
                         note_wanted(wanted, "notes", hex, "");
@@ -348,6 +350,16 @@ static struct table *wanted_paths(struct store *store)
         while (table_next(store->stages, &cursor, &name))
                 note_wanted(wanted, "staging", name, "");
         return wanted;
+}
+
+/* A tree that was set aside is "HEX.SUFFIX"; while its layer is mounted it stays. */
+static bool is_mounted(const struct store *store, const char *name)
+{
+        int length = (int)strcspn(name, ".");
+        AUTO_FREE char *narrow = xprintf("sha256:%.*s", length, name);
+        AUTO_FREE char *wide = xprintf("sha512:%.*s", length, name);
+        return store->doubtful || store_layer_is_mounted(store, narrow) ||
+               store_layer_is_mounted(store, wide);
 }
 
 /* Leaves only the garbage in each list. */
@@ -360,9 +372,13 @@ static void keep_garbage(struct clean_job *job)
                 /* A container that runs on an image whose record was lost still has these mounted.
                  */
                 if (job->store->doubtful &&
-                    (strcmp(FOLDERS[i], "layers") == 0 || strcmp(FOLDERS[i], "fixups") == 0))
+                    (strcmp(FOLDERS[i], "layers") == 0 || strcmp(FOLDERS[i], "fixups") == 0 ||
+                     strcmp(FOLDERS[i], "artifacts") == 0))
                         kept = true;
+                bool replaced = strcmp(FOLDERS[i], "replaced") == 0;
                 for (char **name = job->names[i]; !kept && name && *name; name++) {
+                        if (replaced && is_mounted(job->store, *name))
+                                continue;
                         AUTO_FREE char *path = xprintf("%s/%s", FOLDERS[i], *name);
                         if (!table_get(wanted, path))
                                 strv_push(&garbage, *name);

@@ -24,9 +24,11 @@ static bool implies_root(const struct fetch_layer *layer)
         return false;
 }
 
-struct layer *store_new_layer(struct store *store, const struct fetch_layer *source)
+struct layer *store_new_layer(struct store *store, const struct fetch_layer *source,
+                              bool is_artifact)
 {
         struct layer *layer = layer_new(source->diff_id, false);
+        layer->is_artifact = is_artifact;
         layer->bytes = (uint64_t)source->unpacked;
         layer->inodes = (uint64_t)source->entries + 1;
         layer->bare_root = implies_root(source);
@@ -84,9 +86,10 @@ int store_place_layer(struct store *store, const char *staging, int staging_fd,
                 return error_set(err, ERROR_INTERNAL, "crisp-image's result: %.200s: %s", staged,
                                  strerror(errno));
         int result = layer_mark_opaque(fd, source->opaque, source->opaque_count, err);
-        if (result == 0)
+        /* A layer may have an artifact's digest: what is its own stays as it is. */
+        if (result == 0 && !layer->is_artifact)
                 result = place_notes(store, staging, staging_fd, source, layer, err);
-        if (result == 0)
+        if (result == 0 && !layer->is_artifact)
                 result = place_tar(store, staging_fd, source, layer, err);
         if (result == 0)
                 result = layer_place(staging_fd, staged, store->fd, target, err);

@@ -18,14 +18,15 @@ struct store_kept;
 
 struct store {
         char *directory;
-        int fd;                /* of the directory */
-        struct table *images;  /* by ID */
-        struct table *names;   /* tags and repo digests to images */
-        struct table *layers;  /* by diff ID */
-        struct table *fixups;  /* by chain ID */
-        struct table *numbers; /* "12" to layers and fix-ups */
-        unsigned first_free;   /* all numbers below are taken */
-        struct table *stages;  /* names of staging folders in use */
+        int fd;                  /* of the directory */
+        struct table *images;    /* by ID */
+        struct table *names;     /* tags and repo digests to images */
+        struct table *layers;    /* by diff ID */
+        struct table *fixups;    /* by chain ID */
+        struct table *artifacts; /* by manifest digest */
+        struct table *numbers;   /* "12" to layers and fix-ups */
+        unsigned first_free;     /* all numbers below are taken */
+        struct table *stages;    /* names of staging folders in use */
         struct task_lock lock;
         uint64_t generation; /* of the newest record */
         uint64_t bytes, inodes;
@@ -41,6 +42,8 @@ void store_publish_names(struct store *store, struct image *image);
 void store_withdraw_names(struct store *store, struct image *image);
 /* Takes the name from its image's vectors too. */
 void store_drop_name(struct store *store, struct image *image, const char *name);
+/* The table that has such layers. */
+struct table *store_layers_like(const struct store *store, const struct layer *layer);
 /* Counts the layer in, with its number, or a free one where that is 0 or taken. */
 void store_add_layer(struct store *store, struct layer *layer);
 /* Forgets the layer and frees it. */
@@ -69,7 +72,8 @@ int store_destroy(struct store *store, const char *id, struct error *err);
 bool store_name_is_plain(const char *name);
 
 /* A layer that is being placed, counted in. The lock is held. */
-struct layer *store_new_layer(struct store *store, const struct fetch_layer *source);
+struct layer *store_new_layer(struct store *store, const struct fetch_layer *source,
+                              bool is_artifact);
 
 /* Places its tree and what goes with it, without a sync. Blocking. */
 int store_place_layer(struct store *store, const char *staging, int staging_fd,
@@ -79,6 +83,9 @@ int store_sync_folder(int store_fd, const char *folder, struct error *err);
 
 /* Forgets what store_keep holds. */
 void store_forget_kept(struct store *store);
+
+/* Whether an image with this layer has users that are containers. */
+bool store_layer_is_mounted(const struct store *store, const char *diff_id);
 
 /* A fresh staging folder, blocking. */
 int store_make_stage(int fd, const char *name, struct error *err);

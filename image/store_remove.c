@@ -91,7 +91,7 @@ static void add_layer_paths(struct collect_job *job, const struct layer *layer)
 {
         add_path(&job->trees, layer_path(layer));
         add_path(&job->files, xprintf("l/%u", layer->number));
-        if (!layer->is_fixup)
+        if (!layer->is_fixup && !layer->is_artifact)
                 add_path(&job->files, xprintf("tars/%s", layer_hex(layer->name)));
         if (layer->noted)
                 add_path(&job->files, xprintf("notes/%s", layer_hex(layer->name)));

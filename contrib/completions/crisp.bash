@@ -36,12 +36,20 @@ _crisp()
                 return
         fi
         case $previous in
-        --config | --socket | --authfile)
+        --config | --socket | --authfile | -o | --output)
                 compopt -o filenames 2>/dev/null
                 mapfile -t COMPREPLY < <(compgen -f -- "$current")
                 return
                 ;;
-        --creds) return ;;
+        --format)
+                _crisp_words "oci oci-dir docker"
+                return
+                ;;
+        --compression)
+                _crisp_words "none gzip zstd"
+                return
+                ;;
+        --creds | --name) return ;;
         esac
         case ${COMP_WORDS[1]}:${COMP_WORDS[2]-} in
         serve:* | config:*) _crisp_words "--config" ;;
@@ -54,14 +62,21 @@ _crisp()
                 ;;
         images:*)
                 if [ "$COMP_CWORD" -eq 2 ]; then
-                        _crisp_words "list pull rm inspect"
+                        _crisp_words "list pull rm inspect load save check verify repair"
                         return
                 fi
                 case ${COMP_WORDS[2]}:$current in
                 list:-*) _crisp_words "--json --socket --config" ;;
                 pull:-*) _crisp_words "--creds --password-stdin --authfile --quiet --socket --config" ;;
+                load:-*) _crisp_words "--name --socket --config" ;;
+                save:-*) _crisp_words "--output --format --compression --socket --config" ;;
+                verify:-* | repair:-*) _crisp_words "--verbose --socket --config" ;;
                 *:-*) _crisp_words "--socket --config" ;;
                 pull:*) ;;
+                load:* | check:[./]*)
+                        compopt -o filenames 2>/dev/null
+                        mapfile -t COMPREPLY < <(compgen -f -- "$current")
+                        ;;
                 *) _crisp_words "$(_crisp_images)" ;;
                 esac
                 ;;

@@ -12,6 +12,7 @@
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "image/fetch/artifact.h"
 #include "image/fetch/digest.h"
 #include "image/fetch/http.h"
 #include "image/fetch/limits.h"
@@ -39,6 +40,8 @@ struct fetch {
 
         struct manifest manifest;
         struct manifest_config config;
+        bool is_artifact;
+        struct artifact artifact;
         struct layers *layers;
 };
 
@@ -148,7 +151,13 @@ static int resolve(struct fetch *fetch, struct fetch_result *result, struct erro
         result->manifest_media_type = manifest.media_type;
         result->total_size = (int64_t)body.length;
         fetch->manifest = manifest;
-        return 0;
+        fetch->is_artifact = artifact_is(&manifest);
+        if (!fetch->is_artifact)
+                return 0;
+        /* Its manifest is all that says what it is, and gives the ID as a configuration would. */
+        result->artifact = true;
+        result->config_digest = digest;
+        return keep_document(fetch, "config.json", &body, err);
 }
 
 static int get_config(struct fetch *fetch, struct fetch_result *result, struct error *err)
@@ -286,6 +295,7 @@ static void plan_layers(struct fetch *fetch)
                 .limits = &fetch->limits,
                 .manifest = &fetch->manifest,
                 .diff_ids = fetch->config.diff_ids,
+                .artifact = fetch->is_artifact ? &fetch->artifact : NULL,
                 .registry = fetch->registry,
                 .stop = fetch->stop,
                 .listener = fetch->listener,
@@ -310,13 +320,18 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
         http_client_set_rate(fetch->client, fetch->limits.min_rate);
         if ((r = resolve(fetch, result, err)) < 0 ||
             (r = find_signatures(fetch, result, err)) < 0 ||
-            (r = get_config(fetch, result, err)) < 0)
+            (r = fetch->is_artifact ? artifact_open(&fetch->manifest, fetch->layers_fd,
+                                                    fetch->arena, &fetch->artifact, err)
+                                    : get_config(fetch, result, err)) < 0)
                 return r;
         plan_layers(fetch);
         if ((r = layers_add_sizes(fetch->layers, &result->total_size, err)) < 0 ||
             (r = layers_fetch(fetch->layers, err)) < 0 || (r = sync_staging(fetch, err)) < 0)
                 return r;
-        layers_describe(fetch->layers, fetch->arena, result);
+        if (fetch->is_artifact)
+                artifact_describe(&fetch->artifact, &fetch->manifest, fetch->arena, result);
+        else
+                layers_describe(fetch->layers, fetch->arena, result);
         return 0;
 }
 
@@ -326,6 +341,7 @@ static void fetch_fini(struct fetch *fetch)
         http_client_free(fetch->client);
         registry_free(fetch->registry);
         cleanup_fd(&fetch->layers_fd);
+        cleanup_fd(&fetch->artifact.fd);
         cleanup_fd(&fetch->tars_fd);
         cleanup_fd(&fetch->staging_fd);
 }
@@ -344,6 +360,7 @@ int fetch_run(const struct fetch_request *request, const struct loaded *loaded, 
                 .arena = arena,
                 .staging_fd = -1,
                 .layers_fd = -1,
+                .artifact = {.fd = -1},
                 .listener = listener,
                 .tars_fd = -1,
         };

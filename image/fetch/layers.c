@@ -49,6 +49,12 @@ struct layers {
         struct error error; /* of the first failure */
 };
 
+/* Who is asked about layers; null: nobody. */
+static struct desk *desk_of(const struct layers *layers)
+{
+        return layers->options.artifact ? NULL : layers->options.listener->desk;
+}
+
 /* ---- reports ---- */
 
 /* Room that is left to whoever else uses the disk. 0, or an error that says what to do. */
@@ -137,12 +143,15 @@ struct layers *layers_new(const struct layers_options *options)
         for (size_t i = 0; i < layers->count; i++) {
                 struct layer_slot *slot = &layers->slots[i];
 
+                /* An artifact's blobs are files: the same one may have two titles. */
+                const char *key =
+                        options->artifact ? options->artifact->titles[i] : options->diff_ids[i];
                 slot->layers = layers;
-                slot->wanted = table_put(known, options->diff_ids[i], layers) == NULL;
+                slot->wanted = table_put(known, key, layers) == NULL || options->artifact;
                 slot->state = slot->wanted ? SLOT_NEW : SLOT_TAKEN;
                 slot->job = (struct layer_job){
                         .descriptor = &options->manifest->entries[i],
-                        .diff_id = options->diff_ids[i],
+                        .diff_id = key,
                         .layers_fd = options->layers_fd,
                         .tars_fd = options->tars_fd,
                         .keyring = options->loaded->keyring,
@@ -189,7 +198,7 @@ static void ask(struct layer_slot *slot)
 
 static enum fetch_verdict look(const struct layers *layers, const struct layer_slot *slot)
 {
-        struct desk *desk = layers->options.listener->desk;
+        struct desk *desk = desk_of(layers);
         return desk ? desk_look(desk, slot->job.diff_id) : FETCH_ANSWER_FETCH;
 }
 
@@ -232,7 +241,7 @@ static struct layer_slot *pick(struct layers *layers, struct layer_slot **mine, 
         }
         if (*mine || !fresh)
                 return NULL;
-        if (!layers->options.listener->desk) {
+        if (!desk_of(layers)) {
                 fresh->state = SLOT_TAKEN;
                 return fresh;
         }
@@ -268,7 +277,7 @@ static struct layer_slot *take_slot(struct layers *layers)
         for (;;) {
                 bool more = true;
                 struct layer_slot *before = mine;
-                struct desk *desk = layers->options.listener->desk;
+                struct desk *desk = desk_of(layers);
                 unsigned seen = desk ? desk_changes(desk) : 0;
 
                 pthread_mutex_lock(&layers->mutex);
@@ -341,7 +350,7 @@ static int finish(struct layer_slot *slot, struct error *err)
         const struct fetch_listener *listener = slot->layers->options.listener;
         struct fetch_layer layer;
 
-        if (!listener->desk)
+        if (!desk_of(slot->layers))
                 return 0;
         describe(slot, &layer);
         int r = keep_description(slot, &layer, err);
@@ -366,8 +375,14 @@ static int fetch_slot(struct layer_slot *slot, struct http_client *client, struc
 {
         struct layers *layers = slot->layers;
         struct registry *registry = layers->options.registry;
-        int r = slot->elsewhere ? blob_check(registry, client, slot->job.descriptor->digest, err)
-                                : layer_fetch(&slot->job, registry, client, err);
+        const struct artifact *artifact = layers->options.artifact;
+        int r;
+        if (artifact)
+                r = artifact_fetch(artifact, slot->job.diff_id, &slot->job, registry, client, err);
+        else if (slot->elsewhere)
+                r = blob_check(registry, client, slot->job.descriptor->digest, err);
+        else
+                r = layer_fetch(&slot->job, registry, client, err);
         if (r == 0 && !slot->elsewhere)
                 r = finish(slot, err);
         if (r < 0) {
@@ -418,7 +433,7 @@ static int check_sizes(const struct layers *layers, size_t *wanted, struct error
 int layers_fetch(struct layers *layers, struct error *err)
 {
         pthread_t threads[FETCH_PARALLEL_MAX];
-        struct desk *desk = layers->options.listener->desk;
+        struct desk *desk = desk_of(layers);
         size_t wanted = 0, started = 0;
         struct error start_error = {0};
 

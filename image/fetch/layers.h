@@ -10,6 +10,7 @@
 
 #include "base/arena.h"
 #include "base/error.h"
+#include "image/fetch/artifact.h"
 #include "image/fetch/desk.h"
 #include "image/fetch/layer.h"
 #include "image/fetch/load.h"
@@ -37,7 +38,8 @@ struct layers_options {
         const struct loaded *loaded;
         const struct fetch_limits *limits; /* none of them 0 that has a default */
         const struct manifest *manifest;
-        const char *const *diff_ids; /* as many as the manifest has layers */
+        const char *const *diff_ids;     /* as many as the manifest has layers; of an image */
+        const struct artifact *artifact; /* null: it is an image. Nobody is asked about its blobs */
         struct registry *registry;
         struct stop *stop;
         const struct fetch_listener *listener;

@@ -116,7 +116,8 @@ static bool take_annotation(const struct descriptor *layer, const char *name, co
         return !*value || strlen(*value) <= SIGNATURE_BYTES_MAX;
 }
 
-bool signatures_read_layer(const struct descriptor *layer, struct signature *signature)
+/* False for a layer that is no signature, or is too large for one. */
+static bool read_layer(const struct descriptor *layer, struct signature *signature)
 {
         *signature = (struct signature){.kind = SIGNATURE_SIGSTORE};
         return strcmp(layer->media_type, SIMPLE_SIGNING) == 0 &&
@@ -164,7 +165,7 @@ static int search_attachments(struct search *search, const char *digest, struct 
                 return 0;
         for (size_t i = 0; i < manifest.count && search->count < SIGNATURES_MAX; i++) {
                 struct signature signature;
-                if (!signatures_read_layer(&manifest.entries[i], &signature))
+                if (!read_layer(&manifest.entries[i], &signature))
                         continue;
                 signature.source = arena_printf(search->arena, "%s, layer %zu", tag, i + 1);
                 r = get_payload(search, &manifest.entries[i], &signature, err);

@@ -22,11 +22,4 @@ int signatures_fetch(const struct fetch_request *request, struct registry *regis
                      struct http_client *client, struct arena *arena,
                      struct fetch_signatures *found, struct error *err);
 
-/*
- * The signatures that the manifest of sigstore attachments promises: layer is its member number i.
- * False for a layer that is none or is too large.
- */
-struct descriptor;
-bool signatures_read_layer(const struct descriptor *layer, struct signature *signature);
-
 #endif

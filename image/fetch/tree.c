@@ -340,17 +340,21 @@ static int add_node(struct tree *tree, const char *name, const struct tree_entry
         return attributes_set_at(tree->parent_fd, name, entry, err);
 }
 
-static int add_file(struct tree *tree, const char *name, int *fd, struct error *err)
+static int add_file(struct tree *tree, const char *name, const struct tree_entry *entry, int *fd,
+                    struct error *err)
 {
+        /* Its final mode at once, but for set-id bits, which a file that is being written has not;
+         * the umask is 0 and the staging folder closed to others. */
+        mode_t mode = entry->mode & 0777;
         static const int flags = O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC;
         bool hidden = false;
-        int opened = openat(tree->parent_fd, name, flags, 0600);
+        int opened = openat(tree->parent_fd, name, flags, mode);
 
         if (opened < 0 && errno == EEXIST) {
                 int r = clear_way(tree, name, false, &hidden, err);
                 if (r < 0)
                         return r;
-                opened = openat(tree->parent_fd, name, flags, 0600);
+                opened = openat(tree->parent_fd, name, flags, mode);
         }
         if (opened < 0)
                 return error_errno(err, errno, "making a file");
@@ -447,7 +451,7 @@ static int add_entry(struct tree *tree, const struct path *place, const char *pa
 
         switch (entry->mode & S_IFMT) {
         case S_IFREG:
-                return add_file(tree, place->name, fd, err);
+                return add_file(tree, place->name, entry, fd, err);
         case S_IFDIR:
                 return add_folder(tree, path, place->name, entry, err);
         case S_IFCHR:

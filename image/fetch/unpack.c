@@ -269,12 +269,9 @@ static void free_archive(struct archive **archive)
         archive_read_free(*archive);
 }
 
-static int run(struct source *source, struct tree *tree, int64_t max_entries, int64_t *entries,
-               struct error *err)
+/* Opens the archive; *archive is the caller's to free. */
+static int open_archive(struct source *source, struct archive *archive, struct error *err)
 {
-        CLEANUP(free_archive) struct archive *archive = archive_read_new();
-        int r;
-
         if (!archive)
                 return error_errno(err, ENOMEM, "tar");
         /* A layer without entries may be an empty stream. */
@@ -282,7 +279,17 @@ static int run(struct source *source, struct tree *tree, int64_t max_entries, in
             archive_read_support_format_empty(archive) != ARCHIVE_OK ||
             archive_read_open2(archive, source, NULL, read_source, NULL, NULL) != ARCHIVE_OK)
                 return archive_failure(archive, source, err);
-        if ((r = unpack_entries(archive, source, tree, max_entries, entries, err)) < 0 ||
+        return 0;
+}
+
+static int run(struct source *source, struct tree *tree, int64_t max_entries, int64_t *entries,
+               struct error *err)
+{
+        CLEANUP(free_archive) struct archive *archive = archive_read_new();
+        int r;
+
+        if ((r = open_archive(source, archive, err)) < 0 ||
+            (r = unpack_entries(archive, source, tree, max_entries, entries, err)) < 0 ||
             (r = drain(source, err)) < 0)
                 return r;
         if (source->split && (r = split_finish(source->split, err)) < 0)
@@ -298,6 +305,36 @@ int unpack_run(struct ring *in, struct tree *tree, struct split_writer *split, i
         if (split)
                 tree_watch_replaced(tree, on_replaced, split);
         int r = run(&source, tree, max_entries, entries, err);
+        if (r < 0)
+                ring_break(in);
+        return r;
+}
+
+static int look(struct source *source, unpack_visit *visit, void *argument, struct error *err)
+{
+        CLEANUP(free_archive) struct archive *archive = archive_read_new();
+        int r = open_archive(source, archive, err);
+
+        while (r == 0) {
+                struct tree_xattr xattrs[FETCH_XATTRS_MAX + 1];
+                struct tree_entry entry;
+                struct archive_entry *from;
+                int code = archive_read_next_header(archive, &from);
+                if (code == ARCHIVE_EOF)
+                        return drain(source, err);
+                if (code != ARCHIVE_OK && code != ARCHIVE_WARN)
+                        return archive_failure(archive, source, err);
+                r = describe(from, &entry, xattrs, err);
+                if (r == 0)
+                        r = visit(argument, &entry, archive_entry_size(from), err);
+        }
+        return r;
+}
+
+int unpack_look(struct ring *in, unpack_visit *visit, void *argument, struct error *err)
+{
+        struct source source = {.ring = in};
+        int r = look(&source, visit, argument, err);
 
         if (r < 0)
                 ring_break(in);

@@ -24,4 +24,12 @@
 int unpack_run(struct ring *in, struct tree *tree, struct split_writer *split, int64_t max_entries,
                int64_t *entries, struct error *err);
 
+/*
+ * The same for a stream whose entries are only looked at: each is handed to visit, with the size
+ * that it has for a regular file. What visit returns below 0 ends it.
+ */
+typedef int unpack_visit(void *argument, const struct tree_entry *entry, int64_t size,
+                         struct error *err);
+int unpack_look(struct ring *in, unpack_visit *visit, void *argument, struct error *err);
+
 #endif

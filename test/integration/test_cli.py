@@ -31,17 +31,22 @@ class Cli:
         return [self.daemon.crisp, *arguments, "--socket", self.daemon.socket]
 
     def run(self, *arguments, status=0, **more):
-        done = subprocess.run(self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120,
-                              stdin=subprocess.DEVNULL if "input" not in more else None, **more)
+        if "input" not in more:
+            more.setdefault("stdin", subprocess.DEVNULL)
+        done = subprocess.run(self.command(*arguments), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, timeout=120, **more)
         assert done.returncode == status, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.stderr if status else done.stdout
 
     def json(self, *arguments):
         return json.loads(self.run(*arguments, "--json"))
 
-    def start(self, *arguments, **more):
-        return subprocess.Popen(self.command(*arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
-                                text=True, **more)
+    def start(self, *arguments, stdin=subprocess.DEVNULL):
+        return subprocess.Popen(self.command(*arguments), stdin=stdin, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def working(self):
+        """The crisp-images that the daemon has running."""
+        with open(f"/proc/{self.daemon.pid}/task/{self.daemon.pid}/children") as file:
+            return file.read().split()
 
 
 @pytest.fixture

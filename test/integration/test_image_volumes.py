@@ -1,11 +1,12 @@
 """Images as volumes: mounted read-only, whole or a folder of them, and gone with their container."""
+import json
 import os
 
 import grpc
 import pytest
-from kit.image import Image, Layer
+from kit.image import OCI, Blob, Image, Layer
 from kit.wait import wait_for
-from support import error_of
+from support import FAILS, error_of
 
 UNKNOWN = grpc.StatusCode.UNKNOWN
 
@@ -110,3 +111,73 @@ def test_a_crash_leaves_no_mount(own_node, volume):
         node.client.RemoveContainer(container_id=container)
     with open("/proc/self/mountinfo") as file:
         assert f"{node.daemon.run}/containers" not in file.read()
+
+
+# ---- artifacts ----
+
+class Artifact:
+    """Files that are kept like an image: (title, bytes), a title of None for none."""
+
+    def __init__(self, *files, config_type="application/vnd.oci.empty.v1+json", **more):
+        config = Blob(b"{}", config_type)
+        self.files = [Blob(data, "application/octet-stream") for _, data in files]
+        descriptors = [
+            blob.descriptor(**({"annotations": {"org.opencontainers.image.title": title}} if title is not None else {}))
+            for blob, (title, _) in zip(self.files, files)
+        ]
+        document = {"schemaVersion": 2, "mediaType": OCI["manifest"], "config": config.descriptor(), "layers": descriptors, **more}
+        self.top = Blob(json.dumps(document).encode(), OCI["manifest"])
+        self.blobs, self.manifests = [config, *self.files], [self.top]
+
+
+def test_an_artifact_is_kept_and_mounted(own_node, registry):
+    node = own_node()
+    plain = Layer("tar").file("inside", "a tar stream\n").tar()
+    made = Artifact(("model/weights", b"weights\n" * 1000), ("readme", b"read\n"), (None, b"no title\n"), ("tar", plain), artifactType="text/x")
+    name = registry.push("test/artifact", "1", made)
+    image = Image([Layer("tar").file("inside", "a tar stream\n")])  # a layer whose diff ID is the digest of one of the files
+    other = registry.push("test/artifact", "image", image)
+    for _ in range(2):  # again: nothing changes
+        assert node.pull(name) == made.top.digest
+    node.pull(other)
+    for _ in range(2):
+        status = node.image_status(name)
+        assert (status.id, status.repo_tags) == (made.top.digest, [name])
+        assert status.size >= sum(len(blob.data) for blob in made.files)
+        untitled = made.files[2].digest.split(":")[1]
+        listing = output(
+            node, f"cd /a; find . -type f | sort; wc -c <model/weights; cat {untitled} /one; cmp tar /two && echo same; echo x 2>&- >readme || echo no",
+            mount(name, "/a"), mount(name, "/one", image_sub_path="readme"), mount(name, "/two", image_sub_path="tar"),
+        )
+        files = sorted(["./model/weights", "./readme", f"./{untitled}", "./tar"])
+        assert listing.splitlines() == [*files, "8000", "no title", "read", "same", "no"]
+        assert output(node, "ls /b", mount(other, "/b")) == "inside\n"
+        assert output(node, "ls /m", mount(name, "/m", image_sub_path="model")) == "weights\n"
+        info = node.client.ImageStatus(image={"image": name}, verbose=True).info["info"]
+        assert json.loads(info)["imageSpec"]["artifactType"] == "text/x"
+        node.daemon.kill()
+        node.daemon.start()
+    message = error_of(lambda: node.create(node.pod(), ["true"], image=name), grpc.StatusCode.FAILED_PRECONDITION)
+    assert "artifact" in message and name in message
+    node.daemon.remove_everything()
+    node.client.RemoveImage(image={"image": name})
+    assert node.image_status(name) is None
+    assert os.listdir(f"{node.daemon.state}/images/artifacts") == []
+    assert output(node, "ls /b", mount(other, "/b")) == "inside\n"
+
+
+@pytest.mark.parametrize("titles", [("../x",), ("/x",), ("a/../../x",), ("",), ("a//b",), (".",), ("same", "same"), ("a", "a/b"), ("x" * 300,)])
+def test_titles_that_lead_elsewhere(node, registry, titles):
+    made = Artifact(*((title, b"x%d" % i) for i, title in enumerate(titles)))
+    name = registry.push("test/titles", made.top.digest[-12:], made)
+    message = error_of(lambda: node.pull(name), *FAILS)
+    assert "title" in message
+    assert node.image_status(name) is None
+
+
+@pytest.mark.parametrize("config_type", ["application/vnd.cncf.helm.config.v1+json", "text/x-unknown"])
+def test_any_other_configuration_is_an_artifacts(node, registry, config_type):
+    made = Artifact(("chart", b"chart\n"), config_type=config_type)
+    name = registry.push("test/charts", made.top.digest[-12:], made)
+    assert node.pull(name) == made.top.digest
+    assert output(node, "cat /a/chart", mount(name, "/a")) == "chart\n"

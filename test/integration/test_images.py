@@ -1,6 +1,7 @@
 """Images: pulled in every form, named in every way, listed and removed."""
 import json
 import os
+import subprocess
 
 import grpc
 import pytest
@@ -300,3 +301,19 @@ def test_pinned_images_and_how_they_were_asked_for(own_node, registry, layer):
         node.daemon.restart()
     node.client.RemoveImage(image={"image": mine})  # who asks for it gets it
     assert node.image_status(mine) is None
+
+
+def test_images_on_a_disk_of_their_own(own_node, tmp_path):
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", str(tmp_path)], check=True)
+    try:
+        node = own_node(config={"images": f'dir = "{tmp_path}/here"\n'})
+        assert node.output(node.pod(), "echo runs") == "runs\n"
+        assert os.listdir(f"{tmp_path}/here/layers") and not os.path.exists(f"{node.daemon.state}/images")
+        (info,) = node.client.ImageFsInfo().image_filesystems
+        assert info.fs_id.mountpoint == f"{tmp_path}/here"
+        node.daemon.restart()
+        assert node.image_status(node.image)
+        node.daemon.remove_everything()
+        assert node.daemon.terminate() == 0
+    finally:
+        subprocess.run(["umount", str(tmp_path)], check=True)

@@ -142,7 +142,8 @@ def test_whole_layers_of_a_failed_pull_are_not_fetched_again(own_node, bad):
     assert node.image_status(name).id == image.id
 
 
-def test_a_pull_goes_on_while_the_daemon_is_gone(own_node, bad):
+@pytest.mark.parametrize("how", ["killed", "stopped"])
+def test_a_pull_goes_on_while_the_daemon_is_gone(own_node, bad, how):
     node = own_node()
     image = Image([layer("one"), layer("two", 300000), layer("three", 300000)])
     name = bad.put("a/b", "1", image)
@@ -150,7 +151,7 @@ def test_a_pull_goes_on_while_the_daemon_is_gone(own_node, bad):
     bad.rule = gate
     pull = node.client.start("PullImage", image={"image": name})
     wait_for(lambda: all(fetched(bad, blob) for blob in layers_of(image)), "all layers to be on their way")
-    node.daemon.kill()
+    node.daemon.kill() if how == "killed" else node.daemon.terminate()
     with pytest.raises(grpc.RpcError):
         pull.result()
     node.daemon.start()

@@ -5,6 +5,7 @@ import os
 import shutil
 import signal
 import subprocess
+import threading
 import time
 
 import grpc
@@ -273,13 +274,22 @@ def test_killed_during_a_pull(node):
         built = Image([Layer("tar").file("first", data), Layer("tar").file("second", data[::-1])])
         name = registry.put("a/b", "1", built)
         slow = built.layers[1].digest
-        registry.rule = hostile.on(slow, hostile.hang(registry, after=1000))
+        released = threading.Event()
+
+        def hang_up(request):
+            request.send_response(200)
+            request.send_header("Content-Length", str(len(built.layers[1].data)))
+            request.end_headers()
+            released.wait(600)
+            request.close_connection = True
+        registry.rule = hostile.on(slow, hang_up)
         call = node.client.start("PullImage", image={"image": name})
         wait_for(lambda: registry.seen(slow), "the download")
         node.daemon.kill()
         interrupted(call)
         registry.rule = None
         node.daemon.start()
+        released.set()
         assert node.image_status(name) is None
         node.pull(name)
         assert node.image_status(name).id == built.id

@@ -1,15 +1,18 @@
 """What may be pulled and run: policy.json, simple signing and sigstore, as others' tools make the signatures."""
 import base64
+import contextlib
 import http.server
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import tempfile
 import threading
 
 import pytest
 from kit.image import Blob, Image, Index, Layer, digest
+from kit.nginx import Authority
 from kit.paths import program
 from kit.registry import push
 from support import KINDS, error_of, small
@@ -252,22 +255,50 @@ def test_a_revoked_key_is_refused(node, registry, policy, gpg, signed):
     assert "revoked" in refused(lambda: node.pull(name))
 
 
-def test_signatures_from_a_web_server(node, registry, policy, gpg, signed, lookaside):
+@contextlib.contextmanager
+def web_server(folder, certificate=None):
     class Quiet(http.server.SimpleHTTPRequestHandler):
         def __init__(self, *words):
-            super().__init__(*words, directory=lookaside.folder)
+            super().__init__(*words, directory=folder)
 
         def log_message(self, *_):
             pass
 
     with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Quiet) as server:
+        if certificate:
+            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+            context.load_cert_chain(*certificate)
+            server.socket = context.wrap_socket(server.socket, server_side=True)
         threading.Thread(target=server.serve_forever, daemon=True).start()
-        policy.lookaside(f"http://127.0.0.1:{server.server_port}/")
-        policy.set({registry.host: signed_by(gpg.public)})
-        name, _ = signed("web")
-        refused(lambda: node.pull(registry.push("trust/app", "web-unsigned", small("web-unsigned"))))
-        node.pull(name)
+        yield f"{'https' if certificate else 'http'}://127.0.0.1:{server.server_port}/"
         server.shutdown()
+
+
+def test_signatures_from_a_web_server(node, registry, policy, gpg, signed, lookaside):
+    policy.set({registry.host: signed_by(gpg.public)})
+    name, _ = signed("web")
+    unsigned = registry.push("trust/app", "web-unsigned", small("web-unsigned"))
+    with web_server(lookaside.folder) as url:
+        policy.lookaside(url)
+        refused(lambda: node.pull(unsigned))
+        node.pull(name)
+
+
+def test_signatures_from_a_web_server_by_tls(own_daemon, registry, gpg, signed, lookaside, tmp_path):
+    """Whoever could put himself in its place could hold signatures back."""
+    authority = Authority(f"{tmp_path}/authority")
+    daemon = own_daemon(start=False)
+    policy = Policy(daemon.root)
+    policy.set({registry.host: signed_by(gpg.public)})
+    name, _ = signed("tls")
+    with web_server(lookaside.folder, authority.issue("server")) as url:
+        policy.lookaside(url)
+        daemon.start()
+        message = error_of(lambda: daemon.client.PullImage(image={"image": name}), KINDS.FAILED_PRECONDITION)
+        assert "certificate" in message and url in message
+        daemon.terminate()
+        daemon.start(env={"SSL_CERT_FILE": authority.file})
+        assert daemon.client.PullImage(image={"image": name}).image_ref
 
 
 def test_a_signed_index_and_a_signed_image_of_an_index(node, registry, policy, gpg, lookaside):

@@ -210,6 +210,17 @@ static void drawings_replace_each_other(void **state)
         assert_int_equal(drawn, 1);
 }
 
+static void a_drawing_is_taken_away_once(void **state)
+{
+        AUTO_BUFFER struct buffer out = BUFFER_INIT;
+        size_t drawn = 2;
+
+        progress_erase(&out, &drawn);
+        progress_erase(&out, &drawn);
+        assert_string_equal(out.data, UP2 EOS);
+        assert_int_equal(drawn, 0);
+}
+
 static void what_is_done_gives_way(void **state)
 {
         struct progress_bar bars[] = {
@@ -428,6 +439,7 @@ int main(void)
                 cmocka_unit_test(bars_grow),
                 cmocka_unit_test(bars_fit),
                 cmocka_unit_test(drawings_replace_each_other),
+                cmocka_unit_test(a_drawing_is_taken_away_once),
                 cmocka_unit_test(what_is_done_gives_way),
                 cmocka_unit_test(options_stand_anywhere),
                 cmocka_unit_test(wrong_options_are_refused),

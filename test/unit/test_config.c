@@ -249,7 +249,7 @@ static void test_unknown_keys(void **state)
         assert_refused("\"network.timeout\" = 3",
                        "c.toml:1: \"network.timeout\": unknown key (did you mean "
                        "network.timeout?)");
-        assert_refused("\"\" = 3", "c.toml:1: \"\": unknown key (did you mean streaming.port?)");
+        assert_refused("\"\" = 3", "c.toml:1: \"\": unknown key (did you mean images.dir?)");
 }
 
 static void test_wrong_types(void **state)
@@ -464,7 +464,7 @@ static void test_print(void **state)
                 "\n[api]\nlisten = \"/l\\u0009\"\n"
                 "\n[network]\nconfig_dir = \"/n\"\nplugin_dirs = [\"/a\", \"/b\"]\n"
                 "timeout = 11\n"
-                "\n[images]\nregistries_conf = \"/c\"\nhosts_dirs = []\n"
+                "\n[images]\ndir = \"/i\"\nregistries_conf = \"/c\"\nhosts_dirs = []\n"
                 "certs_dirs = [\"/d\", \"/e\"]\nauth_files = []\n"
                 "namespaced_auth_dir = \"/d\"\ncredential_helper_timeout = 22\n"
                 "signature_policy = \"/p\"\nsignature_policy_dir = \"/n\"\n"

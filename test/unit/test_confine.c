@@ -160,7 +160,7 @@ static void resolves_names(void)
         EXPECT(getaddrinfo("localhost", "443", NULL, &found) == 0);
         freeaddrinfo(found);
         EXPECT(socket(AF_INET, SOCK_STREAM, 0) >= 0);
-        EXPECT(socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EAFNOSUPPORT);
+        EXPECT(BOX_SANITIZED || (socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EAFNOSUPPORT));
         _exit(0);
 }
 

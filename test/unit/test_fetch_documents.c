@@ -684,9 +684,46 @@ static void test_result_round_trip(void **state)
 
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
+/* Questions, whole layers and answers are read as they were written. */
+static void test_questions_and_answers(void **state)
+{
+        static const char ID[] =
+                "sha256:a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1a1";
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct fetch_reply want = {.kind = FETCH_WANT, .want = {ID, ID, 7}}, read;
+        struct fetch_reply whole = {.kind = FETCH_LAYER,
+                                    .layer = {.diff_id = ID, .digest = ID, .directory = "d"}};
+        enum fetch_verdict verdict = FETCH_ANSWER_NONE;
+        const char *diff_id = NULL;
+        struct error err;
+        (void)state;
+
+        AUTO_FREE char *asked = reply_encode(&want);
+        assert_int_equal(reply_decode(asked, strlen(asked), arena, &read, &err), 0);
+        assert_int_equal(read.kind, FETCH_WANT);
+        assert_string_equal(read.want.diff_id, ID);
+        assert_int_equal(read.want.size, 7);
+
+        AUTO_FREE char *told = reply_encode(&whole);
+        assert_int_equal(reply_decode(told, strlen(told), arena, &read, &err), 0);
+        assert_int_equal(read.kind, FETCH_LAYER);
+        assert_string_equal(read.layer.directory, "d");
+        whole.layer.directory = NULL;
+        AUTO_FREE char *nowhere = reply_encode(&whole);
+        assert_true(reply_decode(nowhere, strlen(nowhere), arena, &read, &err) < 0);
+
+        AUTO_FREE char *answer = answer_encode(ID, FETCH_ANSWER_PRESENT);
+        assert_int_equal(answer_decode(answer, strlen(answer), arena, &diff_id, &verdict, &err), 0);
+        assert_string_equal(diff_id, ID);
+        assert_int_equal(verdict, FETCH_ANSWER_PRESENT);
+        assert_true(answer_decode("{\"layer\":\"x\",\"answer\":\"?\"}", 26, arena, &diff_id,
+                                  &verdict, &err) < 0);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
+                TEST(test_questions_and_answers),
                 TEST(test_image_manifest),
                 TEST(test_annotations),
                 TEST(test_schema_1),
