@@ -100,7 +100,8 @@ enum error_code refusal_code(long status)
         case 410:
                 return ERROR_NOT_FOUND;
         default:
-                /* Also 429: RESOURCE_EXHAUSTED is for this node's own bounds, above all its disk. */
+                /* Also 429: RESOURCE_EXHAUSTED is for this node's own bounds, above all its disk.
+                 */
                 return refusal_is_passing(status) ? ERROR_UNAVAILABLE : ERROR_UNKNOWN;
         }
 }
