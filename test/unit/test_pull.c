@@ -33,9 +33,10 @@ static void play(const char *script)
 
 #define DIGEST(c) "sha256:" c c c c c c c c c c c c c c c c
 #define LAYER     DIGEST("a1a1")
-#define CONFIG    DIGEST("c0c0")
-#define MANIFEST  DIGEST("d0d0")
-#define INDEX     DIGEST("e0e0")
+/* Of what FILL stages. */
+#define CONFIG   "sha256:50ec018801ffa1b5cad6dcb495c85ac6a8f2ccbfe6b6108cf4f42aadb5ef1381"
+#define MANIFEST "sha256:ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"
+#define INDEX    DIGEST("e0e0")
 
 /* An image of one layer. */
 #define FILL                                                                                       \
