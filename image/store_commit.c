@@ -77,11 +77,10 @@ static int check_config(struct commit *commit, int staging_fd)
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
         AUTO_IMAGE_CONFIG struct image_config *config = NULL;
         int result = store_check_documents(staging_fd, commit->result, &text, commit->err);
-        if (result == 0 && commit->result->artifact)
-                return 0;
-        if (result == 0)
-                result = image_config_parse(text.data, text.length, "image configuration", &config,
-                                            commit->err);
+        if (result < 0 || commit->result->artifact)
+                return result;
+        result = image_config_parse(text.data, text.length, "image configuration", &config,
+                                    commit->err);
         if (result < 0)
                 return result;
         if (strlen(config->user) > USER_LENGTH_MAX)
