@@ -1,6 +1,7 @@
 """Programs of the operator that say whether an image may be pulled."""
 import json
 import os
+import subprocess
 import threading
 
 import pytest
@@ -95,9 +96,12 @@ def test_who_joins_a_pull_gets_its_refusal(gated, bad, verifiers):
     threads[0].start()
     wait_for(lambda: os.path.exists(f"{verifiers.root}/asked"), "the verifier to be asked")
     threads[1].start()
+    command = [gated.daemon.crisp, "metrics", "--socket", gated.daemon.socket]
+    wait_for(lambda: b"crisp_image_pulls_joined_total 1\n" in subprocess.check_output(command), "the second to join")
     open(f"{verifiers.root}/go", "w").close()
     for thread in threads:
         thread.join()
+    assert verifiers.read("asked") == "x\n"
     assert len(messages) == 2 and all("exit status 1): no" in message for message in messages)
 
 
