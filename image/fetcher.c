@@ -40,6 +40,7 @@ struct fetcher {
         struct arena *arena;
         enum fetch_reply_kind last; /* FETCH_RESULT or FETCH_ERROR once it came */
         bool wants_signatures;      /* and has not heard of them yet */
+        bool deaf;                  /* killed because it does not read the answers */
         unsigned wants;             /* questions about layers */
         struct fetch_result result;
         struct error told;
@@ -311,8 +312,10 @@ void fetcher_answer(struct fetcher *fetcher, const char *diff_id, enum fetch_ver
         ssize_t sent = send(fetcher->request_fd, line, length, MSG_DONTWAIT | MSG_NOSIGNAL);
         /* It reads all the time: one that does not is broken. One that has gone has its end heard
          * elsewhere. */
-        if (sent >= 0 ? (size_t)sent != length : errno == EAGAIN)
+        if (sent >= 0 ? (size_t)sent != length : errno == EAGAIN) {
+                fetcher->deaf = true;
                 process_kill(&fetcher->process);
+        }
 }
 
 /* Whether the reply was about a layer. */
@@ -450,6 +453,8 @@ static int judge_end(struct fetcher *fetcher, int status, struct error *err)
                                  "crisp-image was stopped at a system call that its box does not "
                                  "allow (the kernel's audit log, type=1326, names it): %s",
                                  last_words(fetcher));
+        if (fetcher->deaf)
+                return broken(err, "does not read what it is told");
         if (WIFSIGNALED(status))
                 return error_set(err, ERROR_INTERNAL, "crisp-image was killed by signal %d: %s",
                                  WTERMSIG(status), last_words(fetcher));

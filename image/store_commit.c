@@ -383,6 +383,8 @@ int store_commit_asked(struct store *store, const struct reference *reference,
                        const struct fetch_result *result, char **id, struct error *err)
 {
         int r = check_result(result, err);
+        if (r == 0 && reference->digest[0] && strcmp(reference->digest, result->repo_digest) != 0)
+                r = wrong(err, "another digest than was asked for");
         if (r < 0)
                 return r;
         struct commit commit = {

@@ -149,7 +149,14 @@ int store_check_documents(int staging_fd, const struct fetch_result *result, str
             (r = check_digest(config, "config.json", result->config_digest, err)) < 0 ||
             (r = read_staged(staging_fd, "manifest.json", MANIFEST_BYTES_MAX, &manifest, err)) < 0)
                 return r;
-        return check_digest(&manifest, "manifest.json", result->manifest_digest, err);
+        r = check_digest(&manifest, "manifest.json", result->manifest_digest, err);
+        if (r < 0 || strcmp(result->repo_digest, result->manifest_digest) == 0)
+                return r;
+
+        /* The name stands for an index, then. */
+        AUTO_BUFFER struct buffer index = BUFFER_INIT;
+        r = read_staged(staging_fd, "index.json", MANIFEST_BYTES_MAX, &index, err);
+        return r < 0 ? r : check_digest(&index, "index.json", result->repo_digest, err);
 }
 
 int store_sync_folder(int store_fd, const char *folder, struct error *err)

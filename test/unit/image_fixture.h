@@ -195,7 +195,7 @@ static inline struct fixture *fixture_new(const char *staging, unsigned id,
         fixture->result = (struct fetch_result){
                 .manifest_digest = manifest_of(id),
                 .manifest_media_type = "application/vnd.oci.image.manifest.v1+json",
-                .repo_digest = digest_of(id + 0x2000000),
+                .repo_digest = manifest_of(id),
                 .config_size = 100,
                 .layers = fixture->layers,
                 .layer_count = count,

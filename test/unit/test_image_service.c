@@ -242,7 +242,8 @@ static void pins(void)
         put("registry.example/base/app:1", 7);
         put("busybox", 8);
         AUTO_FREE char *id = image_of(7);
-        AUTO_FREE char *digested = xprintf("registry.example/base/app@sha256:%064x", 7 + 0x2000000);
+        AUTO_FREE char *manifest = manifest_of(7);
+        AUTO_FREE char *digested = xprintf("registry.example/base/app@%s", manifest);
         assert_true(is_pinned_by("registry.example/base/app:1"));
         assert_true(is_pinned_by("registry.example/base/*"));
         assert_true(is_pinned_by("*/app:1"));
