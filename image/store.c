@@ -130,6 +130,7 @@ void store_free(struct store *store)
         if (!store)
                 return;
         store_forget_kept(store);
+        timer_free(store->clean_timer);
         size_t cursor = 0;
         void *each;
         while ((each = table_next(store->images, &cursor, NULL)))
@@ -424,8 +425,10 @@ void store_unstage(struct store *store, char *staging)
                 return;
         struct error err;
         struct stage_job job = {.path = staging, .err = &err};
-        if (task_offload(unstage_work, &job) < 0)
+        if (task_offload(unstage_work, &job) < 0) {
                 log_failure(&err, "staging folder could not be removed", NULL);
+                store_clean_soon(store);
+        }
         table_remove(store->stages, strrchr(staging, '/') + 1);
         free(staging);
 }

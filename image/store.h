@@ -33,6 +33,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "image/config.h"
 #include "image/reference.h"
@@ -86,10 +87,20 @@ void store_free(struct store *store);
 
 /*
  * Removes what a crash left: staging, layers and files that no record names, images that were
- * removed and have no users any more. Call it once, after store_use was called for every container
- * that is there. Waits.
+ * removed and have no users any more, trees that were set aside and are not mounted any more. What
+ * pulls have placed or staged stays: it may run at any time, first after store_use was called for
+ * every container that is there. Waits.
  */
 void store_clean(struct store *store);
+
+#define STORE_CLEAN_PERIOD (3600 * NSEC_PER_SEC)
+#define STORE_CLEAN_RETRY  (300 * NSEC_PER_SEC)
+
+/*
+ * store_clean in a task of its own, at once and then again period after its end, or retry after
+ * something could not be removed (both ns), until store_free.
+ */
+void store_keep_clean(struct store *store, int64_t period, int64_t retry);
 
 /*
  * The image of this name: its ID with or without "sha256:", a unique prefix of that with

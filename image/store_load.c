@@ -302,6 +302,7 @@ struct clean_job {
         struct store *store;
         char **names[FOLDER_COUNT]; /* what is in each folder, then what of it is garbage */
         char stage[17];
+        bool failed; /* something could not be removed */
         struct error *err;
 };
 
@@ -397,8 +398,10 @@ static void clean_entry(struct clean_job *job, const char *folder, const char *n
         struct error err;
         if (unlinkat(fd, path, 0) == 0 || errno == ENOENT)
                 return;
-        if (store_move_away(fd, path, job->stage, number, &err) < 0)
+        if (store_move_away(fd, path, job->stage, number, &err) < 0) {
                 log_failure(&err, "left-over could not be removed", "path", path, NULL);
+                job->failed = true;
+        }
 }
 
 static int clean_work(void *argument)
@@ -423,8 +426,10 @@ static void destroy_removed(struct store *store)
                         strv_push(&ids, image->id);
         for (char **id = ids; id && *id; id++) {
                 struct error err;
-                if (store_destroy(store, *id, &err) < 0)
+                if (store_destroy(store, *id, &err) < 0) {
                         log_failure(&err, "image could not be removed", "image", *id, NULL);
+                        store_clean_soon(store);
+                }
         }
         strv_free(ids);
 }
@@ -448,8 +453,51 @@ void store_clean(struct store *store)
         }
         if (result < 0)
                 log_failure(&err, "image store could not be cleaned", NULL);
+        if (result < 0 || job.failed)
+                store_clean_soon(store);
         for (size_t i = 0; i < FOLDER_COUNT; i++)
                 strv_free(job.names[i]);
         task_unlock(&store->lock);
         store_unstage(store, trash);
+}
+
+/* ---- cleaning again ---- */
+
+static void on_clean_time(void *argument);
+
+static void clean_at(struct store *store, int64_t delay)
+{
+        timer_free(store->clean_timer);
+        store->clean_timer = timer_new(clock_after(delay), on_clean_time, store);
+}
+
+static void clean_task(void *argument)
+{
+        struct store *store = argument;
+        store->left_over = false;
+        store_clean(store);
+        clean_at(store, store->left_over ? store->clean_retry : store->clean_period);
+}
+
+static void on_clean_time(void *argument)
+{
+        struct store *store = argument;
+        timer_free(store->clean_timer);
+        store->clean_timer = NULL;
+        task_start("clean image store", clean_task, store);
+}
+
+void store_clean_soon(struct store *store)
+{
+        /* Without a timer the look is under way, and sees to the next one. */
+        if (store->clean_timer && !store->left_over)
+                clean_at(store, store->clean_retry);
+        store->left_over = true;
+}
+
+void store_keep_clean(struct store *store, int64_t period, int64_t retry)
+{
+        store->clean_period = period;
+        store->clean_retry = retry;
+        task_start("clean image store", clean_task, store);
 }

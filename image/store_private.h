@@ -33,6 +33,9 @@ struct store {
         bool cleaned;
         bool doubtful; /* a container's image is not here: layers that no record names may be its */
         struct store_kept *kept;
+        struct timer *clean_timer; /* of the next look for garbage */
+        int64_t clean_period, clean_retry;
+        bool left_over;  /* a removal failed since the last look */
         bool collecting; /* a task that collects layers has been started and has not begun */
 };
 
@@ -62,6 +65,8 @@ int store_write_record(struct store *store, struct image *image, struct error *e
 void store_collect(struct store *store, const char *id, const char *manifest_digest, char **trash);
 /* Starts a task that does the same for layers alone. */
 void store_collect_later(struct store *store);
+/* Something could not be removed: where store_keep_clean looks after that, it does so soon. */
+void store_clean_soon(struct store *store);
 
 /* Removes an image that has no users, with all that is its own. Waits; takes the lock. */
 int store_destroy(struct store *store, const char *id, struct error *err);

@@ -129,9 +129,11 @@ void store_collect(struct store *store, const char *id, const char *manifest_dig
 
         id_random_hex(job.stage, sizeof(job.stage) - 1);
         table_put(store->stages, job.stage, store);
-        if (task_offload(collect_work, &job) < 0)
-                log_failure(&err, "image store could not be cleaned: the next start tries again",
+        if (task_offload(collect_work, &job) < 0) {
+                log_failure(&err, "image store could not be cleaned: it is tried again later",
                             NULL);
+                store_clean_soon(store);
+        }
         for (size_t i = 0; i < count; i++)
                 store_drop_layer(store, layers[i]);
         *trash = xprintf("%s/staging/%s", store->directory, job.stage);
