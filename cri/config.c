@@ -51,6 +51,8 @@ const struct config_setting config_settings[] = {
         {"images.signature_policy", CONFIG_PATH, PLACE(images.signature_policy)},
         {"images.signature_policy_dir", CONFIG_PATH, PLACE(images.signature_policy_dir)},
         {"images.registries_d", CONFIG_PATH, PLACE(images.registries_d)},
+        {"images.verifier_dir", CONFIG_PATH_OR_NONE, PLACE(images.verifier_dir)},
+        {"images.verifier_timeout", CONFIG_NUMBER, PLACE(images.verifier_timeout), 1, SECONDS_MAX},
         {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
         {"images.pinned", CONFIG_TEXTS, PLACE(images.pinned), 0, PINNED_MAX},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
@@ -153,6 +155,8 @@ struct config *config_new(const struct config_machine *machine)
         config->images.signature_policy = xstrdup("/etc/containers/policy.json");
         config->images.signature_policy_dir = xstrdup("/etc/crisp/policies");
         config->images.registries_d = xstrdup("/etc/containers/registries.d");
+        config->images.verifier_dir = xstrdup("");
+        config->images.verifier_timeout = 10;
         config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
@@ -244,6 +248,7 @@ void config_free(struct config *config)
         free(config->images.signature_policy);
         free(config->images.signature_policy_dir);
         free(config->images.registries_d);
+        free(config->images.verifier_dir);
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
@@ -301,6 +306,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
                 toml_add_string(out, level_names[*(const enum log_level *)field]);
                 return;
         case CONFIG_PATH:
+        case CONFIG_PATH_OR_NONE:
         case CONFIG_SOCKET:
         case CONFIG_CGROUP:
         case CONFIG_ADDRESS:

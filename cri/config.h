@@ -96,6 +96,10 @@ struct config {
                 char *signature_policy_dir;
                 /* Where signatures are. [/etc/containers/registries.d] */
                 char *registries_d;
+                /* Programs that must let an image in before it is pulled; empty: none. [] */
+                char *verifier_dir;
+                /* Seconds for one of them. [10] */
+                unsigned verifier_timeout;
                 /* Folder of private keys for encrypted layers; it may be missing.
                  * [/etc/crisp/keys] */
                 char *decryption_keys_dir;

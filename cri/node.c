@@ -117,6 +117,8 @@ static int open_images(struct error *err)
                 .store = node.images,
                 .sources = node.sources,
                 .trust = node.trust,
+                .verifier = {.directory = config->images.verifier_dir,
+                             .timeout = config->images.verifier_timeout * NSEC_PER_SEC},
                 .credentials = {.auth_files = config->images.auth_files,
                                 .namespaced_auth_dir = config->images.namespaced_auth_dir,
                                 .helper_timeout =

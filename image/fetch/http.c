@@ -466,7 +466,8 @@ static int transfer_once(struct http_client *client, struct http_call *call, con
         curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &call->status);
         curl_easy_getinfo(client->curl, CURLINFO_REDIRECT_URL, &redirect);
         curl_easy_getinfo(client->curl, CURLINFO_CONNECT_TIME_T, &connected);
-        call->reached = connected > 0 && !transfer.stalled;
+        /* No time is told of a connection that was kept. */
+        call->reached = (connected > 0 || call->status > 0) && !transfer.stalled;
         int r = code == CURLE_OK ? 0 : curl_failure(&transfer, code);
         if (r == 0 && redirect)
                 *location = xstrdup(redirect);

@@ -99,8 +99,7 @@ int registry_perform(const struct endpoint *endpoint, struct http_client *client
                 AUTO_FREE char *challenges = xstrdup(call->challenges.data);
                 r = auth_answer(endpoint->auth, client, challenges, version, err);
                 if (r < 0) {
-                        *passing = err->code == ERROR_UNAVAILABLE ||
-                                   err->code == ERROR_RESOURCE_EXHAUSTED;
+                        *passing = err->code == ERROR_UNAVAILABLE;
                         return r;
                 }
         }

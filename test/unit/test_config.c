@@ -470,6 +470,7 @@ static void test_print(void **state)
                 "namespaced_auth_dir = \"/d\"\ncredential_helper_timeout = 22\n"
                 "signature_policy = \"/p\"\nsignature_policy_dir = \"/n\"\n"
                 "registries_d = \"/d\"\n"
+                "verifier_dir = \"/v\"\nverifier_timeout = 26\n"
                 "decryption_keys_dir = \"/k\"\n"
                 "pinned = [\"busybox\", \"*/pause*\"]\n"
                 "max_parallel_pulls = 12\n"

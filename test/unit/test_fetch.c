@@ -357,7 +357,7 @@ static void test_rate_limit(void **state)
         struct pull *pull = *state;
         pull->registry->fail_count = 100;
         pull->registry->fail_status = 429;
-        assert_fails(pull, ERROR_RESOURCE_EXHAUSTED, "", "429 Too Many Requests");
+        assert_fails(pull, ERROR_UNKNOWN, "RegistryUnavailable", "429 Too Many Requests");
 }
 
 static void test_refusals_are_not_tried_again(void **state)

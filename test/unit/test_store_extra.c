@@ -33,7 +33,7 @@ static struct store *open_with(const char *one, const char *two)
 
 static bool is_here(const struct store *store, const char *name, unsigned id)
 {
-        AUTO_FREE char *wanted = digest_of(id);
+        AUTO_FREE char *wanted = image_of(id);
         const struct image *image = store_find(store, name);
         return image && strcmp(image->id, wanted) == 0;
 }
@@ -59,7 +59,7 @@ static void are_found_counted_apart_and_kept(void)
         assert_int_equal(usage.images, 1);
         assert_int_equal(usage.bytes, 0);
         assert_int_equal(usage.inodes, 0);
-        AUTO_FREE char *id = digest_of(1);
+        AUTO_FREE char *id = image_of(1);
         struct image_config *config;
         assert_int_equal(store_config(store, id, &config, &err), 0);
         image_config_free(config);
@@ -77,16 +77,16 @@ static void are_found_counted_apart_and_kept(void)
         store_release(store, id, "user");
         assert_true(is_here(store, "busybox", 1));
         store_free(store);
-        assert_true(exists(at("other/records/%064x.json", 1)));
+        assert_true(exists(at("other/records/%s.json", image_hex(1))));
         assert_true(exists(at("other/layers/%064x/file-161", 0xa1)));
-        assert_false(exists(at("images/records/%064x.json", 1)));
+        assert_false(exists(at("images/records/%s.json", image_hex(1))));
 }
 
 /* Short names lead there, now and after a restart, and go with the store. */
 static void are_mounted_from_there(void)
 {
         make_other("other", "busybox", 1, ABOVE, 2);
-        AUTO_FREE char *id = digest_of(1);
+        AUTO_FREE char *id = image_of(1);
         char *links, *lower, *root, *before = NULL;
         for (int i = 0; i < 2; i++) {
                 struct store *store = open_with("other", NULL);
@@ -118,7 +118,7 @@ static void own_names_and_earlier_stores_go_first(void)
         make_other("three", "app", 4, BASE, 1);
         struct store *store = open_with("one", "two");
         assert_true(is_here(store, "busybox", 1));
-        AUTO_FREE char *second = digest_of(2);
+        AUTO_FREE char *second = image_of(2);
         assert_non_null(store_find(store, second));
         put(store, "busybox", 3, ABOVE, 2);
         assert_true(is_here(store, "busybox", 3));
@@ -199,7 +199,7 @@ static void a_pull_makes_it_ours(void)
 {
         make_other("other", "busybox", 1, ABOVE, 2);
         struct store *store = open_with("other", NULL);
-        AUTO_FREE char *id = digest_of(1);
+        AUTO_FREE char *id = image_of(1);
         assert_int_equal(store_use(store, id, "user", NULL), 0);
         put(store, "mine", 1, ABOVE, 2);
         assert_false(is_lent(store, "mine"));
@@ -237,11 +237,12 @@ static void what_cannot_be_read_is_passed_over(void)
         put(other, "torn", 3, ABOVE, 2);
         store_free(other);
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
-        assert_int_equal(file_read(at("other/records/%064x.json", 2), 1 << 20, &text, NULL), 0);
+        assert_int_equal(file_read(at("other/records/%s.json", image_hex(2)), 1 << 20, &text, NULL),
+                         0);
         char *version = strstr(text.data, "\"version\"");
         assert_non_null(version);
         version[strcspn(version, "0123456789")] = '9';
-        write_file(at("other/records/%064x.json", 2), text.data);
+        write_file(at("other/records/%s.json", image_hex(2)), text.data);
         assert_int_equal(file_remove_tree(at("other/layers/%064x", 0xb2), NULL), 0);
 
         char none[512], own[512], good[512];
@@ -260,7 +261,7 @@ static void what_cannot_be_read_is_passed_over(void)
         assert_string_equal(usage.additional[0], good);
         assert_null(usage.additional[1]);
         store_free(store);
-        assert_true(exists(at("other/records/%064x.json", 2))); /* not set aside */
+        assert_true(exists(at("other/records/%s.json", image_hex(2)))); /* not set aside */
         assert_false(exists(at("none")));
 }
 
