@@ -36,7 +36,9 @@ struct big_blob {
         int64_t offset;   /* bytes that the sink has; written by the owner */
         int64_t frontier; /* the first byte that nobody fetches */
         int resumptions;
-        bool proven; /* the server does ranges */
+        int64_t passing; /* ns that the sink took of the part that the owner streams */
+        bool proven;     /* the server does ranges */
+        bool hungry; /* the network is slower than the sink: it takes more than one connection */
         bool single; /* not any more */
 };
 
@@ -96,11 +98,16 @@ static void wait_change(struct ranges *ranges)
 
 /* ---- parts ---- */
 
+static bool is_shared(const struct big_blob *blob)
+{
+        return blob->proven && blob->hungry && !blob->single;
+}
+
 static struct kept_part *claim(struct ranges *ranges, struct big_blob *blob)
 {
         int64_t size = blob->descriptor->size;
 
-        if (!blob->proven || blob->single || blob->frontier == size)
+        if (!is_shared(blob) || blob->frontier == size)
                 return NULL;
         for (size_t i = 0; i < FETCH_RANGES_MAX; i++) {
                 struct kept_part *part = &ranges->parts[i];
@@ -257,7 +264,8 @@ static int64_t direct_end(struct big_blob *blob)
                 release(next);
                 return end;
         }
-        int64_t length = !blob->proven || ranges->spares > 0 ? FETCH_RANGE_SIZE : FETCH_RANGE_ALONE;
+        bool brief = !blob->proven || (blob->hungry && ranges->spares > 0);
+        int64_t length = brief ? FETCH_RANGE_SIZE : FETCH_RANGE_ALONE;
         if (!blob->single && left > length)
                 end = blob->offset + length;
         for (size_t i = 0; i < FETCH_RANGES_MAX; i++) {
@@ -268,14 +276,26 @@ static int64_t direct_end(struct big_blob *blob)
         return end;
 }
 
+static int pass_on(void *argument, const char *bytes, size_t length, struct error *err)
+{
+        struct big_blob *blob = argument;
+        int64_t before = clock_monotonic();
+        int r = blob->sink(blob->argument, bytes, length, err);
+        blob->passing += clock_monotonic() - before;
+        return r;
+}
+
 /* Fetches what nobody else does right into the sink. Without the mutex; part has its bounds. */
 static int stream_part(struct big_blob *blob, struct blob_part *part, struct http_client *client,
                        struct error *err)
 {
         struct ranges *ranges = blob->ranges;
 
+        int64_t before = clock_monotonic();
+        blob->passing = 0;
         int r = blob_fetch_part(ranges->registry, client, part, err);
         pthread_mutex_lock(&ranges->mutex);
+        blob->hungry = blob->passing < (clock_monotonic() - before) / 2;
         blob->offset = part->offset;
         blob->resumptions = part->resumptions;
         if (blob->frontier < blob->offset)
@@ -301,8 +321,8 @@ static int take_step(struct big_blob *blob, struct http_client *client, struct e
         struct ranges *ranges = blob->ranges;
         struct blob_part part = {.digest = blob->descriptor->digest,
                                  .size = blob->descriptor->size,
-                                 .sink = blob->sink,
-                                 .argument = blob->argument};
+                                 .sink = pass_on,
+                                 .argument = blob};
         struct filling filling = {.ranges = ranges, .own = blob};
 
         pthread_mutex_lock(&ranges->mutex);
@@ -388,7 +408,7 @@ static struct kept_part *claim_any(struct ranges *ranges)
 
         for (struct big_blob *blob = ranges->blobs; blob; blob = blob->next) {
                 int64_t left = blob->descriptor->size - blob->frontier;
-                if (!blob->proven || blob->single || left <= most)
+                if (!is_shared(blob) || left <= most)
                         continue;
                 biggest = blob;
                 most = left;

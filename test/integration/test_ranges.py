@@ -2,6 +2,7 @@
 import os
 import re
 import threading
+import time
 
 import pytest
 from kit import hostile
@@ -11,6 +12,7 @@ from kit.wait import wait_for
 MIB = 1 << 20
 RANGE = 2 * MIB
 SIZE = 40 * MIB
+SLOW = 1  # s, far more than it takes to unpack a range
 
 
 class Ranges:
@@ -55,10 +57,12 @@ class Ranges:
         request.close_connection = part < 1
 
     def together(self, count):
-        """Holds every range but the first until so many are under way."""
+        """Holds every range but the first until so many are under way. The first is slow: it takes a slow network for there to be more."""
         reached = threading.Event()
 
         def act(_, first, __):
+            if first == 0:
+                time.sleep(SLOW)
             if first > 0 and self.under_way >= count:
                 reached.set()
             return first > 0 and not reached.wait(60)
@@ -185,11 +189,13 @@ def test_a_server_with_one_connection_for_each_gets_one_stream(own_node, ranges)
 
 
 def test_other_bytes_in_a_range_are_found(own_node, ranges):
+    together = ranges.together(3)
+
     def lie(request, first, last):
-        if first != 5 * RANGE:
-            return False
-        ranges.data = bytearray(ranges.data)
-        ranges.data[first + 5] ^= 1
+        together(request, first, last)
+        if first == 5 * RANGE:
+            ranges.data = bytearray(ranges.data)
+            ranges.data[first + 5] ^= 1
         return False
     ranges.act = lie
     node = own_node()
@@ -200,8 +206,10 @@ def test_other_bytes_in_a_range_are_found(own_node, ranges):
 def test_a_pull_that_nobody_wants_ends_its_ranges(own_node, ranges):
     node = own_node()
 
-    def hang(request, first, last):
-        if first > 0:
+    def hang(request, first, _):
+        if first == 0:
+            time.sleep(SLOW)
+        else:
             ranges.bad.ended.wait(600)
             request.close_connection = True
         return first > 0
