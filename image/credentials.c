@@ -315,11 +315,11 @@ int credentials_find(struct credentials *credentials, const char *host, const ch
         if (plain[0] && strcmp(plain, credentials->given_host) == 0)
                 result = credentials->given;
         if (secret_is_empty(&result) && credentials->namespaced &&
-            (r = find_in_files(credentials, host, repository, &result, err)) < 0)
+            (r = find_in_files(credentials, plain, repository, &result, err)) < 0)
                 return r;
         for (char **helper = credentials->helpers; *helper && secret_is_empty(&result); helper++) {
                 if (strcmp(*helper, CREDENTIALS_AUTH_FILE_MEMBER) == 0) {
-                        r = find_in_files(credentials, host, repository, &result, err);
+                        r = find_in_files(credentials, plain, repository, &result, err);
                         if (r < 0)
                                 return r;
                         continue;

@@ -72,8 +72,9 @@ void credentials_free(struct credentials *credentials); /* overwrites; null is a
 bool credentials_same(const struct credentials *a, const struct credentials *b);
 
 /*
- * What to show to host[:port] when it is asked for repository. *found is borrowed from credentials;
- * all null: nothing. Waits for helpers, interruptibly; CANCELLED is its only error.
+ * What to show to host[:port], or the host of a URL, when it is asked for repository. *found is
+ * borrowed from credentials; all null: nothing. Waits for helpers, interruptibly; CANCELLED is its
+ * only error.
  */
 int credentials_find(struct credentials *credentials, const char *host, const char *repository,
                      struct fetch_credentials *found, struct error *err);

@@ -21,7 +21,8 @@
 #define READ_STEP       65536
 #define DECODE_INLINE   16384 /* bytes of a line that is decoded on the loop's thread */
 #define DRAIN_READS_MAX 64
-#define READS_AT_A_TIME 8 /* before other tasks get their turn */
+#define READS_AT_A_TIME 8    /* before other tasks get their turn */
+#define WANTS_MAX       4096 /* questions about layers: each is remembered, and asked once */
 
 struct fetcher {
         const struct fetcher_options *options;
@@ -39,6 +40,7 @@ struct fetcher {
         struct arena *arena;
         enum fetch_reply_kind last; /* FETCH_RESULT or FETCH_ERROR once it came */
         bool wants_signatures;      /* and has not heard of them yet */
+        unsigned wants;             /* questions about layers */
         struct fetch_result result;
         struct error told;
 };
@@ -368,6 +370,8 @@ static int hear_line(struct fetcher *fetcher, const char *line, size_t length, s
         int result = decode(fetcher, &job, err);
         if (result < 0)
                 return result;
+        if (reply.kind == FETCH_WANT && ++fetcher->wants > WANTS_MAX)
+                return broken(err, "asks about too many layers");
         if (hear_layer(fetcher, &reply))
                 return 0;
         if (reply.kind == FETCH_SIGNATURES)

@@ -317,7 +317,7 @@ int answer_decode(const char *line, size_t length, struct arena *arena, const ch
                   enum fetch_verdict *verdict, struct error *err)
 {
         AUTO_JSON json_t *value = NULL;
-        const char *word = NULL;
+        const char *word = "";
         int r = json_parse(line, length, "answer", &value, err);
         if (r == 0)
                 r = line_need_text(value, "layer", "answer", arena, diff_id, err);

@@ -13,8 +13,7 @@
 #include "image/record.h"
 #include "image/store_private.h"
 
-#define MANIFEST_BYTES_MAX (8u << 20)
-#define USER_LENGTH_MAX    512 /* bytes of a configuration's User */
+#define USER_LENGTH_MAX 512 /* bytes of a configuration's User */
 
 struct commit {
         struct store *store;
@@ -38,13 +37,6 @@ struct commit {
 static int wrong(struct error *err, const char *what)
 {
         return error_set(err, ERROR_INTERNAL, "crisp-image's result: %s", what);
-}
-
-/* What it promised to write cannot be opened. */
-static int wrong_file(struct error *err, const char *name)
-{
-        return error_set(err, ERROR_INTERNAL, "crisp-image's result: %.200s: %s", name,
-                         strerror(errno));
 }
 
 /* One folder without anything that only layers have. */
@@ -80,42 +72,15 @@ static int check_result(const struct fetch_result *result, struct error *err)
 
 /* ---- on a worker ---- */
 
-/* What crisp-image wrote may be anything: only a file of a sensible size is read. */
-static int read_staged(int staging_fd, const char *name, size_t max, struct buffer *contents,
-                       struct error *err)
-{
-        struct stat st;
-        AUTO_FD int fd = openat(staging_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return wrong_file(err, name);
-        if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "staged %s is not a file of up to %zu bytes", name, max);
-        char *bytes = buffer_reserve(contents, (size_t)st.st_size + 1);
-        ssize_t length = read(fd, bytes, (size_t)st.st_size);
-        if (length != st.st_size)
-                return error_errno(err, length < 0 ? errno : EIO, "read staged %s", name);
-        buffer_reserve(contents, 1);
-        contents->length += (size_t)length;
-        contents->data[contents->length] = '\0';
-        return 0;
-}
-
 static int check_config(struct commit *commit, int staging_fd)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
-        AUTO_BUFFER struct buffer manifest = BUFFER_INIT;
         AUTO_IMAGE_CONFIG struct image_config *config = NULL;
-        if (commit->result->artifact)
-                return 0;
-        int result =
-                read_staged(staging_fd, "config.json", IMAGE_CONFIG_BYTES_MAX, &text, commit->err);
-        if (result == 0)
-                result = read_staged(staging_fd, "manifest.json", MANIFEST_BYTES_MAX, &manifest,
-                                     commit->err);
-        if (result == 0)
-                result = image_config_parse(text.data, text.length, "image configuration", &config,
-                                            commit->err);
+        int result = store_check_documents(staging_fd, commit->result, &text, commit->err);
+        if (result < 0 || commit->result->artifact)
+                return result;
+        result = image_config_parse(text.data, text.length, "image configuration", &config,
+                                    commit->err);
         if (result < 0)
                 return result;
         if (strlen(config->user) > USER_LENGTH_MAX)

@@ -9,7 +9,11 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/sha256.h"
 #include "image/store_private.h"
+
+#define MANIFEST_BYTES_MAX (8u << 20)
+#define SHA256_PREFIX      "sha256:"
 
 bool store_name_is_plain(const char *name)
 {
@@ -96,6 +100,56 @@ int store_place_layer(struct store *store, const char *staging, int staging_fd,
         if (result == 0)
                 result = layer_link(store->fd, layer, err);
         return result < 0 ? error_context(err, "layer %s", layer->name) : 0;
+}
+
+/* What crisp-image wrote may be anything: only a file of a sensible size is read. */
+static int read_staged(int staging_fd, const char *name, size_t max, struct buffer *contents,
+                       struct error *err)
+{
+        struct stat st;
+        AUTO_FD int fd = openat(staging_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return error_set(err, ERROR_INTERNAL, "crisp-image's result: %.200s: %s", name,
+                                 strerror(errno));
+        if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "staged %s is not a file of up to %zu bytes", name, max);
+        char *bytes = buffer_reserve(contents, (size_t)st.st_size + 1);
+        ssize_t length = read(fd, bytes, (size_t)st.st_size);
+        if (length != st.st_size)
+                return error_errno(err, length < 0 ? errno : EIO, "read staged %s", name);
+        contents->length += (size_t)length;
+        contents->data[contents->length] = '\0';
+        return 0;
+}
+
+/* SHA-512 is crisp-image's alone: the daemon does without libcrypto. */
+static int check_digest(const struct buffer *bytes, const char *name, const char *digest,
+                        struct error *err)
+{
+        char hex[SHA256_HEX + 1];
+        if (strncmp(digest, SHA256_PREFIX, strlen(SHA256_PREFIX)) != 0)
+                return 0;
+        sha256_hex(bytes->data, bytes->length, hex);
+        if (strcmp(hex, digest + strlen(SHA256_PREFIX)) == 0)
+                return 0;
+        return error_set(err, ERROR_INTERNAL,
+                         "crisp-image's result: %s has the digest sha256:%s and not %.200s, as it "
+                         "says: nothing is stored; pull the image again",
+                         name, hex, digest);
+}
+
+int store_check_documents(int staging_fd, const struct fetch_result *result, struct buffer *config,
+                          struct error *err)
+{
+        AUTO_BUFFER struct buffer manifest = BUFFER_INIT;
+        int r;
+
+        if ((r = read_staged(staging_fd, "config.json", IMAGE_CONFIG_BYTES_MAX, config, err)) < 0 ||
+            (r = check_digest(config, "config.json", result->config_digest, err)) < 0 ||
+            (r = read_staged(staging_fd, "manifest.json", MANIFEST_BYTES_MAX, &manifest, err)) < 0)
+                return r;
+        return check_digest(&manifest, "manifest.json", result->manifest_digest, err);
 }
 
 int store_sync_folder(int store_fd, const char *folder, struct error *err)

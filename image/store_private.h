@@ -79,6 +79,13 @@ struct layer *store_new_layer(struct store *store, const struct fetch_layer *sou
 int store_place_layer(struct store *store, const char *staging, int staging_fd,
                       const struct fetch_layer *source, const struct layer *layer,
                       struct error *err);
+/*
+ * Whether the staged configuration and manifest have the digests that crisp-image says: it reads
+ * strangers' bytes, and what becomes the image's ID is not taken on its word. Adds the
+ * configuration to *config. Of SHA-512 the word is taken. Blocking.
+ */
+int store_check_documents(int staging_fd, const struct fetch_result *result, struct buffer *config,
+                          struct error *err);
 int store_sync_folder(int store_fd, const char *folder, struct error *err);
 
 /* Forgets what store_keep holds. */

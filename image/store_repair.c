@@ -97,6 +97,7 @@ static int repair_work(void *argument)
 {
         struct repair *repair = argument;
         const struct fetch_result *result = repair->result;
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
         AUTO_FREE char *config = xprintf("configs/%s", layer_hex(repair->id));
         AUTO_FREE char *manifest = xprintf("manifests/%s", layer_hex(result->manifest_digest));
         AUTO_FD int fd = open(repair->staging, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
@@ -104,6 +105,7 @@ static int repair_work(void *argument)
 
         if (fd < 0)
                 return error_errno(repair->err, errno, "open %s", repair->staging);
+        r = store_check_documents(fd, result, &text, repair->err);
         for (size_t i = 0; r == 0 && i < result->layer_count; i++) {
                 const struct fetch_layer *source = &result->layers[i];
                 if (!source->directory)

@@ -376,7 +376,7 @@ static int ask(struct question *question, const char *url, const char *basic, co
         char text[REFUSAL_TEXT_MAX];
         refusal_text(&call, auth->secrets, text);
         enum error_code code = refusal_code(call.status);
-        bool passing = code == ERROR_UNAVAILABLE || code == ERROR_RESOURCE_EXHAUSTED;
+        bool passing = code == ERROR_UNAVAILABLE;
         return error_set(err, passing ? code : ERROR_UNAUTHENTICATED, "%s%s", text,
                          passing || auth_has_credentials(auth)
                                  ? ""

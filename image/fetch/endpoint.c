@@ -2,6 +2,7 @@
 
 #include <curl/curl.h>
 #include <openssl/bio.h>
+#include <openssl/evp.h>
 #include <openssl/pem.h>
 #include <openssl/x509.h>
 #include <stdlib.h>
@@ -102,6 +103,29 @@ static bool has_certificate(const struct buffer *bytes)
         return has;
 }
 
+/* libcrypto would ask on a terminal, and in the box it dies of having none. */
+static int no_passphrase(char *out, int size, int writing, void *argument)
+{
+        return -1;
+}
+
+static int check_key(const struct buffer *bytes, const char *path, struct error *err)
+{
+        BIO *bio = bytes->length > 0 ? BIO_new_mem_buf(bytes->data, (int)bytes->length) : NULL;
+        EVP_PKEY *key = bio ? PEM_read_bio_PrivateKey(bio, NULL, no_passphrase, NULL) : NULL;
+        bool found = key != NULL;
+
+        EVP_PKEY_free(key);
+        BIO_free(bio);
+        if (found)
+                return 0;
+        bool encrypted = bytes->length > 0 && memmem(bytes->data, bytes->length, "ENCRYPTED", 9);
+        return error_set(err, ERROR_FAILED_PRECONDITION, "client certificate: %s: %s", path,
+                         encrypted ? "the key in it has a passphrase, and nobody is here to be "
+                                     "asked for it: write it without one (openssl pkey)"
+                                   : "there is no key in it (expected PEM)");
+}
+
 /* What the machine trusts: given authorities, libcurl would take them in its place. */
 static void read_own_authorities(struct buffer *all)
 {
@@ -154,9 +178,9 @@ static int read_identity(struct endpoint *endpoint, const struct fetch_endpoint 
                                  "client certificate: %s: there is no certificate in it (expected "
                                  "PEM)",
                                  from->certificate);
-        if (key.length == 0)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "client certificate: %s: there is no key in it", key_path);
+        int r = check_key(&key, key_path, err);
+        if (r < 0)
+                return r;
         keep_pem(&endpoint->identity.certificate, &certificate);
         keep_pem(&endpoint->identity.key, &key);
         return 0;
@@ -220,6 +244,19 @@ static int set_endpoint(struct endpoint *endpoint, const struct fetch_endpoint *
                         &endpoint->identity, &endpoint->auth, err);
 }
 
+/* What is spoken to with and without TLS stands in errors twice: they say which was which. */
+static void tell_apart(struct endpoint_list *endpoints)
+{
+        for (size_t i = 1; i < endpoints->count; i++) {
+                struct endpoint *endpoint = &endpoints->list[i];
+                bool plain = strncmp(endpoint->url, HTTP, strlen(HTTP)) == 0;
+                if (!plain || strcmp(endpoint[-1].name, endpoint->name) != 0)
+                        continue;
+                free(endpoint->name);
+                endpoint->name = xstrdup(endpoint->identity.origin);
+        }
+}
+
 int endpoint_list_new(const struct fetch_request *request, struct endpoint_list **endpoints,
                       struct error *err)
 {
@@ -238,6 +275,7 @@ int endpoint_list_new(const struct fetch_request *request, struct endpoint_list 
                 if (r < 0)
                         return r;
         }
+        tell_apart(new);
         *endpoints = take_ptr(new);
         return 0;
 }

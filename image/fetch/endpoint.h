@@ -23,7 +23,7 @@
 struct endpoint {
         char *url;   /* scheme://host[:port]/v2/[prefix/]repository */
         char *query; /* "?ns=...", or empty: to put after what is below url */
-        char *name;  /* host[:port], for errors */
+        char *name;  /* host[:port], for errors; http:// before it where https was tried first */
         bool digests_only;
         struct http_trust trust;
         struct http_identity identity;
@@ -39,7 +39,7 @@ struct endpoint_list {
  * The request's endpoints, in their order; everything is copied. Blocks on the disk: reads the
  * files of certificates and keys. INVALID_ARGUMENT for a request without endpoints, a URL that is
  * none, and for credentials and headers that cannot be sent; FAILED_PRECONDITION for a file that
- * cannot be read or has no certificate in it.
+ * cannot be read or has not in it what it should, and for a key with a passphrase.
  */
 int endpoint_list_new(const struct fetch_request *request, struct endpoint_list **endpoints,
                       struct error *err);

@@ -213,7 +213,7 @@ static void read_header(struct http_call *call, const char *name, size_t name_le
                 read_content_range(call, value + 6);
         } else if (IS("retry-after")) {
                 call->retry_after = read_retry_after(value);
-        } else if (IS("www-authenticate")) {
+        } else if (IS("www-authenticate") && !call->elsewhere) {
                 buffer_add_text(&call->challenges, value);
                 buffer_add_text(&call->challenges, "\n");
         }
@@ -472,12 +472,13 @@ static int transfer_once(struct http_client *client, struct http_call *call, con
         struct transfer transfer = {
                 .client = client, .call = call, .err = err, .window_start = clock_monotonic()};
         bool known = call->identity && http_same_origin(call->identity->origin, url);
-        CLEANUP(free_headers)
-        struct curl_slist *headers = make_headers(call, http_same_origin(call->url, url), known);
         const char *redirect = NULL;
         curl_off_t connected = 0;
 
         start_answer(call);
+        call->elsewhere = !http_same_origin(call->url, url);
+        CLEANUP(free_headers)
+        struct curl_slist *headers = make_headers(call, !call->elsewhere, known);
         call->status = 0;
         client->detail[0] = '\0';
         set_options(&transfer, url, headers, known);
@@ -487,7 +488,8 @@ static int transfer_once(struct http_client *client, struct http_call *call, con
         curl_easy_getinfo(client->curl, CURLINFO_RESPONSE_CODE, &call->status);
         curl_easy_getinfo(client->curl, CURLINFO_REDIRECT_URL, &redirect);
         curl_easy_getinfo(client->curl, CURLINFO_CONNECT_TIME_T, &connected);
-        call->reached = connected > 0 && !transfer.stalled;
+        /* No time is told of a connection that was kept. */
+        call->reached = (connected > 0 || call->status > 0) && !transfer.stalled;
         int r = code == CURLE_OK ? 0 : curl_failure(&transfer, code);
         if (r == 0 && redirect)
                 *location = xstrdup(redirect);

@@ -79,7 +79,9 @@ struct http_call {
         int64_t range_from;       /* of a 206; -1 unknown */
         int64_t range_total;      /* bytes of what it is a range of; -1 unknown */
         int64_t retry_after;      /* seconds; -1 where it was not said */
-        struct buffer challenges; /* WWW-Authenticate headers, a line each */
+        bool elsewhere;           /* it is that of another origin, to which a redirect led */
+        struct buffer challenges; /* WWW-Authenticate headers, a line each; none from elsewhere: who
+                                     is redirected to does not choose whom credentials are shown */
         struct buffer problem;    /* the beginning of the body of what is not 2xx */
 };
 

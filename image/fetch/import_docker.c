@@ -55,7 +55,7 @@ static int read_config(struct import *import, const json_t *entry, struct import
 static int read_layers(struct import *import, const json_t *entry, struct import_image *image,
                        struct error *err)
 {
-        struct manifest_config config;
+        struct manifest_config config = {0};
         json_t *array = NULL;
         int r = json_get_array(entry, "Layers", PLACE, &array, err);
 

@@ -75,7 +75,8 @@ int keyring_open(const char *folder, struct keyring **keyring, struct error *err
                 AUTO_FREE char *path = xprintf("%s/%s", folder, entry->d_name);
                 struct error why;
 
-                if (entry->d_name[0] == '.' || entry->d_type == DT_DIR)
+                /* A pipe would be waited for. */
+                if (entry->d_name[0] == '.' || entry->d_type == DT_DIR || entry->d_type == DT_FIFO)
                         continue;
                 if (new->count == KEYRING_KEYS_MAX)
                         return error_set(err, ERROR_RESOURCE_EXHAUSTED,

@@ -218,7 +218,7 @@ int layer_fetch(struct layer_job *job, struct http_client *client, struct error 
 {
         AUTO_RING struct ring *ring = ring_new(FETCH_RING_SIZE);
         AUTO_DECRYPT struct decrypt *decrypt = NULL;
-        struct layer_unpacker *unpacker;
+        struct layer_unpacker *unpacker = NULL;
         struct error unpack_error = {0};
 
         if (job->descriptor->size > job->limits->layer_bytes)
@@ -231,7 +231,7 @@ int layer_fetch(struct layer_job *job, struct http_client *client, struct error 
                         : 0;
         if (r == 0)
                 r = layer_unpacker_start(job, ring, &unpacker, err);
-        if (r < 0)
+        if (r < 0 || !unpacker)
                 return r;
         r = download_layer(job, ring, decrypt, client, err);
         int unpacked = layer_unpacker_join(unpacker, &unpack_error);

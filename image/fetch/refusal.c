@@ -99,10 +99,10 @@ enum error_code refusal_code(long status)
         case 404:
         case 410:
                 return ERROR_NOT_FOUND;
-        case 429:
-                return ERROR_RESOURCE_EXHAUSTED;
         default:
-                return status >= 500 || status == 408 ? ERROR_UNAVAILABLE : ERROR_UNKNOWN;
+                /* Also 429: RESOURCE_EXHAUSTED is for this node's own bounds, above all its disk.
+                 */
+                return refusal_is_passing(status) ? ERROR_UNAVAILABLE : ERROR_UNKNOWN;
         }
 }
 

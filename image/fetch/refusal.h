@@ -22,7 +22,7 @@ void refusal_text(const struct http_call *call, const char *const *secrets,
                   char out[REFUSAL_TEXT_MAX]);
 
 /* The code for a status that is no success: 401 UNAUTHENTICATED, 403 PERMISSION_DENIED, 404
- * NOT_FOUND, ... */
+ * NOT_FOUND, those that pass UNAVAILABLE, ... */
 enum error_code refusal_code(long status);
 
 /* Whether a later try may do better: 408, 429 and 5xx. */

@@ -13,6 +13,8 @@
 #include "image/reference.h"
 
 #define TOLD_MAX           700 /* bytes of one endpoint's failure beside others */
+#define TOLD_ROOM          (ERROR_MESSAGE_MAX - 400) /* bytes of all; the rest is for contexts */
+#define TOLD_CUT           "..."
 #define FIRST_RETRY_DELAY  250 /* ms; doubles */
 #define UNREACHED_TRIES    1   /* further tries where no connection is made */
 #define URL_SHOWN          200 /* bytes of a URL in an error */
@@ -62,7 +64,8 @@ static int refuse(const struct endpoint *endpoint, const struct http_call *call,
         refusal_text(call, secrets, text);
         bool denied = call->status == 401 || call->status == 403;
         return error_set(err, refusal_code(call->status), "%s%s", text,
-                         denied && !header ? " (no user name and password were given)"
+                         call->elsewhere     ? " (from where it redirects to)"
+                         : denied && !header ? " (no user name and password were given)"
                          : denied && !auth_has_credentials(endpoint->auth)
                                  ? " (with an anonymous token: the repository is not there, or "
                                    "needs a user name and a password)"
@@ -96,8 +99,7 @@ int registry_perform(const struct endpoint *endpoint, struct http_client *client
                 AUTO_FREE char *challenges = xstrdup(call->challenges.data);
                 r = auth_answer(endpoint->auth, client, challenges, version, err);
                 if (r < 0) {
-                        *passing = err->code == ERROR_UNAVAILABLE ||
-                                   err->code == ERROR_RESOURCE_EXHAUSTED;
+                        *passing = err->code == ERROR_UNAVAILABLE;
                         return r;
                 }
         }
@@ -144,12 +146,25 @@ static int try_endpoint(struct registry *registry, const struct endpoint *endpoi
         }
 }
 
+/* Each of those that are left (this one among them) gets its share of the room: the last is the
+ * registry itself, and most often the one that counts. */
+static void tell(char told[TOLD_ROOM], const char *name, const char *message, size_t left)
+{
+        size_t length = strlen(told), share = (TOLD_ROOM - length) / left;
+        size_t room = share < TOLD_MAX ? share : TOLD_MAX;
+        int wanted =
+                snprintf(told + length, room, "%s%s: %s", length > 0 ? "; " : "", name, message);
+
+        if (wanted >= (int)room && room > sizeof(TOLD_CUT))
+                strcpy(told + length + room - sizeof(TOLD_CUT), TOLD_CUT);
+}
+
 int registry_try(struct registry *registry, struct http_client *client, bool by_tag,
                  registry_request *function, void *argument, struct error *err)
 {
         struct error last = {0}, deciding = {0};
         size_t decider = 0;
-        char told[ERROR_MESSAGE_MAX] = "";
+        char told[TOLD_ROOM] = "";
         size_t first = atomic_load(&registry->preferred), tried = 0;
         bool skipped = false;
 
@@ -176,9 +191,7 @@ int registry_try(struct registry *registry, struct http_client *client, bool by_
                         decider = at;
                         deciding = last;
                 }
-                size_t length = strlen(told);
-                snprintf(told + length, sizeof(told) - length, "%s%s: %.*s", tried > 0 ? "; " : "",
-                         endpoint->name, TOLD_MAX, last.message);
+                tell(told, endpoint->name, last.message, registry->count - i);
                 tried++;
         }
         if (tried == 0)

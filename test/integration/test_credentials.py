@@ -256,6 +256,8 @@ def test_helpers(helped, private, token_registry):
         assert file.read() == f"get {host}\n"
     write_auth(node, {"credsStore": "ident", "auths": {host: {}}})
     node.pull(private)
+    with open(f"{node.daemon.root}/helped") as file:
+        assert file.read() == 2 * f"get {host}\n"
 
     for name, said in [("rubbish", "its answer is not"), ("fails", "exit status 3: the vault is sealed"), ("hangs", "deadline"),
                        ("floods", "docker-credential-floods get"), ("absent", "not in the daemon's PATH")]:
@@ -332,6 +334,21 @@ def test_a_redirect_takes_no_credentials_along(node, auth, bad, no_secrets):
         node.pull(name)
         assert BASIC in bad.shown
         assert other.shown and set(other.shown) == {None}
+
+
+def test_where_a_redirect_leads_names_no_token_server(node, auth, bad, no_secrets):
+    with HostileRegistry() as other:
+        name = bad.put("a/b", "1", small())
+        basic = hostile.basic_auth(USER, PASSWORD)
+        bad.rule = lambda request: basic(request) or sent_on(request)
+        sent_on = hostile.on("/blobs/", lambda request: hostile.send(
+            request, 307, b"", {"Location": f"http://{other.host}{request.path}"}))
+        other.rule = hostile.on("", hostile.status(401, {"WWW-Authenticate": f'Bearer realm="http://{other.host}/token"'}))
+        auth({"auths": {bad.host: ENTRIES["auth"]}})
+        message = error_of(lambda: node.pull(name), KINDS.UNAUTHENTICATED)
+        assert "401 Unauthorized: UNKNOWN: unknown (from where it redirects to)" in message
+        assert BASIC in bad.shown
+        assert not other.seen("/token") and set(other.shown) == {None}
 
 
 def test_another_registry_gets_nothing(node, auth, bad, no_secrets):

@@ -6,6 +6,7 @@ import urllib.parse
 
 import pytest
 from kit.nginx import Authority, Nginx
+from kit.paths import program
 from kit.registry import free_port
 from kit.wait import wait_for
 from support import FAILS, KINDS, error_of, small
@@ -182,7 +183,7 @@ def test_insecure_takes_any_certificate_and_none(node, app, nginx, conf, registr
         node.client.RemoveImage(image={"image": app.id})
     assert server.see()
     message = error_of(lambda: node.pull("registry.example/test/no-such:1"), KINDS.NOT_FOUND)
-    in_order(message, f"{registry.host}: it does not speak https; {registry.host}: 404 Not Found")
+    in_order(message, f"{registry.host}: it does not speak https; http://{registry.host}: 404 Not Found")
 
 
 def test_an_authority_of_our_own(node, app, nginx, conf, files, authority):
@@ -216,6 +217,13 @@ def test_a_registry_that_demands_a_client_certificate(node, app, nginx, files, a
     message = error_of(lambda: node.pull(f"{server.host}/test/app:1"), KINDS.FAILED_PRECONDITION)
     assert f"{folder}/client.key is missing" in message
     files(f"{folder}/client.key", "no key\n")
+    message = error_of(lambda: node.pull(f"{server.host}/test/app:1"), KINDS.FAILED_PRECONDITION)
+    assert f"{folder}/client.key: there is no key in it" in message
+    locked = subprocess.run([program("openssl"), "pkey", "-aes256", "-passout", "pass:x", "-in", key], check=True, stdout=subprocess.PIPE, text=True, timeout=60)
+    files(f"{folder}/client.key", locked.stdout)
+    message = error_of(lambda: node.pull(f"{server.host}/test/app:1"), KINDS.FAILED_PRECONDITION)
+    assert f"{folder}/client.key: the key in it has a passphrase" in message
+    files(f"{folder}/client.key", read(authority.key))
     message = error_of(lambda: node.pull(f"{server.host}/test/app:1"), KINDS.FAILED_PRECONDITION)
     assert "our certificate for it cannot be used" in message
     files(f"{folder}/client.key", read(key))

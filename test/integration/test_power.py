@@ -14,6 +14,7 @@ import stat
 import struct
 import subprocess
 import threading
+import uuid
 
 import grpc
 import pytest
@@ -94,6 +95,19 @@ class Disk:
             fcntl.ioctl(fd, SHUTDOWN, struct.pack("I", WITHOUT_JOURNAL))
         finally:
             os.close(fd)
+
+
+class Boots:
+    """Which start of the machine the kernel says this is: in our mount namespace, what we say."""
+
+    def __init__(self, path):
+        self.path = path
+        self.next()
+        subprocess.run([program("mount"), "--bind", path, "/proc/sys/kernel/random/boot_id"], check=True)
+
+    def next(self):
+        with open(self.path, "w") as file:
+            file.write(f"{uuid.uuid4()}\n")
 
 
 class Counter:
@@ -242,7 +256,7 @@ def live(daemon, story, counter, env):
     return started, counter.count, trees
 
 
-def cut_at(at, daemon, disk, story, counter, env, trees):
+def cut_at(at, daemon, disk, boots, story, counter, env, trees):
     """A life that ends before a step, and the next one. False where the step was not reached."""
     acknowledged = []
     counter.arm(at)
@@ -257,6 +271,7 @@ def cut_at(at, daemon, disk, story, counter, env, trees):
     done = acknowledged.count(True)
     disk.unmount()
     disk.mount()
+    boots.next()
     daemon.start()
     check(daemon, story, trees, [story.listed_after(done), story.listed_after(min(done + 1, len(story.steps)))], what)
     # Whatever was lost comes again.
@@ -283,11 +298,12 @@ def test_every_step(own_daemon, registry, cutter, tmp_path):
             disk.unmount()
 
     def cut_everywhere():
+        boots = Boots(str(tmp_path / "boot_id"))
         with Disk(str(tmp_path / "disk"), daemon.state) as disk:
             started, total, trees = on_a_new_disk(disk, live, daemon, story, counter, env)
             assert total - started > 2 * len(story.steps), "the steps are not counted"
             at = started + 1
-            while on_a_new_disk(disk, cut_at, at, daemon, disk, story, counter, env, trees):
+            while on_a_new_disk(disk, cut_at, at, daemon, disk, boots, story, counter, env, trees):
                 at += 1
             assert at > total - len(story.steps), f"only {at} of {total} steps were reached"
 

@@ -96,9 +96,23 @@ def test_too_many_requests_then_well(node, bad, what):
 
 def test_too_many_requests_for_ever(node, bad):
     name = bad.put("a/b", "1", small())
-    bad.rule = hostile.on(MANIFEST, hostile.status(429, {"Retry-After": "100000"}))
+    bad.rule = hostile.on(MANIFEST, hostile.status(429, {"Retry-After": "1"}))
     message = error_of(lambda: node.pull(name, deadline=300), *FAILS)
-    assert "429" in message
+    assert message.startswith("RegistryUnavailable") and "429" in message
+
+
+def test_layers_that_came_before_too_many_requests_stay(own_node, bad):
+    node = own_node()
+    image = Image([Layer().file("one", "1\n"), Layer().file("two", "2\n")])
+    first, second = image.layers
+    name = bad.put("a/b", "1", image)
+    bad.rule = hostile.on(second.digest, hostile.status(429))
+    # On a connection that was kept it is tried as often as on a new one.
+    assert "5 tries: 429" in error_of(lambda: node.pull(name, deadline=300), *FAILS)
+    assert bad.seen(f"GET .*{first.digest}") == 1
+    bad.rule = None
+    node.pull(name)
+    assert bad.seen(f"GET .*{first.digest}") == 1
 
 
 def test_a_broken_answer_then_well(node, bad):

@@ -17,6 +17,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/sha256.h"
 #include "base/task.h"
 #include "image/store.h"
 
@@ -91,6 +92,81 @@ static inline char *digest_of(unsigned number)
         return xprintf("sha256:%064x", number);
 }
 
+static inline char *digest_of_text(const char *text)
+{
+        char hex[SHA256_HEX + 1];
+        sha256_hex(text, strlen(text), hex);
+        return xprintf("sha256:%s", hex);
+}
+
+/* What is staged as the manifest of image id, and its digest. */
+static inline char *manifest_text_of(unsigned id)
+{
+        return xprintf("{\"annotations\":{\"number\":\"%u\"}}", id);
+}
+
+static inline char *manifest_of(unsigned id)
+{
+        AUTO_FREE char *text = manifest_text_of(id);
+        return digest_of_text(text);
+}
+
+/* What is staged as the configuration of image id; its digest is the image's ID. */
+static inline char *config_text_of(unsigned id, const unsigned *diff_ids, size_t count)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        buffer_printf(&text,
+                      "{\"os\":\"linux\",\"architecture\":\"amd64\",\"author\":\"%u\","
+                      "\"config\":{\"User\":\"1000:5\",\"Cmd\":[\"/bin/sh\"]},"
+                      "\"rootfs\":{\"diff_ids\":[",
+                      id);
+        for (size_t i = 0; i < count; i++) {
+                AUTO_FREE char *diff_id = digest_of(diff_ids[i]);
+                buffer_printf(&text, "%s\"%s\"", i ? "," : "", diff_id);
+        }
+        buffer_add_text(&text, "]}}");
+        return buffer_take(&text);
+}
+
+/* The IDs of the images that were made last, by their numbers: they depend on their layers. */
+#define FIXTURE_IMAGES_MAX 64
+static struct {
+        unsigned number;
+        char id[80];
+} fixture_images[FIXTURE_IMAGES_MAX];
+
+static inline void note_image(unsigned number, const char *id)
+{
+        size_t i = 0;
+        while (i < FIXTURE_IMAGES_MAX && fixture_images[i].id[0] &&
+               fixture_images[i].number != number)
+                i++;
+        assert_true(i < FIXTURE_IMAGES_MAX);
+        fixture_images[i].number = number;
+        snprintf(fixture_images[i].id, sizeof(fixture_images[i].id), "%s", id);
+}
+
+/* The ID of image number, which was made. On the heap. */
+static inline char *image_of(unsigned number)
+{
+        for (size_t i = 0; i < FIXTURE_IMAGES_MAX; i++)
+                if (fixture_images[i].id[0] && fixture_images[i].number == number)
+                        return xstrdup(fixture_images[i].id);
+        fail_msg("image %u was not made", number);
+        return NULL;
+}
+
+/* The digits of image number's ID; good until 4 more were asked for. */
+static inline const char *image_hex(unsigned number)
+{
+        static char digits[4][SHA256_HEX + 1];
+        static unsigned next;
+        AUTO_FREE char *id = image_of(number);
+        char *out = digits[next++ % 4];
+        snprintf(out, sizeof(digits[0]), "%s", strchr(id, ':') + 1);
+        return out;
+}
+
 struct fixture {
         struct fetch_result result;
         struct fetch_layer layers[FIXTURE_LAYERS_MAX];
@@ -114,26 +190,20 @@ static inline struct fixture *fixture_new(const char *staging, unsigned id,
                                           fixture_fill *fill)
 {
         struct fixture *fixture = xcalloc(1, sizeof(*fixture));
-        AUTO_BUFFER struct buffer config = BUFFER_INIT;
         char path[512];
         fixture->staging = xstrdup(staging);
         fixture->result = (struct fetch_result){
-                .manifest_digest = digest_of(id + 0x1000000),
+                .manifest_digest = manifest_of(id),
                 .manifest_media_type = "application/vnd.oci.image.manifest.v1+json",
                 .repo_digest = digest_of(id + 0x2000000),
-                .config_digest = digest_of(id),
                 .config_size = 100,
                 .layers = fixture->layers,
                 .layer_count = count,
         };
-        buffer_add_text(&config,
-                        "{\"os\":\"linux\",\"architecture\":\"amd64\",\"config\":{\"User\":"
-                        "\"1000:5\",\"Cmd\":[\"/bin/sh\"]},\"rootfs\":{\"diff_ids\":[");
         snprintf(path, sizeof(path), "%s/layers", staging);
         assert_int_equal(mkdir(path, 0700), 0);
         for (size_t i = 0; i < count; i++) {
                 AUTO_FREE char *diff_id = digest_of(diff_ids[i]);
-                buffer_printf(&config, "%s\"%s\"", i ? "," : "", diff_id);
                 fixture->layers[i] = (struct fetch_layer){
                         .diff_id = take_ptr(diff_id),
                         .digest = digest_of(diff_ids[i] + 0x4000000),
@@ -154,11 +224,14 @@ static inline struct fixture *fixture_new(const char *staging, unsigned id,
                 assert_int_equal(mkdir(path, 0755), 0);
                 fill(path, diff_ids[i]);
         }
-        buffer_add_text(&config, "]}}");
+        AUTO_FREE char *config = config_text_of(id, diff_ids, count);
         snprintf(path, sizeof(path), "%s/config.json", staging);
-        write_file(path, config.data);
+        write_file(path, config);
+        fixture->result.config_digest = digest_of_text(config);
+        note_image(id, fixture->result.config_digest);
+        AUTO_FREE char *manifest = manifest_text_of(id);
         snprintf(path, sizeof(path), "%s/manifest.json", staging);
-        write_file(path, "{}");
+        write_file(path, manifest);
         return fixture;
 }
 

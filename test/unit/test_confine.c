@@ -338,7 +338,9 @@ static void opens_an_audit_socket(void)
 
 static void makes_memory_executable(void)
 {
-        mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        void *memory = mmap(NULL, 4096, PROT_READ | PROT_WRITE | PROT_EXEC,
+                            MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        (void)memory;
 }
 
 static void types_for_a_terminal(void)

@@ -248,6 +248,14 @@ static void helpers_are_asked(void)
         assert_string_equal(found.identity_token, "ident");
         assert_int_equal(asked("get https://index.docker.io/v1/"), 1);
         assert_int_equal(asked("get docker.io"), 1);
+        /* Of an endpoint it is the host that helpers know. */
+        assert_string_equal(user(credentials, "https://registry.example/v2/x", "a"),
+                            "u-registry.example");
+        assert_int_equal(
+                credentials_find(credentials, "https://Other.example:443/v2", "a", &found, NULL),
+                0);
+        assert_string_equal(found.identity_token, "ident");
+        assert_int_equal(asked("get other.example"), 2);
         assert_string_equal(credentials_problem(credentials), "");
 
         /* A list without the auth files leaves them out. */

@@ -210,9 +210,11 @@ static void test_several_recipients(void **state)
         EVP_PKEY *keys[] = {EVP_RSA_gen(2048), EVP_RSA_gen(2048)};
         AUTO_FREE char *path = xprintf("%s/README", fixture->folder);
         AUTO_FREE char *folder = xprintf("%s/folder", fixture->folder);
+        AUTO_FREE char *pipe = xprintf("%s/pipe", fixture->folder);
 
         assert_int_equal(file_replace(path, "no key", 6, 0600, NULL), 0);
         assert_int_equal(mkdir(folder, 0700), 0);
+        assert_int_equal(mkfifo(pipe, 0600), 0);
         write_key(fixture, "second.pem", keys[1], true);
         encrypt(fixture, keys, 2, "RSA-OAEP");
         assert_int_equal(decrypt(fixture, &err), 0);

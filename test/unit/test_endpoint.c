@@ -63,6 +63,23 @@ static void test_urls(void **state)
                        ERROR_INVALID_ARGUMENT, "at most a path");
 }
 
+/* An insecure registry is asked by https and then by http: errors say which was which. */
+static void test_names(void **state)
+{
+        const struct fetch_endpoint from[] = {{.url = "http://mirror.example"},
+                                              {.url = "https://m.example:5000", .insecure = true},
+                                              {.url = "http://m.example:5000"},
+                                              {.url = "https://registry.example"}};
+        static const char *const names[] = {"mirror.example", "m.example:5000",
+                                            "http://m.example:5000", "registry.example"};
+        const struct fetch_request request = {
+                .reference = "registry.example/team/app:1", .endpoints = from, .endpoint_count = 4};
+        AUTO_ENDPOINTS struct endpoint_list *list = NULL;
+        assert_int_equal(endpoint_list_new(&request, &list, NULL), 0);
+        for (size_t i = 0; i < 4; i++)
+                assert_string_equal(list->list[i].name, names[i]);
+}
+
 static void test_headers(void **state)
 {
         static const char *const good[] = {"X-One: a b", "X-Empty:", "x-two:c"};
@@ -124,9 +141,8 @@ static void test_none(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_urls),
-                cmocka_unit_test(test_headers),
-                cmocka_unit_test(test_files),
+                cmocka_unit_test(test_urls),    cmocka_unit_test(test_names),
+                cmocka_unit_test(test_headers), cmocka_unit_test(test_files),
                 cmocka_unit_test(test_none),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -357,7 +357,7 @@ static void test_rate_limit(void **state)
         struct pull *pull = *state;
         pull->registry->fail_count = 100;
         pull->registry->fail_status = 429;
-        assert_fails(pull, ERROR_RESOURCE_EXHAUSTED, "", "429 Too Many Requests");
+        assert_fails(pull, ERROR_UNKNOWN, "RegistryUnavailable", "429 Too Many Requests");
 }
 
 static void test_refusals_are_not_tried_again(void **state)
@@ -669,6 +669,27 @@ static void test_redirects_get_no_credentials(void **state)
         assert_int_equal(double_requests(pull->second, "auth=-"), LAYERS + 1);
 }
 
+/* The challenge is a stranger's: what it names as a token server would get the password. */
+static void test_redirects_lead_to_no_token_server(void **state)
+{
+        struct pull *pull = *state;
+        pull->second = double_new();
+        pull->second->auth = AUTH_BEARER;
+        AUTO_FREE char *origin = xprintf("http://127.0.0.1:%d", pull->registry->port);
+        const struct fetch_endpoint endpoint = {
+                .url = origin, .credentials = {.username = "user", .password = "secret"}};
+
+        pull->request.endpoints = &endpoint;
+        pull->request.endpoint_count = 1;
+        pull->registry->auth = AUTH_BASIC;
+        pull->registry->expected_login = "dXNlcjpzZWNyZXQ=";
+        pull->registry->redirect_blobs = xprintf("http://127.0.0.1:%d", pull->second->port);
+        assert_fails(pull, ERROR_UNAUTHENTICATED, "", "from where it redirects to");
+        assert_int_equal(double_requests(pull->second, "/token"), 0);
+        assert_int_equal(double_requests(pull->second, "auth=Basic"), 0);
+        assert_true(double_requests(pull->second, "blobs") > 0);
+}
+
 static void test_redirects_are_bounded(void **state)
 {
         struct pull *pull = *state;
@@ -725,6 +746,34 @@ static void test_every_endpoint_is_named(void **state)
         assert_int_equal(double_requests(pull->second, "/v2/prefix/a/image/manifests/latest"), 1);
 }
 
+/* However much the mirrors say, the registry's own answer is told. */
+static void test_many_endpoints_share_the_room(void **state)
+{
+        struct pull *pull = *state;
+        pull->second = double_new();
+        pull->second->auth = AUTH_BEARER;
+        pull->second->expected_login = "dXNlcjpzZWNyZXQ=";
+        AUTO_FREE char *mirror = xprintf("http://127.0.0.1:%d", pull->second->port);
+        AUTO_FREE char *origin = xprintf("http://127.0.0.1:%d", pull->registry->port);
+        AUTO_FREE char *first = xprintf("127.0.0.1:%d: ", pull->second->port);
+        AUTO_FREE char *last = xprintf("; 127.0.0.1:%d: 403 Forbidden", pull->registry->port);
+        struct fetch_endpoint endpoints[REQUEST_ENDPOINTS_MAX];
+        unsigned told = 0;
+
+        for (size_t i = 0; i < REQUEST_ENDPOINTS_MAX; i++)
+                endpoints[i] = (struct fetch_endpoint){
+                        .url = i + 1 < REQUEST_ENDPOINTS_MAX ? mirror : origin};
+        pull->request.endpoints = endpoints;
+        pull->request.endpoint_count = REQUEST_ENDPOINTS_MAX;
+        pull->registry->fail_count = 1;
+        pull->registry->fail_status = 403;
+        assert_fails(pull, ERROR_PERMISSION_DENIED, "", "token server");
+        for (const char *at = pull->err.message; (at = strstr(at, first)); at++)
+                told++;
+        assert_true(told >= REQUEST_ENDPOINTS_MAX - 1);
+        assert_non_null(strstr(pull->err.message, last));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void)
@@ -771,10 +820,12 @@ int main(void)
                 TEST(test_token_that_is_not_accepted),
                 TEST(test_token_server_elsewhere_without_tls),
                 TEST(test_redirects_get_no_credentials),
+                TEST(test_redirects_lead_to_no_token_server),
                 TEST(test_redirects_are_bounded),
                 TEST(test_redirects_to_other_schemes),
                 TEST(test_second_endpoint),
                 TEST(test_every_endpoint_is_named),
+                TEST(test_many_endpoints_share_the_room),
         };
         if (!setlocale(LC_CTYPE, "C.UTF-8") || curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return 1;

@@ -407,6 +407,8 @@ static void test_refusals(void **state)
         assert_int_equal(refusal_code(403), ERROR_PERMISSION_DENIED);
         assert_int_equal(refusal_code(404), ERROR_NOT_FOUND);
         assert_int_equal(refusal_code(502), ERROR_UNAVAILABLE);
+        assert_int_equal(refusal_code(429), ERROR_UNAVAILABLE);
+        assert_int_equal(refusal_code(418), ERROR_UNKNOWN);
         assert_true(refusal_is_passing(429));
         assert_false(refusal_is_passing(404));
 }

@@ -49,7 +49,7 @@ static int put(fixture_fill *fill, const struct report *reports, size_t count, s
 /* The folder of the image's fix-up, or null. On the heap. */
 static char *fixup_of(unsigned image)
 {
-        AUTO_FREE char *id = digest_of(image);
+        AUTO_FREE char *id = image_of(image);
         const struct image *found = store_find(store, id);
         assert_non_null(found);
         return found->fixup
@@ -60,11 +60,11 @@ static char *fixup_of(unsigned image)
 static void mounted(fixture_fill *fill, const struct report *reports, size_t count)
 {
         AUTO_ROOTFS struct rootfs rootfs = ROOTFS_INIT;
-        AUTO_FREE char *id = digest_of(1);
         struct error err;
         store = open_store();
         if (put(fill, reports, count, &err) < 0)
                 fail_msg("%s", err.message);
+        AUTO_FREE char *id = image_of(1);
         /* What was made is still there after a restart. */
         store_free(store);
         store = open_store();
@@ -201,7 +201,7 @@ static void a_fixup_by_the_images_id_is_taken_over(void)
         mounted(fill_tmp, reports, 2);
         assert_int_equal(rootfs_unmount(at("fs"), NULL), 0);
         AUTO_FREE char *chain = fixup_of(1);
-        AUTO_FREE char *id = digest_of(1);
+        AUTO_FREE char *id = image_of(1);
         AUTO_FREE char *older = xprintf(
                 "cd %s/images && mv %s fixups/%s && sed -i 's/\"version\": *2/\"version\":1/; "
                 "s/sha256:%s/%s/' records/%s.json",

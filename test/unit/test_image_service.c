@@ -72,7 +72,7 @@ static void tells_status(void)
 {
         open_service();
         put("registry.example/app:1", 0xabcdef);
-        AUTO_FREE char *id = digest_of(0xabcdef);
+        AUTO_FREE char *id = image_of(0xabcdef);
         const Runtime__V1__Image *image = status_of("registry.example/app:1", false)->image;
         assert_non_null(image);
         assert_string_equal(image->id, id);
@@ -241,7 +241,7 @@ static void pins(void)
         open_service();
         put("registry.example/base/app:1", 7);
         put("busybox", 8);
-        AUTO_FREE char *id = digest_of(7);
+        AUTO_FREE char *id = image_of(7);
         AUTO_FREE char *digested = xprintf("registry.example/base/app@sha256:%064x", 7 + 0x2000000);
         assert_true(is_pinned_by("registry.example/base/app:1"));
         assert_true(is_pinned_by("registry.example/base/*"));

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "image/adopt.h"
 #include "image/fetch/syscalls.h"
 #include "image/pull.h"
 
@@ -33,9 +34,10 @@ static void play(const char *script)
 
 #define DIGEST(c) "sha256:" c c c c c c c c c c c c c c c c
 #define LAYER     DIGEST("a1a1")
-#define CONFIG    DIGEST("c0c0")
-#define MANIFEST  DIGEST("d0d0")
-#define INDEX     DIGEST("e0e0")
+/* Of what FILL stages. */
+#define CONFIG   "sha256:50ec018801ffa1b5cad6dcb495c85ac6a8f2ccbfe6b6108cf4f42aadb5ef1381"
+#define MANIFEST "sha256:ca3d163bab055381827226140568f3bef7eaac187cebd76878e0b63e9e442356"
+#define INDEX    DIGEST("e0e0")
 
 /* An image of one layer. */
 #define FILL                                                                                       \
@@ -108,6 +110,48 @@ static void assert_nothing_left(void)
         while (waitid(P_ALL, 0, &info, WEXITED | WNOHANG | WNOWAIT) == 0)
                 task_sleep_until(clock_after(NSEC_PER_MSEC));
         assert_int_equal(errno, ECHILD);
+}
+
+/* Each question is remembered for as long as the pull is under way. */
+
+static void crisp_image_asks_without_end(void)
+{
+        struct error err = {0};
+        AUTO_FREE char *id = NULL;
+        store = open_store();
+        sources = sources_new(&(struct sources_options){0});
+        play("exec 3<&0\ncat <&3 >/dev/null &\ni=0\nwhile [ $i -lt 5000 ]; do\n"
+             "printf '{\"want\":{\"diff_id\":\"sha256:%064d\",\"digest\":\"" LAYER
+             "\",\"size\":1}}\\n' $i\ni=$((i + 1))\ndone\n" FILL RESULT);
+        struct puller *puller = make_puller(1, 0);
+        assert_true(pull(puller, "registry.example/app:1", &id, &err) < 0);
+        if (!strstr(err.message, "asks about too many layers"))
+                fail_msg("%s", err.message);
+        puller_free(puller);
+        sources_free(sources);
+        store_free(store);
+}
+
+/* The daemon would never start. */
+static void a_pipe_in_place_of_a_record(void)
+{
+        struct store_usage usage;
+        store = open_store();
+        sources = sources_new(&(struct sources_options){0});
+        struct puller *puller = make_puller(1, 0);
+        store_usage(store, &usage);
+        AUTO_FREE char *folder = xprintf("%s/staging/piped", usage.directory);
+        AUTO_FREE char *pipe = xprintf("%s/fetcher.json", folder);
+        assert_int_equal(mkdir(folder, 0700), 0);
+        assert_int_equal(mkfifo(pipe, 0600), 0);
+        unsigned before = (unsigned)task_count();
+        alarm(60); /* ends what hangs */
+        puller_adopt(puller);
+        alarm(0);
+        assert_int_equal(task_count(), before);
+        puller_free(puller);
+        sources_free(sources);
+        store_free(store);
 }
 
 static void pulls(void)
@@ -567,6 +611,8 @@ static void many_are_cancelled(void)
         }
 
 TASK_TEST(pulls)
+TASK_TEST(crisp_image_asks_without_end)
+TASK_TEST(a_pipe_in_place_of_a_record)
 TASK_TEST(an_error_is_told)
 TASK_TEST(a_missing_image_is_told)
 TASK_TEST(rubbish)
@@ -596,6 +642,8 @@ int main(int argc, char **argv)
                 return 1;
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_pulls),
+                cmocka_unit_test(test_crisp_image_asks_without_end),
+                cmocka_unit_test(test_a_pipe_in_place_of_a_record),
                 cmocka_unit_test(test_an_error_is_told),
                 cmocka_unit_test(test_a_missing_image_is_told),
                 cmocka_unit_test(test_rubbish),

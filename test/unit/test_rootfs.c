@@ -21,7 +21,7 @@ static void put(unsigned id, const unsigned *diff_ids, size_t count, fixture_fil
 
 static void prepare(unsigned id, struct rootfs *rootfs)
 {
-        AUTO_FREE char *name = digest_of(id);
+        AUTO_FREE char *name = image_of(id);
         struct error err;
         if (rootfs_prepare(store, name, rootfs, &err) < 0)
                 fail_msg("%s", err.message);

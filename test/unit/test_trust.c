@@ -168,6 +168,22 @@ static void crisp_image_must_not_tell_unasked(void)
         close_all();
 }
 
+/* Its configuration is its manifest. */
+static void a_verified_artifact(void)
+{
+        static const char text[] = "{\"artifactType\":\"x\"}";
+        struct error err = {0};
+        char digest[128];
+        set_digest(digest, text);
+        assert_int_equal(mkdir(at("artifact"), 0700), 0);
+        write_file(at("artifact/manifest.json"), text);
+        write_file(at("artifact/config.json"), text);
+        if (trust_check_staged(at("artifact"), digest, digest, &err) < 0)
+                fail_msg("%s", err.message);
+        write_file(at("artifact/config.json"), "{}");
+        assert_true(trust_check_staged(at("artifact"), digest, digest, &err) < 0);
+}
+
 static void another_image_than_was_verified(void)
 {
         static const char other[] =
@@ -329,6 +345,7 @@ TASK_TEST(a_verified_image_comes_and_keeps_its_signatures)
 TASK_TEST(crisp_image_must_tell_of_signatures)
 TASK_TEST(crisp_image_must_not_tell_unasked)
 TASK_TEST(another_image_than_was_verified)
+TASK_TEST(a_verified_artifact)
 TASK_TEST(another_policy_is_another_pull)
 TASK_TEST(a_refusal_ends_the_pull_before_the_first_layer)
 TASK_TEST(a_verifier_that_is_none)
@@ -341,6 +358,7 @@ int main(void)
                 cmocka_unit_test(test_crisp_image_must_tell_of_signatures),
                 cmocka_unit_test(test_crisp_image_must_not_tell_unasked),
                 cmocka_unit_test(test_another_image_than_was_verified),
+                cmocka_unit_test(test_a_verified_artifact),
                 cmocka_unit_test(test_another_policy_is_another_pull),
                 cmocka_unit_test(test_a_refusal_ends_the_pull_before_the_first_layer),
                 cmocka_unit_test(test_a_verifier_that_is_none),
