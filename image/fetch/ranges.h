@@ -5,6 +5,9 @@
  * others: each fetches the next part of a blob into memory, where it waits for its turn. One
  * connection a worker; a bounded number of parts for the whole pull.
  *
+ * That is done while the blob's own worker waits for the network more than for its sink: else they
+ * would only take the processor from it.
+ *
  * A server says with its first answer whether it does ranges. Where it does not, or where a part
  * fails for good, the rest of the blob comes in one stream.
  *
