@@ -1,5 +1,5 @@
 /* crisp explain: the step that each object is in, and since when. */
-#include "cli/command.h"
+#include "cli/cli.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -35,7 +35,7 @@ static void add_table(const char *title, size_t count, const struct columns *col
         if (count == 0)
                 return;
         buffer_printf(out, "%s%s\n", out->length ? "\n" : "", title);
-        columns_write(columns, command_width(), out);
+        columns_write(columns, cli_width(), out);
 }
 
 /* ---- pulls ---- */
@@ -236,11 +236,11 @@ static void join(const struct messages *messages, Crisp__V1__ExplainResponse *al
         }
 }
 
-int command_explain(char *const *arguments)
+int cli_explain(char *const *arguments)
 {
         struct options_common common = {0};
         const struct option options[] = {OPTIONS_SOCKET(common), OPTIONS_JSON(common), {0}};
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         AUTO_CLIENT struct client *client = NULL;
         AUTO_MESSAGES struct messages messages = {0};
         AUTO_BUFFER struct buffer out = BUFFER_INIT;
@@ -255,18 +255,18 @@ int command_explain(char *const *arguments)
                 return options_wrong("unexpected argument ", words[1]);
         if (words[0])
                 request.object = (char *)(uintptr_t)words[0];
-        if (command_connect(&common, &client, &err) < 0 ||
+        if (cli_connect(&common, &client, &err) < 0 ||
             client_gather(client, &crisp__v1__crisp__descriptor, "Explain", &request.base,
                           clock_after(CLIENT_DEADLINE), &messages, &err) < 0)
-                return command_failed(&err);
+                return cli_failed(&err);
         join(&messages, &all);
         if (common.json)
-                command_json(&all.base, &out);
+                cli_json(&all.base, &out);
         else
                 write_all(&all, &out);
         free(all.pulls);
         free(all.pods);
         free(all.containers);
         free(all.images);
-        return command_print(&out);
+        return cli_print(&out);
 }

@@ -1,5 +1,5 @@
 /* crisp images list, rm, inspect: what the daemon knows of its images. */
-#include "cli/command.h"
+#include "cli/cli.h"
 
 #include <inttypes.h>
 #include <stdio.h>
@@ -18,7 +18,7 @@
 /* Removing frees the disk before it answers. */
 #define REMOVE_DEADLINE (3600 * NSEC_PER_SEC)
 
-int command_images(char *const *arguments)
+int cli_images(char *const *arguments)
 {
         static const struct {
                 const char *name;
@@ -103,7 +103,7 @@ static void write_table(const Crisp__V1__ImageListResponse *all, struct buffer *
         qsort(rows, count, sizeof *rows, compare_rows);
         for (size_t i = 0; i < count; i++)
                 add_row(columns, &rows[i]);
-        columns_write(columns, command_width(), out);
+        columns_write(columns, cli_width(), out);
 }
 
 /* The images of all messages in one, whose list the caller frees. */
@@ -136,7 +136,7 @@ int images_list(char *const *arguments)
 {
         struct options_common common = {0};
         const struct option options[] = {OPTIONS_SOCKET(common), OPTIONS_JSON(common), {0}};
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         AUTO_CLIENT struct client *client = NULL;
         AUTO_MESSAGES struct messages messages = {0};
         AUTO_BUFFER struct buffer out = BUFFER_INIT;
@@ -147,16 +147,16 @@ int images_list(char *const *arguments)
                 return code;
         if (words[0] && words[1])
                 return options_wrong("unexpected argument ", words[1]);
-        if (command_connect(&common, &client, &err) < 0 ||
+        if (cli_connect(&common, &client, &err) < 0 ||
             gather_images(client, words[0] ? words[0] : "", &messages, &err) < 0)
-                return command_failed(&err);
+                return cli_failed(&err);
         Crisp__V1__ImageListResponse all = join(&messages);
         if (common.json)
-                command_json(&all.base, &out);
+                cli_json(&all.base, &out);
         else
                 write_table(&all, &out);
         free(all.images);
-        return command_print(&out);
+        return cli_print(&out);
 }
 
 /* ---- rm ---- */
@@ -205,7 +205,7 @@ int images_remove(char *const *arguments)
 {
         struct options_common common = {0};
         const struct option options[] = {OPTIONS_SOCKET(common), {0}};
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         AUTO_CLIENT struct client *client = NULL;
         AUTO_BUFFER struct buffer out = BUFFER_INIT;
         struct error err = {0};
@@ -218,12 +218,12 @@ int images_remove(char *const *arguments)
                         return options_wrong("images rm: an image's name is empty", "");
         if (!words[0])
                 return options_wrong("images rm needs the name of an image", "");
-        if (command_connect(&common, &client, &err) < 0)
-                return command_failed(&err);
+        if (cli_connect(&common, &client, &err) < 0)
+                return cli_failed(&err);
         for (const char **word = words; *word; word++)
                 if (remove_one(client, *word, &out, &err) < 0)
-                        code = command_failed(&err);
-        int printed = command_print(&out);
+                        code = cli_failed(&err);
+        int printed = cli_print(&out);
         return code ? code : printed;
 }
 
@@ -243,7 +243,7 @@ int images_inspect(char *const *arguments)
 {
         struct options_common common = {0};
         const struct option options[] = {OPTIONS_SOCKET(common), {0}};
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         AUTO_CLIENT struct client *client = NULL;
         AUTO_MESSAGE Crisp__V1__ImageInspectResponse *response = NULL;
         AUTO_BUFFER struct buffer out = BUFFER_INIT;
@@ -256,10 +256,10 @@ int images_inspect(char *const *arguments)
         if (!words[0] || words[1])
                 return options_wrong("images inspect needs the name of one image", "");
         request.image = (char *)(uintptr_t)words[0];
-        if (command_connect(&common, &client, &err) < 0 ||
+        if (cli_connect(&common, &client, &err) < 0 ||
             client_ask(client, &crisp__v1__crisp__descriptor, "ImageInspect", &request.base,
                        clock_after(CLIENT_DEADLINE), (ProtobufCMessage **)&response, &err) < 0)
-                return command_failed(&err);
+                return cli_failed(&err);
         indent(response->json, &out);
-        return command_print(&out);
+        return cli_print(&out);
 }

@@ -1,5 +1,5 @@
 /* crisp images pull: an image's way here, watched. */
-#include "cli/command.h"
+#include "cli/cli.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -257,7 +257,7 @@ static int pull(const struct pull_options *options, const char *reference, struc
                 .quiet = options->quiet,
         };
         bool given;
-        int result = command_connect(&options->common, &client, err);
+        int result = cli_connect(&options->common, &client, err);
 
         if (result == 0)
                 result = fill_credentials(options, reference, &auth, &secret, &given, err);
@@ -287,7 +287,7 @@ int images_pull(char *const *arguments)
                 {.name = "--quiet", .letter = "-q", .flag = &chosen.quiet},
                 {0},
         };
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         struct error err = {0};
         int code = options_read(arguments, options, words);
 
@@ -300,7 +300,7 @@ int images_pull(char *const *arguments)
         if (chosen.password_stdin && !chosen.credentials)
                 return options_wrong("--password-stdin needs a user: --creds USER", "");
         if (pull(&chosen, words[0], &err) < 0)
-                return command_failed(&err);
+                return cli_failed(&err);
         static const struct buffer nothing_more = BUFFER_INIT;
-        return command_print(&nothing_more);
+        return cli_print(&nothing_more);
 }

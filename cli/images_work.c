@@ -1,5 +1,5 @@
 /* crisp images load, save, check, verify, repair: the daemon's work on images, watched. */
-#include "cli/command.h"
+#include "cli/cli.h"
 
 #include <errno.h>
 #include <inttypes.h>
@@ -127,7 +127,7 @@ static int tell_end(const Crisp__V1__ImageWorkResponse *end, enum outcome outcom
                 tell_loaded(end);
         if (outcome == OUTCOME_SUMMARY)
                 tell_summary(end->summary);
-        int code = command_print(&nothing_more);
+        int code = cli_print(&nothing_more);
         return end->summary->failed ? EXIT_FAILURE : code;
 }
 
@@ -142,8 +142,8 @@ static int run(const struct options_common *common, const char *method,
         struct error err = {0};
         int code = -1;
 
-        if (command_connect(common, &client, &err) < 0)
-                return command_failed(&err);
+        if (cli_connect(common, &client, &err) < 0)
+                return cli_failed(&err);
         call = call_start(client, &crisp__v1__crisp__descriptor, method, request, CLOCK_NEVER);
         int result;
         while ((result = call_next(call, CLOCK_NEVER, &message, &err)) > 0) {
@@ -157,7 +157,7 @@ static int run(const struct options_common *common, const char *method,
         if (result == 0 && code < 0)
                 result = error_set(&err, ERROR_INTERNAL, "%s: crisp did not say how it ended",
                                    method);
-        return result < 0 ? command_failed(&err) : code;
+        return result < 0 ? cli_failed(&err) : code;
 }
 
 /* ---- paths ---- */
@@ -200,7 +200,7 @@ int images_load(char *const *arguments)
         const char *name = NULL;
         const struct option options[] = {
                 OPTIONS_SOCKET(common), {.name = "--name", .needs = "a name", .value = &name}, {0}};
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         Crisp__V1__ImageLoadRequest request = CRISP__V1__IMAGE_LOAD_REQUEST__INIT;
         int code = options_read(arguments, options, words);
 
@@ -273,7 +273,7 @@ int images_save(char *const *arguments)
                 {.name = "--compression", .needs = "a compression", .value = &compression},
                 {0},
         };
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         Crisp__V1__ImageSaveRequest request = CRISP__V1__IMAGE_SAVE_REQUEST__INIT;
         int code = options_read(arguments, options, words);
 
@@ -302,7 +302,7 @@ int images_check(char *const *arguments)
 {
         struct options_common common = {0};
         const struct option options[] = {OPTIONS_SOCKET(common), {0}};
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         AUTO_FREE char *path = NULL;
         Crisp__V1__ImageCheckRequest request = CRISP__V1__IMAGE_CHECK_REQUEST__INIT;
         int code = options_read(arguments, options, words);
@@ -333,7 +333,7 @@ static int look(char *const *arguments, const char *method, Crisp__V1__ImageVeri
                 {.name = "--verbose", .letter = "-v", .flag = &verbose},
                 {0},
         };
-        AUTO_FREE const char **words = command_words(arguments);
+        AUTO_FREE const char **words = cli_words(arguments);
         int code = options_read(arguments, options, words);
 
         if (code != 0)

@@ -11,7 +11,7 @@
 
 #include "base/error.h"
 #include "base/log.h"
-#include "cli/command.h"
+#include "cli/cli.h"
 #include "cri/config.h"
 #include "cri/daemon.h"
 
@@ -141,11 +141,11 @@ int main(int argc, char **argv)
         if (strcmp(command, "config") == 0)
                 return with_config(rest, run_config);
         if (strcmp(command, "images") == 0)
-                return command_images(rest);
+                return cli_images(rest);
         if (strcmp(command, "explain") == 0)
-                return command_explain(rest);
+                return cli_explain(rest);
         if (strcmp(command, "metrics") == 0)
-                return command_metrics(rest);
+                return cli_metrics(rest);
         if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0)
                 return print_alone(rest, "crisp " CRISP_VERSION "\n");
         if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||

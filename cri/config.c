@@ -10,21 +10,22 @@
 #include "cri/config_load.h"
 #include "cri/config_machine.h"
 
-#define SECONDS_MAX       3600 /* of any time that can be set: what takes longer hangs */
-#define PARALLEL_MAX      64
-#define LAYER_ENTRIES_MAX 1000000000
-#define PULL_RATE_MAX     (1 << 30) /* bytes a second */
-#define LAYER_MIB_MAX     (1 << 24)
-#define WORKERS_MAX       1024
-#define TASKS_MIN         16
-#define TASKS_MAX         1000000
-#define MESSAGE_MIN       (64 * 1024)
-#define MESSAGE_MAX       (256 * 1024 * 1024)
-#define PORT_MAX          65535
-#define PLUGIN_DIRS_MAX   64
-#define REGISTRY_DIRS_MAX 16
-#define AUTH_FILES_MAX    32
-#define PINNED_MAX        256
+#define SECONDS_MAX           3600 /* of any time that can be set: what takes longer hangs */
+#define PARALLEL_MAX          64
+#define LAYER_ENTRIES_MAX     1000000000
+#define PULL_RATE_MAX         (1 << 30) /* bytes a second */
+#define LAYER_MIB_MAX         (1 << 24)
+#define WORKERS_MAX           1024
+#define TASKS_MIN             16
+#define TASKS_MAX             1000000
+#define MESSAGE_MIN           (64 * 1024)
+#define MESSAGE_MAX           (256 * 1024 * 1024)
+#define PORT_MAX              65535
+#define PLUGIN_DIRS_MAX       64
+#define REGISTRY_DIRS_MAX     16
+#define AUTH_FILES_MAX        32
+#define PINNED_MAX            256
+#define ADDITIONAL_STORES_MAX 16
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -38,6 +39,8 @@ const struct config_setting config_settings[] = {
         {"network.plugin_dirs", CONFIG_PATHS, PLACE(network.plugin_dirs), 1, PLUGIN_DIRS_MAX},
         {"network.timeout", CONFIG_NUMBER, PLACE(network.timeout), 1, SECONDS_MAX},
         {"images.dir", CONFIG_PATH, PLACE(images.dir)},
+        {"images.additional_stores", CONFIG_PATHS, PLACE(images.additional_stores), 0,
+         ADDITIONAL_STORES_MAX},
         {"images.registries_conf", CONFIG_PATH, PLACE(images.registries_conf)},
         {"images.hosts_dirs", CONFIG_PATHS, PLACE(images.hosts_dirs), 0, REGISTRY_DIRS_MAX},
         {"images.certs_dirs", CONFIG_PATHS, PLACE(images.certs_dirs), 0, REGISTRY_DIRS_MAX},
@@ -48,6 +51,8 @@ const struct config_setting config_settings[] = {
         {"images.signature_policy", CONFIG_PATH, PLACE(images.signature_policy)},
         {"images.signature_policy_dir", CONFIG_PATH, PLACE(images.signature_policy_dir)},
         {"images.registries_d", CONFIG_PATH, PLACE(images.registries_d)},
+        {"images.verifier_dir", CONFIG_PATH_OR_NONE, PLACE(images.verifier_dir)},
+        {"images.verifier_timeout", CONFIG_NUMBER, PLACE(images.verifier_timeout), 1, SECONDS_MAX},
         {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
         {"images.pinned", CONFIG_TEXTS, PLACE(images.pinned), 0, PINNED_MAX},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
@@ -150,6 +155,8 @@ struct config *config_new(const struct config_machine *machine)
         config->images.signature_policy = xstrdup("/etc/containers/policy.json");
         config->images.signature_policy_dir = xstrdup("/etc/crisp/policies");
         config->images.registries_d = xstrdup("/etc/containers/registries.d");
+        config->images.verifier_dir = xstrdup("");
+        config->images.verifier_timeout = 10;
         config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
@@ -231,6 +238,7 @@ void config_free(struct config *config)
         free(config->network.config_dir);
         strv_free(config->network.plugin_dirs);
         free(config->images.dir);
+        strv_free(config->images.additional_stores);
         free(config->images.registries_conf);
         strv_free(config->images.hosts_dirs);
         strv_free(config->images.certs_dirs);
@@ -240,6 +248,7 @@ void config_free(struct config *config)
         free(config->images.signature_policy);
         free(config->images.signature_policy_dir);
         free(config->images.registries_d);
+        free(config->images.verifier_dir);
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
@@ -297,6 +306,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
                 toml_add_string(out, level_names[*(const enum log_level *)field]);
                 return;
         case CONFIG_PATH:
+        case CONFIG_PATH_OR_NONE:
         case CONFIG_SOCKET:
         case CONFIG_CGROUP:
         case CONFIG_ADDRESS:

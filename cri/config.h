@@ -64,6 +64,9 @@ struct config {
         struct {
                 /* Where images are kept. [STATE_DIR/images] */
                 char *dir;
+                /* strv of other crisps' image folders, which are only read; the first that has an
+                 * image counts; may be null. [] */
+                char **additional_stores;
                 /* A file as of containers-registries.conf(5); it may be missing.
                  * [/etc/containers/registries.conf] */
                 char *registries_conf;
@@ -93,6 +96,10 @@ struct config {
                 char *signature_policy_dir;
                 /* Where signatures are. [/etc/containers/registries.d] */
                 char *registries_d;
+                /* Programs that must let an image in before it is pulled; empty: none. [] */
+                char *verifier_dir;
+                /* Seconds for one of them. [10] */
+                unsigned verifier_timeout;
                 /* Folder of private keys for encrypted layers; it may be missing.
                  * [/etc/crisp/keys] */
                 char *decryption_keys_dir;

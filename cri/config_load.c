@@ -136,6 +136,8 @@ static int check_text(const struct loader *loader, const struct toml_node *node,
                                     "no - at either end",
                                     text, CONFIG_HANDLER_NAME_MAX);
                 return 0;
+        case CONFIG_PATH_OR_NONE:
+                return *text ? check_path(loader, node, text) : 0;
         case CONFIG_OFF:
                 if (*text)
                         return fail(loader, node,

@@ -17,6 +17,7 @@ enum config_type {
         CONFIG_LEVEL,  /* enum log_level */
         /* all others are char * */
         CONFIG_PATH,
+        CONFIG_PATH_OR_NONE, /* or empty */
         CONFIG_SOCKET,
         CONFIG_CGROUP,
         CONFIG_ADDRESS,

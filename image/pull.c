@@ -15,6 +15,8 @@ struct puller *puller_new(const struct pull_options *options)
         puller->sources = options->sources;
         puller->credentials = options->credentials;
         puller->trust = options->trust;
+        puller->verifier = options->verifier;
+        puller->verifier.directory = puller->verifier_dir = xstrdup(options->verifier.directory);
         puller->program = xstrdup(options->program);
         puller->decryption_keys = xstrdup(options->decryption_keys);
         puller->environment = strv_dup(options->environment);
@@ -31,6 +33,7 @@ void puller_free(struct puller *puller)
         if (!puller)
                 return;
         share_free(puller->share);
+        free(puller->verifier_dir);
         free(puller->program);
         free(puller->decryption_keys);
         strv_free(puller->environment);

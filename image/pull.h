@@ -17,6 +17,7 @@
 #include "image/sources.h"
 #include "image/store.h"
 #include "image/trust.h"
+#include "image/verifier.h"
 
 #define PULL_PARALLEL_DEFAULT 5
 #define PULL_STALL_DEFAULT    (300 * NSEC_PER_SEC) /* beyond crisp-image's own: it retries first */
@@ -28,6 +29,7 @@ struct pull_options {
         struct store *store;                    /* outlives the puller */
         struct sources *sources;                /* likewise */
         struct trust *trust;                    /* likewise; null: everything is accepted */
+        struct verifier_options verifier;       /* asked about each image, too */
         struct credentials_options credentials; /* what it points to, too */
         const char *program;                    /* absolute path of crisp-image */
         const char *decryption_keys; /* folder of keys for encrypted layers; null: none */
@@ -60,8 +62,8 @@ struct pull_request {
 /*
  * Pulls an image, or joins the pull of it, and gives its ID. Waits, interruptibly: with the last
  * one who wants it interrupted, the pull ends (-ECANCELED). Errors name the reference; a registry
- * that cannot be reached has the word RegistryUnavailable, an image that the node's policy refuses
- * SignatureValidationFailed.
+ * that cannot be reached has the word RegistryUnavailable, an image that the node's policy or a
+ * verifier refuses SignatureValidationFailed.
  */
 int pull_image(struct puller *puller, const struct pull_request *request, char **id,
                struct error *err);

@@ -39,6 +39,8 @@ struct puller {
         struct sources *sources;
         struct credentials_options credentials;
         struct trust *trust;
+        struct verifier_options verifier;
+        char *verifier_dir; /* the verifier's own copy of its folder's name */
         char *program;
         char *decryption_keys; /* or null */
         char **environment;

@@ -49,19 +49,23 @@ struct candidate {
         const struct reference *reference;
         const char *staging;
         struct trust_plan plan;
-        char *verified; /* digest of the manifest that was found good */
+        char *verified;       /* digest of the manifest that was found good */
+        char *verified_index; /* of the index that led to it, or null */
         struct sharer *sharer;
         struct fetcher *fetcher; /* once it has asked */
 };
 
-static int on_signatures(void *argument, const struct fetch_signatures *found, struct error *err)
+/* What the policy asks for. */
+static int check_trust(struct candidate *candidate, const struct fetch_signatures *found,
+                       struct error *err)
 {
-        struct candidate *candidate = argument;
         struct puller *puller = candidate->pull->puller;
         AUTO_ARENA struct arena *arena = arena_new();
         struct trust_subject subject = {found->manifest_digest, found->index_digest};
         struct signatures signatures = found->signatures;
 
+        if (!candidate->plan.needed)
+                return 0;
         pull_set_step(candidate->pull, "verifying signatures");
         int r = trust_read_lookaside(&candidate->plan, &subject, arena, &signatures, err);
         if (r == 0)
@@ -71,9 +75,45 @@ static int on_signatures(void *argument, const struct fetch_signatures *found, s
                 trust_say_where(&candidate->plan, err);
         if (r == 0)
                 r = trust_stage(puller->store, candidate->staging, &subject, &signatures, err);
+        return r;
+}
+
+static bool has_verifiers(const struct puller *puller)
+{
+        return puller->verifier_dir && *puller->verifier_dir;
+}
+
+/* What the operator's programs say. */
+static int ask_verifiers(struct candidate *candidate, const struct fetch_signatures *found,
+                         struct error *err)
+{
+        struct puller *puller = candidate->pull->puller;
+        if (!has_verifiers(puller))
+                return 0;
+        if (!found->media_type)
+                return error_set(err, ERROR_INTERNAL,
+                                 "crisp-image does not tell what the verifiers are to know");
+        AUTO_FREE char *name = reference_text(candidate->reference);
+        struct verifier_subject subject = {
+                .name = name,
+                .digest = found->index_digest ? found->index_digest : found->manifest_digest,
+                .media_type = found->media_type,
+                .size = found->size,
+        };
+        pull_set_step(candidate->pull, "asking verifiers");
+        return verifier_check(&puller->verifier, &subject, err);
+}
+
+static int on_signatures(void *argument, const struct fetch_signatures *found, struct error *err)
+{
+        struct candidate *candidate = argument;
+        int r = check_trust(candidate, found, err);
+        if (r == 0)
+                r = ask_verifiers(candidate, found, err);
         if (r < 0)
                 return r;
         candidate->verified = xstrdup(found->manifest_digest);
+        candidate->verified_index = xstrdup(found->index_digest);
         pull_set_step(candidate->pull, "downloading");
         return 0;
 }
@@ -124,6 +164,11 @@ static void forward_progress(void *argument, const struct fetch_progress *progre
         on_progress(candidate->pull, progress);
 }
 
+static bool same_digest(const char *a, const char *b)
+{
+        return strcmp(a ? a : "", b ? b : "") == 0;
+}
+
 /* Fills a staging folder and stores what is in it. */
 static int fetch(struct pull *pull, const struct reference *reference, char *staging,
                  struct sharer **sharer, bool *ended, struct error *err)
@@ -157,7 +202,7 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
                 .staging = staging,
                 .decryption_keys = puller->decryption_keys,
                 .limits = puller->limits,
-                .wants_signatures = candidate.plan.needed,
+                .wants_signatures = candidate.plan.needed || has_verifiers(puller),
                 .lookaside = candidate.plan.lookaside,
                 .attachments = candidate.plan.attachments,
         };
@@ -178,10 +223,12 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
         r = fetcher_run(&options, &request, &arena, &result, ended, err);
         sharer_mute(*sharer);
         AUTO_FREE char *verified = candidate.verified;
+        AUTO_FREE char *verified_index = candidate.verified_index;
         if (r < 0)
                 return r;
         if (verified && (!digest_is_valid(result.config_digest) ||
-                         strcmp(verified, result.manifest_digest) != 0))
+                         strcmp(verified, result.manifest_digest) != 0 ||
+                         !same_digest(verified_index, result.index_digest)))
                 return error_set(err, ERROR_INTERNAL,
                                  "crisp-image brings another image than was verified");
         if (verified && (r = trust_check_staged(staging, verified, result.config_digest, err)) < 0)

@@ -89,6 +89,8 @@ char *reply_encode(const struct fetch_reply *reply)
                 object = json_object();
                 line_put_string(object, "manifest_digest", reply->found.manifest_digest);
                 line_put_string(object, "index_digest", reply->found.index_digest);
+                line_put_string(object, "media_type", reply->found.media_type);
+                line_put_integer(object, "size", reply->found.size);
                 json_object_set_new(object, "list", signatures_to_json(&reply->found.signatures));
                 json_object_set_new(line, "signatures", object);
                 break;
@@ -198,7 +200,9 @@ static int decode_found(const json_t *object, struct arena *arena, struct fetch_
         if ((r = line_need_text(object, "manifest_digest", place, arena, &found->manifest_digest,
                                 err)) < 0 ||
             (r = line_get_text(object, "index_digest", place, arena, &found->index_digest, err)) <
-                    0)
+                    0 ||
+            (r = line_get_text(object, "media_type", place, arena, &found->media_type, err)) < 0 ||
+            (r = line_get_size(object, "size", place, &found->size, err)) < 0)
                 return r;
         if (!digest_is_valid(found->manifest_digest) ||
             (found->index_digest && !digest_is_valid(found->index_digest)))

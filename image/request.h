@@ -211,6 +211,9 @@ struct fetch_result {
 struct fetch_signatures {
         const char *manifest_digest;
         const char *index_digest; /* or null */
+        /* Of the index, or where there is none of the manifest: */
+        const char *media_type; /* or null */
+        int64_t size;           /* bytes */
         struct signatures signatures;
 };
 

@@ -40,6 +40,8 @@ struct fetch {
 
         struct manifest manifest;
         struct manifest_config config;
+        const char *root_media_type; /* of what the name stands for */
+        int64_t root_size;
         bool is_artifact;
         struct artifact artifact;
         struct layers *layers;
@@ -122,6 +124,8 @@ static int resolve(struct fetch *fetch, struct fetch_result *result, struct erro
         if (r < 0)
                 return r;
         result->repo_digest = digest;
+        fetch->root_media_type = manifest.media_type;
+        fetch->root_size = (int64_t)body.length;
         for (int depth = 0; manifest.is_index; depth++) {
                 const struct descriptor *entry;
                 char content_type[128] = "";
@@ -231,7 +235,9 @@ static int find_signatures(struct fetch *fetch, const struct fetch_result *resul
                            struct error *err)
 {
         struct fetch_signatures found = {.manifest_digest = result->manifest_digest,
-                                         .index_digest = result->index_digest};
+                                         .index_digest = result->index_digest,
+                                         .media_type = fetch->root_media_type,
+                                         .size = fetch->root_size};
         if (!fetch->request->wants_signatures)
                 return 0;
         int r = signatures_fetch(fetch->request, fetch->registry, fetch->client, fetch->arena,

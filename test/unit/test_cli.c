@@ -15,7 +15,7 @@
 #include "base/memory.h"
 #include "cli/authfile.h"
 #include "cli/columns.h"
-#include "cli/command.h"
+#include "cli/cli.h"
 #include "cli/progress.h"
 #include "cli/text.h"
 #include "cri/metrics.h"
@@ -317,7 +317,7 @@ static void messages_are_json(void **state)
         pull.started_at = 7;
         pull.layers = layers;
         pull.n_layers = 1;
-        command_json(&pull.base, &out);
+        cli_json(&pull.base, &out);
         assert_string_equal(out.data, "{\n"
                                       "  \"reference\": \"\",\n"
                                       "  \"startedAt\": 7,\n"

@@ -1,11 +1,11 @@
 /*
- * command: what crisp's commands that ask the daemon have in common, and their names for main().
+ * cli: what crisp's commands that ask the daemon have in common, and their names for main().
  *
  * Each takes the arguments after its name, ended by null, and returns the exit code: 0, 1 when
  * something failed, 2 for a command line that is not understood. They block.
  */
-#ifndef CRISP_CLI_COMMAND_H
-#define CRISP_CLI_COMMAND_H
+#ifndef CRISP_CLI_CLI_H
+#define CRISP_CLI_CLI_H
 
 #include <stddef.h>
 
@@ -18,9 +18,9 @@
 
 /* ---- the commands ---- */
 
-int command_images(char *const *arguments);
-int command_explain(char *const *arguments);
-int command_metrics(char *const *arguments);
+int cli_images(char *const *arguments);
+int cli_explain(char *const *arguments);
+int cli_metrics(char *const *arguments);
 
 /* Those of images. */
 int images_list(char *const *arguments);
@@ -36,23 +36,22 @@ int images_repair(char *const *arguments);
 /* ---- what they share ---- */
 
 /* Room for the words of these arguments (options_read); the caller frees it. */
-const char **command_words(char *const *arguments);
+const char **cli_words(char *const *arguments);
 
 /* Connects to the daemon that the options name. */
-int command_connect(const struct options_common *options, struct client **client,
-                    struct error *err);
+int cli_connect(const struct options_common *options, struct client **client, struct error *err);
 
 /* Tells an error on standard error; the exit code. */
-int command_failed(const struct error *err);
+int cli_failed(const struct error *err);
 
 /* Prints text on standard output and sees that it has arrived; the exit code. */
-int command_print(const struct buffer *text);
+int cli_print(const struct buffer *text);
 
 /* The columns of standard output's terminal; 0 where it is none. */
-size_t command_width(void);
+size_t cli_width(void);
 
 /* A message as JSON, with the field names of protobuf's own mapping; 64-bit numbers are numbers.
  * Adds a line feed. */
-void command_json(const ProtobufCMessage *message, struct buffer *out);
+void cli_json(const ProtobufCMessage *message, struct buffer *out);
 
 #endif

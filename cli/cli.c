@@ -1,4 +1,4 @@
-#include "cli/command.h"
+#include "cli/cli.h"
 
 #include <ctype.h>
 #include <stdio.h>
@@ -15,7 +15,7 @@
 #define SOCKET_SCHEME     "unix://"
 #define JSON_INDENT_WIDTH 2
 
-const char **command_words(char *const *arguments)
+const char **cli_words(char *const *arguments)
 {
         return xcalloc(strv_length(arguments) + 1, sizeof(char *));
 }
@@ -27,7 +27,7 @@ static const char *without_scheme(const char *path)
         return strncmp(path, SOCKET_SCHEME, length) == 0 ? path + length : path;
 }
 
-int command_connect(const struct options_common *options, struct client **client, struct error *err)
+int cli_connect(const struct options_common *options, struct client **client, struct error *err)
 {
         AUTO_CONFIG struct config *config = NULL;
 
@@ -39,7 +39,7 @@ int command_connect(const struct options_common *options, struct client **client
         return client_open(without_scheme(config->api.listen), client, err);
 }
 
-int command_failed(const struct error *err)
+int cli_failed(const struct error *err)
 {
         AUTO_BUFFER struct buffer clean = BUFFER_INIT;
         char text[ERROR_WORD_MAX + ERROR_MESSAGE_MAX + sizeof ": "];
@@ -50,7 +50,7 @@ int command_failed(const struct error *err)
         return EXIT_FAILURE;
 }
 
-int command_print(const struct buffer *text)
+int cli_print(const struct buffer *text)
 {
         if (text->length)
                 fwrite(text->data, 1, text->length, stdout);
@@ -60,7 +60,7 @@ int command_print(const struct buffer *text)
         return EXIT_FAILURE;
 }
 
-size_t command_width(void)
+size_t cli_width(void)
 {
         size_t columns, rows;
 
@@ -159,7 +159,7 @@ static json_t *message_value(const ProtobufCMessage *message)
         return object;
 }
 
-void command_json(const ProtobufCMessage *message, struct buffer *out)
+void cli_json(const ProtobufCMessage *message, struct buffer *out)
 {
         AUTO_JSON json_t *value = message_value(message);
         AUTO_FREE char *text = json_dumps(value, JSON_INDENT(JSON_INDENT_WIDTH));
