@@ -10,21 +10,22 @@
 #include "cri/config_load.h"
 #include "cri/config_machine.h"
 
-#define SECONDS_MAX       3600 /* of any time that can be set: what takes longer hangs */
-#define PARALLEL_MAX      64
-#define LAYER_ENTRIES_MAX 1000000000
-#define PULL_RATE_MAX     (1 << 30) /* bytes a second */
-#define LAYER_MIB_MAX     (1 << 24)
-#define WORKERS_MAX       1024
-#define TASKS_MIN         16
-#define TASKS_MAX         1000000
-#define MESSAGE_MIN       (64 * 1024)
-#define MESSAGE_MAX       (256 * 1024 * 1024)
-#define PORT_MAX          65535
-#define PLUGIN_DIRS_MAX   64
-#define REGISTRY_DIRS_MAX 16
-#define AUTH_FILES_MAX    32
-#define PINNED_MAX        256
+#define SECONDS_MAX           3600 /* of any time that can be set: what takes longer hangs */
+#define PARALLEL_MAX          64
+#define LAYER_ENTRIES_MAX     1000000000
+#define PULL_RATE_MAX         (1 << 30) /* bytes a second */
+#define LAYER_MIB_MAX         (1 << 24)
+#define WORKERS_MAX           1024
+#define TASKS_MIN             16
+#define TASKS_MAX             1000000
+#define MESSAGE_MIN           (64 * 1024)
+#define MESSAGE_MAX           (256 * 1024 * 1024)
+#define PORT_MAX              65535
+#define PLUGIN_DIRS_MAX       64
+#define REGISTRY_DIRS_MAX     16
+#define AUTH_FILES_MAX        32
+#define PINNED_MAX            256
+#define ADDITIONAL_STORES_MAX 16
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -38,6 +39,8 @@ const struct config_setting config_settings[] = {
         {"network.plugin_dirs", CONFIG_PATHS, PLACE(network.plugin_dirs), 1, PLUGIN_DIRS_MAX},
         {"network.timeout", CONFIG_NUMBER, PLACE(network.timeout), 1, SECONDS_MAX},
         {"images.dir", CONFIG_PATH, PLACE(images.dir)},
+        {"images.additional_stores", CONFIG_PATHS, PLACE(images.additional_stores), 0,
+         ADDITIONAL_STORES_MAX},
         {"images.registries_conf", CONFIG_PATH, PLACE(images.registries_conf)},
         {"images.hosts_dirs", CONFIG_PATHS, PLACE(images.hosts_dirs), 0, REGISTRY_DIRS_MAX},
         {"images.certs_dirs", CONFIG_PATHS, PLACE(images.certs_dirs), 0, REGISTRY_DIRS_MAX},
@@ -235,6 +238,7 @@ void config_free(struct config *config)
         free(config->network.config_dir);
         strv_free(config->network.plugin_dirs);
         free(config->images.dir);
+        strv_free(config->images.additional_stores);
         free(config->images.registries_conf);
         strv_free(config->images.hosts_dirs);
         strv_free(config->images.certs_dirs);

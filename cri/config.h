@@ -64,6 +64,9 @@ struct config {
         struct {
                 /* Where images are kept. [STATE_DIR/images] */
                 char *dir;
+                /* strv of other crisps' image folders, which are only read; the first that has an
+                 * image counts; may be null. [] */
+                char **additional_stores;
                 /* A file as of containers-registries.conf(5); it may be missing.
                  * [/etc/containers/registries.conf] */
                 char *registries_conf;

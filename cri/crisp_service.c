@@ -211,7 +211,8 @@ static json_t *describe_image(const struct image *image)
         json_object_set_new(out, "architecture", json_string(image->architecture));
         json_object_set_new(out, "size", json_integer((json_int_t)image->size));
         json_object_set_new(out, "pulledAt", time_text(image->pulled_at));
-        json_object_set_new(out, "pinned", json_boolean(pinned_has(node.pinned_images, image)));
+        json_object_set_new(out, "pinned",
+                            json_boolean(image->home || pinned_has(node.pinned_images, image)));
         json_object_set_new(out, "users", users);
         json_object_set_new(out, "layers", layers);
         return out;

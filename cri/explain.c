@@ -221,7 +221,7 @@ Crisp__V1__ImageSummary *explain_image(struct arena *arena, const struct image *
         out->size = image->size;
         out->pulled_at = image->pulled_at;
         out->users = (uint32_t)table_size(image->users);
-        out->pinned = pinned_has(node.pinned_images, image);
+        out->pinned = image->home || pinned_has(node.pinned_images, image);
         return out;
 }
 

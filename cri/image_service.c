@@ -59,7 +59,7 @@ static Runtime__V1__Image *describe(struct arena *arena, const struct image *ima
         out->size = image->size;
         if (image->asked[0])
                 out->spec = asked_spec(arena, image);
-        out->pinned = pinned_has(node.pinned_images, image);
+        out->pinned = image->home || pinned_has(node.pinned_images, image);
         if (store_user_id(image, &uid, username, sizeof(username))) {
                 out->uid = arena_alloc(arena, sizeof(*out->uid));
                 runtime__v1__int64_value__init(out->uid);

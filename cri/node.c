@@ -100,7 +100,8 @@ static int open_images(struct error *err)
         const struct config *config = node.config;
         open_sources();
         node.pinned_images = config->images.pinned;
-        int result = store_open(config->images.dir, &node.images, err);
+        int result =
+                store_open(config->images.dir, config->images.additional_stores, &node.images, err);
         if (result < 0)
                 return result;
         AUTO_FREE char *program = program_path("crisp-image");

@@ -303,12 +303,6 @@ static void free_lost_addresses(void *argument)
         strv_free(valid);
 }
 
-static void clean_images(void *argument)
-{
-        (void)argument;
-        store_clean(node.images);
-}
-
 int node_recover(struct error *err)
 {
         int result = load_all(node.pods_dir, load_pod, err);
@@ -317,7 +311,7 @@ int node_recover(struct error *err)
         if (result < 0)
                 return result;
         puller_adopt(node.puller);
-        task_start("clean image store", clean_images, NULL);
+        store_keep_clean(node.images, STORE_CLEAN_PERIOD, STORE_CLEAN_RETRY);
         task_start("free lost addresses", free_lost_addresses, NULL);
         return 0;
 }

@@ -61,8 +61,9 @@ struct fixup {
 static int read_notes(int store_fd, const struct layer *layer, struct notes *notes,
                       struct error *err)
 {
-        AUTO_FREE char *path =
-                xprintf("/proc/self/fd/%d/notes/%s", store_fd, layer_hex(layer->name));
+        const char *hex = layer_hex(layer->name);
+        AUTO_FREE char *path = layer->home ? xprintf("%s/notes/%s", layer->home, hex)
+                                           : xprintf("/proc/self/fd/%d/notes/%s", store_fd, hex);
         int result = file_read(path, FIXUP_NOTES_MAX, &notes->text, err);
         if (result < 0)
                 return result;

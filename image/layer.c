@@ -23,12 +23,22 @@ const char *layer_hex(const char *digest)
         return colon ? colon + 1 : digest;
 }
 
-char *layer_path(const struct layer *layer)
+char *layer_place_name(const struct layer *layer)
 {
         const char *folder = layer->is_fixup      ? "fixups"
                              : layer->is_artifact ? "artifacts"
                                                   : "layers";
         return xprintf("%s/%s", folder, layer_hex(layer->name));
+}
+
+char *layer_path(const struct layer *layer)
+{
+        char *name = layer_place_name(layer);
+        if (!layer->home)
+                return name;
+        char *path = xprintf("%s/%s", layer->home, name);
+        free(name);
+        return path;
 }
 
 struct layer *layer_new(const char *name, bool is_fixup)
@@ -101,9 +111,9 @@ const char *layer_first_unmarked(int directory_fd, const char *const *paths, siz
 int layer_link(int store_fd, const struct layer *layer, struct error *err)
 {
         char link[sizeof("l/") + 10];
-        char there[sizeof("../artifacts/") + REFERENCE_DIGEST_MAX];
+        char there[PATH_MAX];
         AUTO_FREE char *path = layer_path(layer);
-        AUTO_FREE char *target = xprintf("../%s", path);
+        AUTO_FREE char *target = xprintf(layer->home ? "%s" : "../%s", path);
         snprintf(link, sizeof(link), "l/%u", layer->number);
 
         ssize_t length = readlinkat(store_fd, link, there, sizeof(there));

@@ -25,8 +25,10 @@ struct layer {
         char *name; /* the diff ID; of a fix-up the chain ID of the layers that it goes on */
         bool is_fixup;
         bool is_artifact; /* its name is a manifest's digest: never to be taken for a diff ID */
-        unsigned number;  /* of its short name */
-        uint64_t bytes;   /* of its contents */
+        const char
+                *home;   /* the additional store that it lies in, borrowed; null: the store's own */
+        unsigned number; /* of its short name */
+        uint64_t bytes;  /* of its contents */
         uint64_t inodes;
         bool noted;     /* has something to mend: notes/HEX is there */
         bool bare_root; /* has no entry for its own root folder */
@@ -37,8 +39,12 @@ struct layer {
 /* The digits of a digest ("sha256:abc..." gives "abc..."); the digest must be valid. */
 const char *layer_hex(const char *digest);
 
-/* The folder of its tree, relative to the store: "layers/HEX", "fixups/HEX" or "artifacts/HEX". On
- * the heap. */
+/* The folder of its tree, relative to the store that it lies in: "layers/HEX", "fixups/HEX" or
+ * "artifacts/HEX". On the heap. */
+char *layer_place_name(const struct layer *layer);
+
+/* The same as the store reaches it: an absolute path where it lies in an additional store, which
+ * openat(2) and its like take beside any folder. On the heap. */
 char *layer_path(const struct layer *layer);
 
 /* The chain ID of these layers, one or more, the lowest first, on the heap (OCI image-spec,

@@ -85,6 +85,20 @@ int offline_run(struct offline_run *run, const struct offline_request *request, 
         return fetcher_run_errand(&options, &errand, ended, err);
 }
 
+void offline_name_stores(const struct store *store, struct arena *arena,
+                         struct offline_request *request)
+{
+        struct store_usage usage;
+
+        store_usage(store, &usage);
+        request->store = usage.directory;
+        request->additional_count = strv_length(usage.additional);
+        const char **stores = arena_array(arena, request->additional_count + 1, sizeof(*stores));
+        for (size_t i = 0; i < request->additional_count; i++)
+                stores[i] = usage.additional[i];
+        request->additional = stores;
+}
+
 /* ---- images that must stay meanwhile ---- */
 
 void offline_hold_fini(struct offline_hold *hold)

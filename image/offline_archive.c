@@ -58,7 +58,6 @@ int offline_save(struct offline *offline, const struct offline_saving *saving,
         AUTO_ARENA struct arena *arena = arena_new();
         struct offline_request request = {
                 .kind = OFFLINE_SAVE, .format = saving->format, .compression = saving->compression};
-        struct store_usage usage;
         bool ended;
 
         if (saving->count == 0 || saving->count > OFFLINE_IMAGES_MAX)
@@ -72,8 +71,7 @@ int offline_save(struct offline *offline, const struct offline_saving *saving,
                 offline_describe(offline->store, hold.ids[i], arena, &images[i]);
                 name_image(saving, offline->store, arena, &images[i]);
         }
-        store_usage(offline->store, &usage);
-        request.store = usage.directory;
+        offline_name_stores(offline->store, arena, &request);
         request.images = images;
         request.image_count = hold.count;
         r = offline_run(&run, &request, saving->fd, &ended, err);

@@ -33,6 +33,10 @@ int offline_run(struct offline_run *run, const struct offline_request *request, 
 /* Counts a finding and tells it. */
 void offline_tell(struct offline_run *run, const struct finding *finding);
 
+/* The folders that a verify or save reads. */
+void offline_name_stores(const struct store *store, struct arena *arena,
+                         struct offline_request *request);
+
 /* Images that stay while they are read, as those of containers do. */
 struct offline_hold {
         struct store *store;

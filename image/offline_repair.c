@@ -99,8 +99,14 @@ static int repair_image(struct offline_run *run, const struct table *broken, con
         char *staging = NULL;
         bool ended = true;
 
+        const char *lent = store_held(run->offline->store, id)->home;
         if (!needs_repair(run->offline->store, broken, id, &digest))
                 return 0;
+        if (lent)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "image %s lies in the additional store %s, which is only read: "
+                                 "repair it there",
+                                 id, lent);
         if (!digest)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "image %s: it has no repo digest to fetch it again by: remove it "

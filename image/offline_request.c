@@ -61,6 +61,7 @@ char *offline_request_encode(const struct offline_request *request)
 
         line_put_string(line, "kind", KINDS[request->kind]);
         line_put_string(line, "store", request->store);
+        line_put_strings(line, "additional", request->additional, request->additional_count);
         json_t *images = json_array();
         json_object_set_new(line, "images", images);
         for (size_t i = 0; i < request->image_count; i++)
@@ -160,6 +161,8 @@ static int read_members(const json_t *line, struct arena *arena, struct offline_
 
         if ((r = read_kind(line, &request->kind, err)) < 0 ||
             (r = line_get_text(line, "store", PLACE, arena, &request->store, err)) < 0 ||
+            (r = line_get_strings(line, "additional", PLACE, OFFLINE_STORES_MAX - 1, arena,
+                                  &request->additional, &request->additional_count, err)) < 0 ||
             (r = read_images(line, arena, request, err)) < 0 ||
             (r = line_get_size(line, "format", PLACE, &format, err)) < 0 ||
             (r = line_get_size(line, "compression", PLACE, &compression, err)) < 0 ||

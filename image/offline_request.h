@@ -24,6 +24,7 @@
 #define OFFLINE_FINDINGS_MAX 100 /* failures told of one object; the others are counted */
 #define OFFLINE_TEXT_MAX     1024
 #define OFFLINE_IMAGES_MAX   4096 /* of one request, or of one archive */
+#define OFFLINE_STORES_MAX   17   /* the store and those whose images it uses */
 #define OFFLINE_NAMES_MAX    4096 /* of one image */
 
 enum offline_kind { OFFLINE_PULL, OFFLINE_VERIFY, OFFLINE_SAVE, OFFLINE_LOAD, OFFLINE_CHECK };
@@ -44,7 +45,9 @@ struct offline_image {
 
 struct offline_request {
         enum offline_kind kind;
-        const char *store; /* absolute path of the store: verify and save read it */
+        const char *store;             /* absolute path of the store: verify and save read it */
+        const char *const *additional; /* those of further ones, for what the first has not */
+        size_t additional_count;
         const struct offline_image *images;
         size_t image_count;
         enum offline_format format;

@@ -40,7 +40,6 @@ static bool is_known(const struct offline_run *run, const char *diff_id)
 static int check_marks(struct offline_run *run, const struct offline_reply *reply,
                        struct arena **arena, struct error *err)
 {
-        struct store_usage usage;
         struct error mark_err = {0};
         char object[REFERENCE_DIGEST_MAX + sizeof("layer ")], text[OFFLINE_TEXT_MAX];
         (void)arena;
@@ -49,9 +48,8 @@ static int check_marks(struct offline_run *run, const struct offline_reply *repl
                 return error_set(err, ERROR_INTERNAL, "crisp-image says what nobody asked for");
         if (reply->opaque_count == 0)
                 return 0;
-        store_usage(run->offline->store, &usage);
         struct mark_job job = {
-                .path = xprintf("%s/layers/%s", usage.directory, layer_hex(reply->diff_id)),
+                .path = store_layer_path(run->offline->store, reply->diff_id),
                 .paths = reply->opaque,
                 .count = reply->opaque_count,
                 .err = &mark_err,
@@ -80,12 +78,10 @@ static ssize_t verify_batch(struct offline_run *run, const struct offline_hold *
         struct offline_image *images =
                 arena_array(arena, hold->count - first, sizeof(struct offline_image));
         struct offline_request request = {.kind = OFFLINE_VERIFY, .images = images};
-        struct store_usage usage;
         size_t layers = 0;
         bool ended;
 
-        store_usage(run->offline->store, &usage);
-        request.store = usage.directory;
+        offline_name_stores(run->offline->store, arena, &request);
         while (first + request.image_count < hold->count && layers < BATCH_LAYERS &&
                request.image_count < OFFLINE_IMAGES_MAX) {
                 offline_describe(run->offline->store, hold->ids[first + request.image_count], arena,

@@ -93,6 +93,8 @@ void store_add_layer(struct store *store, struct layer *layer)
         snprintf(name, sizeof(name), "%u", layer->number);
         table_put(store->numbers, name, layer);
         table_put(store_layers_like(store, layer), layer->name, layer);
+        if (layer->home)
+                return;
         store->bytes += layer->bytes;
         store->inodes += layer->inodes;
 }
@@ -103,14 +105,18 @@ void store_drop_layer(struct store *store, struct layer *layer)
         snprintf(name, sizeof(name), "%u", layer->number);
         if (table_get(store->numbers, name) == layer) {
                 table_remove(store->numbers, name);
-                store->bytes -= layer->bytes;
-                store->inodes -= layer->inodes;
+                store->bytes -= layer->home ? 0 : layer->bytes;
+                store->inodes -= layer->home ? 0 : layer->inodes;
                 if (layer->number < store->first_free)
                         store->first_free = layer->number;
         }
         struct table *table = store_layers_like(store, layer);
+        AUTO_FREE char *place = layer_place_name(layer);
+        struct layer *lent = table_get(store->lent, place);
         if (table_get(table, layer->name) == layer)
                 table_remove(table, layer->name);
+        if (lent)
+                table_put(table, lent->name, lent);
         layer_free(layer);
 }
 
@@ -121,7 +127,8 @@ void store_drop_image(struct store *store, struct image *image)
                 image->layers[i]->refs--;
         if (image->fixup)
                 image->fixup->refs--;
-        table_remove(store->images, image->id);
+        if (table_get(store->images, image->id) == image)
+                table_remove(store->images, image->id);
         image_free(image);
 }
 
@@ -130,6 +137,7 @@ void store_free(struct store *store)
         if (!store)
                 return;
         store_forget_kept(store);
+        timer_free(store->clean_timer);
         size_t cursor = 0;
         void *each;
         while ((each = table_next(store->images, &cursor, NULL)))
@@ -144,6 +152,8 @@ void store_free(struct store *store)
         table_free(store->artifacts);
         table_free(store->numbers);
         table_free(store->stages);
+        table_free(store->lent);
+        strv_free(store->additional);
         if (store->fd >= 0)
                 close(store->fd);
         free(store->directory);
@@ -235,6 +245,13 @@ bool store_has_layer(const struct store *store, const char *diff_id)
         return table_get(store->layers, diff_id) != NULL;
 }
 
+char *store_layer_path(const struct store *store, const char *diff_id)
+{
+        const struct layer *layer = table_get(store->layers, diff_id);
+        AUTO_FREE char *name = layer_place_name(layer);
+        return xprintf("%s/%s", layer->home ? layer->home : store->directory, name);
+}
+
 const struct image *store_next(const struct store *store, size_t *cursor)
 {
         const struct image *image;
@@ -258,6 +275,7 @@ bool store_user_id(const struct image *image, int64_t *uid, char *username, size
 void store_usage(const struct store *store, struct store_usage *usage)
 {
         usage->directory = store->directory;
+        usage->additional = store->additional;
         usage->bytes = store->bytes;
         usage->inodes = store->inodes;
         usage->images = table_size(store->images);
@@ -339,7 +357,8 @@ static int read_config(struct store *store, const char *id, struct config_job *j
                                  "%s is an artifact and no container image: it can be mounted as a "
                                  "volume, not run",
                                  image->tags ? image->tags[0] : id);
-        job->path = xprintf("%s/configs/%s", store->directory, layer_hex(id));
+        job->path = xprintf("%s/configs/%s", image->home ? image->home : store->directory,
+                            layer_hex(id));
         int result = task_offload(config_work, job);
         free(job->path);
         if (result < 0)
@@ -424,8 +443,10 @@ void store_unstage(struct store *store, char *staging)
                 return;
         struct error err;
         struct stage_job job = {.path = staging, .err = &err};
-        if (task_offload(unstage_work, &job) < 0)
+        if (task_offload(unstage_work, &job) < 0) {
                 log_failure(&err, "staging folder could not be removed", NULL);
+                store_clean_soon(store);
+        }
         table_remove(store->stages, strrchr(staging, '/') + 1);
         free(staging);
 }
@@ -534,5 +555,15 @@ int store_lower(const struct store *store, const char *id, char **links, char **
 
 char *store_signatures_path(const struct store *store, const char *manifest_digest)
 {
-        return xprintf("%s/signatures/%s", store->directory, layer_hex(manifest_digest));
+        const char *directory = store->directory;
+        const struct image *image;
+        size_t cursor = 0;
+        while ((image = table_next(store->images, &cursor, NULL))) {
+                if (strcmp(image->manifest_digest, manifest_digest) != 0)
+                        continue;
+                directory = image->home ? image->home : store->directory;
+                if (!image->home)
+                        break;
+        }
+        return xprintf("%s/signatures/%s", directory, layer_hex(manifest_digest));
 }

@@ -33,6 +33,7 @@
 
 #include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/error.h"
 #include "image/config.h"
 #include "image/reference.h"
@@ -64,6 +65,8 @@ struct image {
         int64_t pulled_at; /* real time, ns */
         /* As the newest pull asked for it (struct store_asked); "" where nothing is known. */
         char *asked, *user_specified, *runtime_handler;
+        const char
+                *home; /* the additional store that it lies in, borrowed; null: the store's own */
         /* ---- the store's own ---- */
         struct layer **layers; /* the lowest first */
         size_t layer_count;
@@ -78,18 +81,33 @@ struct image {
  * loop runs, or from a task that may hold the loop up. A record that cannot be read is set aside,
  * an image that lacks a layer, its configuration or manifest is not taken in: both are logged and
  * stop nothing.
+ *
+ * additional (a strv, may be null; copied) has folders of other stores, the preferred ones first.
+ * Their images and layers are used where they lie and nothing there is changed; the store's own
+ * come first. One that cannot be read is logged and passed over.
  */
-int store_open(const char *directory, struct store **store, struct error *err);
+int store_open(const char *directory, char *const *additional, struct store **store,
+               struct error *err);
 
 /* Frees the memory; null is allowed. No task may be inside the store. */
 void store_free(struct store *store);
 
 /*
  * Removes what a crash left: staging, layers and files that no record names, images that were
- * removed and have no users any more. Call it once, after store_use was called for every container
- * that is there. Waits.
+ * removed and have no users any more, trees that were set aside and are not mounted any more. What
+ * pulls have placed or staged stays: it may run at any time, first after store_use was called for
+ * every container that is there. Waits.
  */
 void store_clean(struct store *store);
+
+#define STORE_CLEAN_PERIOD (3600 * NSEC_PER_SEC)
+#define STORE_CLEAN_RETRY  (300 * NSEC_PER_SEC)
+
+/*
+ * store_clean in a task of its own, at once and then again period after its end, or retry after
+ * something could not be removed (both ns), until store_free.
+ */
+void store_keep_clean(struct store *store, int64_t period, int64_t retry);
 
 /*
  * The image of this name: its ID with or without "sha256:", a unique prefix of that with
@@ -105,6 +123,9 @@ const struct image *store_find_id(const struct store *store, const char *name);
 const struct image *store_held(const struct store *store, const char *id);
 /* Whether a layer of this diff ID is here. */
 bool store_has_layer(const struct store *store, const char *diff_id);
+
+/* Where that layer's tree is, on the heap; it must be here. */
+char *store_layer_path(const struct store *store, const char *diff_id);
 
 /* The next image, in no order; start with *cursor 0; null at the end. */
 const struct image *store_next(const struct store *store, size_t *cursor);
@@ -122,7 +143,7 @@ void store_release(struct store *store, const char *id, const char *user);
 /*
  * Removes the image that name finds, with all its names; unknown is success. What its users need
  * stays until the last of them is released. Waits until the record is gone and, unless in use, the
- * disk is freed.
+ * disk is freed. FAILED_PRECONDITION for an image that lies in an additional store.
  */
 int store_remove(struct store *store, const char *name, struct error *err);
 
@@ -203,8 +224,9 @@ int store_repair(struct store *store, const char *id, const char *staging,
 /* ---- sizes ---- */
 
 struct store_usage {
-        const char *directory; /* the store's folder, borrowed */
-        uint64_t bytes;        /* of the layers' contents */
+        const char *directory;   /* the store's folder, borrowed */
+        char *const *additional; /* those of other stores in use, borrowed; may be null */
+        uint64_t bytes;          /* of the contents of the store's own layers */
         uint64_t inodes;
         uint64_t images;
         uint64_t layers;

@@ -284,7 +284,7 @@ static void move_name(struct store *store, struct image *image, const char *name
                 AUTO_FREE char *id = xstrdup(other->id);
                 store_drop_name(store, other, name);
                 table_put(store->names, name, image);
-                if (store_write_record(store, other, &err) < 0)
+                if (!other->home && store_write_record(store, other, &err) < 0)
                         log_failure(&err, "record of an image that lost a name", "image", id, NULL);
         } else {
                 table_put(store->names, name, image);
@@ -347,6 +347,16 @@ static int link_work(void *argument)
         return layer_link(job->store_fd, job->layer, job->err);
 }
 
+/* The image that lies in an additional store gives way to the store's own, with its names. */
+static void replace_lent(struct store *store, struct image *lent, struct image *image)
+{
+        struct table *users = lent->users;
+        lent->users = image->users;
+        image->users = users;
+        store_drop_image(store, lent);
+        store_publish_names(store, image);
+}
+
 static int publish(struct commit *commit, const struct reference *reference)
 {
         struct store *store = commit->store;
@@ -354,10 +364,15 @@ static int publish(struct commit *commit, const struct reference *reference)
         AUTO_FREE char *tag = reference->digest[0] ? NULL : reference_tagged(reference);
         AUTO_FREE char *digest = reference_digested(reference, commit->result->repo_digest);
         struct image *image = store_image(store, commit->result->config_digest);
-        bool fresh = !image;
+        struct image *lent = image && image->home ? image : NULL;
+        bool fresh = !image || lent;
 
         if (fresh)
                 image = make_image(commit);
+        if (lent) {
+                image->tags = strv_dup(lent->tags);
+                image->digests = strv_dup(lent->digests);
+        }
         for (size_t i = 0; i < image->layer_count; i++)
                 image->layers[i]->placing = false;
         int result = 0;
@@ -371,6 +386,8 @@ static int publish(struct commit *commit, const struct reference *reference)
                         store_drop_image(store, image);
                 return result;
         }
+        if (lent)
+                replace_lent(store, lent, image);
         table_put(store->images, image->id, image);
         if (tag)
                 move_name(store, image, tag);
@@ -394,7 +411,8 @@ int store_commit_asked(struct store *store, const struct reference *reference,
         char *trash = NULL;
 
         task_lock(&store->lock, CLOCK_NEVER);
-        commit.known = store_image(store, result->config_digest) != NULL;
+        const struct image *known = store_image(store, result->config_digest);
+        commit.known = known && !known->home;
         r = collect_layers(&commit);
         if (r == 0) {
                 find_fixup(&commit);
@@ -462,7 +480,8 @@ int store_tag(struct store *store, const char *id, const struct reference *refer
         struct image *image = store_image(store, id);
         if (!image || image->removed)
                 result = error_set(err, ERROR_NOT_FOUND, "image %.100s: not found", id);
-        else if (tag && !has_name(image->tags, tag))
+        else if (tag && !has_name(image->tags, tag) &&
+                 (result = store_refuse_lent(image, err)) == 0)
                 result = add_tag(store, image, tag, err);
         task_unlock(&store->lock);
         return result < 0 ? error_context(err, "store image") : 0;

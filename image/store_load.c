@@ -2,6 +2,7 @@
 #include <assert.h>
 #include <dirent.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
@@ -26,8 +27,7 @@ static const char *const FOLDERS[] = {
 
 /* ---- folders ---- */
 
-/* Adds the names in a folder of the store to *names. */
-static int list_folder(int store_fd, const char *folder, char ***names, struct error *err)
+int store_list_folder(int store_fd, const char *folder, char ***names, struct error *err)
 {
         int fd = openat(store_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         AUTO_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
@@ -117,26 +117,25 @@ static char *record_id(const char *name)
         return NULL;
 }
 
-/* What the image names but the disk lacks, on the heap; or null. */
-static char *missing_part(struct store *store, const struct image *image)
+char *store_missing_part(int store_fd, const struct image *image)
 {
         AUTO_FREE char *config = xprintf("configs/%s", layer_hex(image->id));
         AUTO_FREE char *manifest = xprintf("manifests/%s", layer_hex(image->manifest_digest));
-        if (!is_there(store->fd, config, S_IFREG))
+        if (!is_there(store_fd, config, S_IFREG))
                 return take_ptr(config);
-        if (!is_there(store->fd, manifest, S_IFREG))
+        if (!is_there(store_fd, manifest, S_IFREG))
                 return take_ptr(manifest);
         for (size_t i = 0; i <= image->layer_count; i++) {
                 const struct layer *layer =
                         i < image->layer_count ? image->layers[i] : image->fixup;
                 AUTO_FREE char *path = layer ? layer_path(layer) : NULL;
-                if (path && !is_there(store->fd, path, S_IFDIR))
+                if (path && !is_there(store_fd, path, S_IFDIR))
                         return take_ptr(path);
         }
         return NULL;
 }
 
-static void drop_loaded(struct image *image)
+void store_drop_record(struct image *image)
 {
         for (size_t i = 0; i < image->layer_count; i++)
                 layer_free(image->layers[i]);
@@ -144,8 +143,13 @@ static void drop_loaded(struct image *image)
         image_free(image);
 }
 
-/* Of two images that claim a name, the one written last has it. */
-static void claim_names(struct store *store, struct image *image, char *const *names)
+static bool goes_before(const struct image *one, const struct image *other)
+{
+        /* Stores are taken in by their rank. */
+        return one->home != other->home || one->generation > other->generation;
+}
+
+void store_claim_names(struct store *store, struct image *image, char *const *names)
 {
         AUTO_FREE char **copy = NULL;
         size_t count = strv_length(names);
@@ -154,7 +158,7 @@ static void claim_names(struct store *store, struct image *image, char *const *n
                 copy[i] = xstrdup(names[i]);
         for (size_t i = 0; i < count; i++) {
                 struct image *other = table_get(store->names, copy[i]);
-                if (other && other != image && other->generation > image->generation) {
+                if (other && other != image && goes_before(other, image)) {
                         store_drop_name(store, image, copy[i]);
                 } else {
                         if (other && other != image)
@@ -172,7 +176,7 @@ static void take_layer(struct store *store, const struct table *links, struct la
 
         assert(own);
         struct layer *known = table_get(store_layers_like(store, own), own->name);
-        if (known) {
+        if (known && known->home == own->home) {
                 layer_free(own);
                 *slot = known;
         } else {
@@ -190,35 +194,45 @@ static void take_image(struct store *store, const struct table *links, struct im
         if (image->fixup)
                 take_layer(store, links, &image->fixup);
         table_put(store->images, image->id, image);
-        claim_names(store, image, image->tags);
-        claim_names(store, image, image->digests);
+        store_claim_names(store, image, image->tags);
+        store_claim_names(store, image, image->digests);
         if (image->generation > store->generation)
                 store->generation = image->generation;
 }
 
-static void load_record(struct store *store, const struct table *links, const char *name)
+int store_read_record(const char *directory, const char *name, struct image **image,
+                      struct error *err)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
-        AUTO_FREE char *path = xprintf("%s/records/%s", store->directory, name);
+        AUTO_FREE char *path = xprintf("%s/records/%s", directory, name);
         AUTO_FREE char *id = record_id(name);
-        struct image *image = NULL;
-        struct error err;
-        int result = 0;
 
+        *image = NULL;
         if (!id)
-                return; /* a file that was being written: store_clean removes it */
-        result = file_read(path, RECORD_BYTES_MAX, &text, &err);
-        if (result == 0)
-                result = record_decode(text.data ? text.data : "", text.length, id, &image, &err);
-        if (result != 0) {
+                return 0;
+        int result = file_read(path, RECORD_BYTES_MAX, &text, err);
+        if (result < 0)
+                return result;
+        return record_decode(text.data ? text.data : "", text.length, id, image, err);
+}
+
+static void load_record(struct store *store, const struct table *links, const char *name)
+{
+        struct image *image;
+        struct error err;
+
+        if (store_read_record(store->directory, name, &image, &err) < 0) {
                 set_aside(store, name, &err);
                 return;
         }
-        AUTO_FREE char *missing = missing_part(store, image);
+        if (!image)
+                return; /* a file that was being written: store_clean removes it */
+        store_extra_lend(store, image);
+        AUTO_FREE char *missing = store_missing_part(store->fd, image);
         if (missing) {
-                log_warning("image is not whole and has to be pulled again", "image", id, "missing",
-                            missing, NULL);
-                drop_loaded(image);
+                log_warning("image is not whole and has to be pulled again", "image", image->id,
+                            "missing", missing, NULL);
+                store_drop_record(image);
                 return;
         }
         take_image(store, links, image);
@@ -229,9 +243,9 @@ static int load_links(struct store *store, struct table *links, struct error *er
 {
         static const char up[] = "../";
         char **names = NULL;
-        int result = list_folder(store->fd, "l", &names, err);
+        int result = store_list_folder(store->fd, "l", &names, err);
         for (char **name = names; name && *name; name++) {
-                char target[sizeof("../artifacts/") + REFERENCE_DIGEST_MAX];
+                char target[PATH_MAX];
                 AUTO_FREE char *path = xprintf("l/%s", *name);
                 ssize_t length = readlinkat(store->fd, path, target, sizeof(target) - 1);
                 char *end;
@@ -239,8 +253,10 @@ static int load_links(struct store *store, struct table *links, struct error *er
                 if (length <= 0 || *end || number == 0 || number > LAYER_NUMBER_MAX)
                         continue;
                 target[length] = '\0';
+                const char *tree = target;
                 if (strncmp(target, up, strlen(up)) == 0)
-                        table_put(links, target + strlen(up), (void *)(uintptr_t)number);
+                        tree += strlen(up);
+                table_put(links, tree, (void *)(uintptr_t)number);
         }
         strv_free(names);
         return result;
@@ -262,7 +278,8 @@ static int link_layers(struct store *store, const struct table *links, struct er
         return 0;
 }
 
-int store_open(const char *directory, struct store **store, struct error *err)
+int store_open(const char *directory, char *const *additional, struct store **store,
+               struct error *err)
 {
         struct store *opened = xcalloc(1, sizeof(*opened));
         opened->fd = -1;
@@ -274,17 +291,25 @@ int store_open(const char *directory, struct store **store, struct error *err)
         opened->artifacts = table_new();
         opened->numbers = table_new();
         opened->stages = table_new();
+        opened->lent = table_new();
+        opened->additional = strv_dup(additional);
 
         char **records = NULL;
+        struct store_extra extra = {0};
         struct table *links = table_new();
         int result = make_folders(opened, err);
         if (result == 0)
                 result = load_links(opened, links, err);
         if (result == 0)
-                result = list_folder(opened->fd, "records", &records, err);
+                store_extra_read(opened, links, &extra);
+        if (result == 0)
+                result = store_list_folder(opened->fd, "records", &records, err);
         for (char **name = records; result == 0 && name && *name; name++)
                 load_record(opened, links, *name);
         strv_free(records);
+        if (result == 0)
+                store_extra_take(opened, &extra);
+        store_extra_fini(&extra);
         if (result == 0)
                 result = link_layers(opened, links, err);
         table_free(links);
@@ -302,6 +327,7 @@ struct clean_job {
         struct store *store;
         char **names[FOLDER_COUNT]; /* what is in each folder, then what of it is garbage */
         char stage[17];
+        bool failed; /* something could not be removed */
         struct error *err;
 };
 
@@ -310,7 +336,7 @@ static int list_work(void *argument)
         struct clean_job *job = argument;
         int result = 0;
         for (size_t i = 0; result == 0 && i < FOLDER_COUNT; i++)
-                result = list_folder(job->store->fd, FOLDERS[i], &job->names[i], job->err);
+                result = store_list_folder(job->store->fd, FOLDERS[i], &job->names[i], job->err);
         return result;
 }
 
@@ -397,8 +423,10 @@ static void clean_entry(struct clean_job *job, const char *folder, const char *n
         struct error err;
         if (unlinkat(fd, path, 0) == 0 || errno == ENOENT)
                 return;
-        if (store_move_away(fd, path, job->stage, number, &err) < 0)
+        if (store_move_away(fd, path, job->stage, number, &err) < 0) {
                 log_failure(&err, "left-over could not be removed", "path", path, NULL);
+                job->failed = true;
+        }
 }
 
 static int clean_work(void *argument)
@@ -423,8 +451,10 @@ static void destroy_removed(struct store *store)
                         strv_push(&ids, image->id);
         for (char **id = ids; id && *id; id++) {
                 struct error err;
-                if (store_destroy(store, *id, &err) < 0)
+                if (store_destroy(store, *id, &err) < 0) {
                         log_failure(&err, "image could not be removed", "image", *id, NULL);
+                        store_clean_soon(store);
+                }
         }
         strv_free(ids);
 }
@@ -448,8 +478,51 @@ void store_clean(struct store *store)
         }
         if (result < 0)
                 log_failure(&err, "image store could not be cleaned", NULL);
+        if (result < 0 || job.failed)
+                store_clean_soon(store);
         for (size_t i = 0; i < FOLDER_COUNT; i++)
                 strv_free(job.names[i]);
         task_unlock(&store->lock);
         store_unstage(store, trash);
+}
+
+/* ---- cleaning again ---- */
+
+static void on_clean_time(void *argument);
+
+static void clean_at(struct store *store, int64_t delay)
+{
+        timer_free(store->clean_timer);
+        store->clean_timer = timer_new(clock_after(delay), on_clean_time, store);
+}
+
+static void clean_task(void *argument)
+{
+        struct store *store = argument;
+        store->left_over = false;
+        store_clean(store);
+        clean_at(store, store->left_over ? store->clean_retry : store->clean_period);
+}
+
+static void on_clean_time(void *argument)
+{
+        struct store *store = argument;
+        timer_free(store->clean_timer);
+        store->clean_timer = NULL;
+        task_start("clean image store", clean_task, store);
+}
+
+void store_clean_soon(struct store *store)
+{
+        /* Without a timer the look is under way, and sees to the next one. */
+        if (store->clean_timer && !store->left_over)
+                clean_at(store, store->clean_retry);
+        store->left_over = true;
+}
+
+void store_keep_clean(struct store *store, int64_t period, int64_t retry)
+{
+        store->clean_period = period;
+        store->clean_retry = retry;
+        task_start("clean image store", clean_task, store);
 }

@@ -25,6 +25,8 @@ struct store {
         struct table *fixups;    /* by chain ID */
         struct table *artifacts; /* by manifest digest */
         struct table *numbers;   /* "12" to layers and fix-ups */
+        struct table *lent;      /* "layers/HEX" to a layer that an additional store has */
+        char **additional;       /* folders of other stores in use; null without */
         unsigned first_free;     /* all numbers below are taken */
         struct table *stages;    /* names of staging folders in use */
         struct task_lock lock;
@@ -33,6 +35,9 @@ struct store {
         bool cleaned;
         bool doubtful; /* a container's image is not here: layers that no record names may be its */
         struct store_kept *kept;
+        struct timer *clean_timer; /* of the next look for garbage */
+        int64_t clean_period, clean_retry;
+        bool left_over;  /* a removal failed since the last look */
         bool collecting; /* a task that collects layers has been started and has not begun */
 };
 
@@ -51,6 +56,39 @@ void store_drop_layer(struct store *store, struct layer *layer);
 /* Takes the image and its references to layers and a fix-up out of the tables and frees it. */
 void store_drop_image(struct store *store, struct image *image);
 
+/* Of all names that images claim, the image gets those in names that it has the better claim to:
+ * what the store has goes before what is lent, an earlier additional store before a later one, and
+ * in one store the record that was written last. */
+void store_claim_names(struct store *store, struct image *image, char *const *names);
+
+/* ---- reading stores (store_load.c, store_extra.c); blocking ---- */
+
+/* Adds the names in a folder of a store to *names. */
+int store_list_folder(int store_fd, const char *folder, char ***names, struct error *err);
+/* Reads a record of the store in directory; *image stays null where name is not a record's. */
+int store_read_record(const char *directory, const char *name, struct image **image,
+                      struct error *err);
+/* What the image names but the store that it lies in lacks, on the heap; or null. */
+char *store_missing_part(int store_fd, const struct image *image);
+/* Frees an image that store_read_record gave, with its layers. */
+void store_drop_record(struct image *image);
+
+/* Images that additional stores have: read before the store's own, as these may need their layers,
+ * and taken in after them, as these go first. */
+struct store_extra {
+        struct image **images; /* their layers are in the store */
+        size_t count;
+};
+/* links: short names that are there, as tree to number. Failures are logged. */
+void store_extra_read(struct store *store, const struct table *links, struct store_extra *extra);
+void store_extra_take(struct store *store, struct store_extra *extra);
+void store_extra_fini(struct store_extra *extra);
+/* Points those layers of the image that the store has not, and an additional one has, there. */
+void store_extra_lend(const struct store *store, struct image *image);
+
+/* FAILED_PRECONDITION, in words, where the image lies in an additional store. */
+int store_refuse_lent(const struct image *image, struct error *err);
+
 /* Writes the image's record with a new generation. Waits; the lock is held. */
 int store_write_record(struct store *store, struct image *image, struct error *err);
 
@@ -62,6 +100,8 @@ int store_write_record(struct store *store, struct image *image, struct error *e
 void store_collect(struct store *store, const char *id, const char *manifest_digest, char **trash);
 /* Starts a task that does the same for layers alone. */
 void store_collect_later(struct store *store);
+/* Something could not be removed: where store_keep_clean looks after that, it does so soon. */
+void store_clean_soon(struct store *store);
 
 /* Removes an image that has no users, with all that is its own. Waits; takes the lock. */
 int store_destroy(struct store *store, const char *id, struct error *err);

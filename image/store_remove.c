@@ -1,4 +1,5 @@
 /* Images and layers on their way out. */
+#include <assert.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
@@ -38,6 +39,7 @@ static int change_record(struct store *store, const char *id, const char *text, 
 
 int store_write_record(struct store *store, struct image *image, struct error *err)
 {
+        assert(!image->home);
         image->generation = ++store->generation;
         AUTO_FREE char *text = record_encode(image);
         AUTO_FREE char *id = xstrdup(image->id);
@@ -89,6 +91,7 @@ static void add_path(char ***paths, char *path)
 
 static void add_layer_paths(struct collect_job *job, const struct layer *layer)
 {
+        assert(!layer->home); /* lent layers are always referred to: nothing there is removed */
         add_path(&job->trees, layer_path(layer));
         add_path(&job->files, xprintf("l/%u", layer->number));
         if (!layer->is_fixup && !layer->is_artifact)
@@ -129,9 +132,11 @@ void store_collect(struct store *store, const char *id, const char *manifest_dig
 
         id_random_hex(job.stage, sizeof(job.stage) - 1);
         table_put(store->stages, job.stage, store);
-        if (task_offload(collect_work, &job) < 0)
-                log_failure(&err, "image store could not be cleaned: the next start tries again",
+        if (task_offload(collect_work, &job) < 0) {
+                log_failure(&err, "image store could not be cleaned: it is tried again later",
                             NULL);
+                store_clean_soon(store);
+        }
         for (size_t i = 0; i < count; i++)
                 store_drop_layer(store, layers[i]);
         *trash = xprintf("%s/staging/%s", store->directory, job.stage);
@@ -216,7 +221,9 @@ int store_remove(struct store *store, const char *name, struct error *err)
 
         task_lock(&store->lock, CLOCK_NEVER);
         struct image *image = (struct image *)(uintptr_t)store_find(store, copy);
-        if (image) {
+        if (image)
+                result = store_refuse_lent(image, err);
+        if (image && result == 0) {
                 id = xstrdup(image->id);
                 if (table_size(image->users) == 0) {
                         image->removed = true;

@@ -167,6 +167,9 @@ static int check(struct repair *repair)
         if (!image)
                 return error_set(repair->err, ERROR_NOT_FOUND, "image %.100s: not found",
                                  repair->id);
+        int r = store_refuse_lent(image, repair->err);
+        if (r < 0)
+                return r;
         if (strcmp(result->config_digest, repair->id) != 0 ||
             strcmp(result->manifest_digest, image->manifest_digest) != 0)
                 return error_set(repair->err, ERROR_FAILED_PRECONDITION,
@@ -178,6 +181,12 @@ static int check(struct repair *repair)
                     (!is_plain(layer->directory) || !has_layer(image, layer->diff_id)))
                         return error_set(repair->err, ERROR_INTERNAL,
                                          "crisp-image's result: a layer of another image");
+                const struct layer *known = table_get(repair->store->layers, layer->diff_id);
+                if (layer->directory && known && known->home)
+                        return error_set(repair->err, ERROR_FAILED_PRECONDITION,
+                                         "layer %s lies in the additional store %s, which is only "
+                                         "read: repair it there",
+                                         layer->diff_id, known->home);
                 repair->keep[i] =
                         layer->directory && store_layer_is_mounted(repair->store, layer->diff_id);
         }

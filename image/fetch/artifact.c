@@ -143,7 +143,7 @@ static int keep_part(void *argument, const char *bytes, size_t length, struct er
 }
 
 int artifact_fetch(const struct artifact *artifact, const char *title, const struct layer_job *job,
-                   struct registry *registry, struct http_client *client, struct error *err)
+                   struct http_client *client, struct error *err)
 {
         const struct descriptor *descriptor = job->descriptor;
         AUTO_DIGEST struct digest *digest = digest_new(descriptor->digest);
@@ -158,7 +158,7 @@ int artifact_fetch(const struct artifact *artifact, const char *title, const str
         if (fd < 0 || fchmod(fd, 0644) < 0)
                 return error_errno(err, errno, "title %.200s", title);
         struct keeping keeping = {.job = job, .digest = digest, .fd = fd};
-        int r = blob_stream(registry, client, descriptor, keep_part, &keeping, err);
+        int r = ranges_stream(job->ranges, client, descriptor, keep_part, &keeping, err);
         return r < 0 ? r : digest_check(digest, descriptor->digest, err);
 }
 

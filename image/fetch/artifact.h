@@ -12,7 +12,6 @@
 
 #include "image/fetch/layer.h"
 #include "image/fetch/manifest.h"
-#include "image/fetch/registry.h"
 
 /* Whether the manifest is an artifact's. */
 bool artifact_is(const struct manifest *manifest);
@@ -35,7 +34,7 @@ int artifact_open(const struct manifest *manifest, int layers_fd, struct arena *
 
 /* Fetches the job's descriptor into the file title. Errors as of layer_fetch. */
 int artifact_fetch(const struct artifact *artifact, const char *title, const struct layer_job *job,
-                   struct registry *registry, struct http_client *client, struct error *err);
+                   struct http_client *client, struct error *err);
 
 /* Adds its folder as the one layer of result, which has the manifest's digest already. */
 void artifact_describe(const struct artifact *artifact, const struct manifest *manifest,

@@ -29,7 +29,7 @@
 
 #include "base/error.h"
 
-#define CONFINE_FOLDERS_MAX 4
+#define CONFINE_FOLDERS_MAX 20
 
 /* Where the folders of a request are in the box. */
 #define CONFINE_STAGING "/staging"

@@ -12,6 +12,7 @@
 #include "image/fetch/import.h"
 #include "image/fetch/report.h"
 #include "image/fetch/save.h"
+#include "image/fetch/stored.h"
 #include "image/fetch/verify.h"
 
 #define NICE          10 /* behind whatever the node is there for */
@@ -60,12 +61,42 @@ static int take_archive(struct errand *errand, struct arena *arena, struct confi
                           errand->request.kind == OFFLINE_SAVE, err);
 }
 
+/* The box's first folders. */
+static int add_stores(const struct offline_request *request, struct arena *arena,
+                      struct confine_box *box, struct error *err)
+{
+        int r = add_folder(box, request->store, CONFINE_STORE, false, err);
+        for (size_t i = 0; r == 0 && i < request->additional_count; i++)
+                r = add_folder(box, request->additional[i],
+                               arena_printf(arena, CONFINE_STORE "%zu", i + 1), false, err);
+        return r;
+}
+
+static int open_stores(const struct offline_request *request, const struct confine_box *box,
+                       struct stored *stored, struct error *err)
+{
+        for (size_t i = 0; i <= request->additional_count; i++) {
+                int fd =
+                        open(box->folders[i].path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+                if (fd < 0)
+                        return error_errno(err, errno, "the image store");
+                stored->fds[stored->count++] = fd;
+        }
+        return 0;
+}
+
+static void close_stores(struct stored *stored)
+{
+        for (size_t i = 0; i < stored->count; i++)
+                close(stored->fds[i]);
+}
+
 static int open_named(struct errand *errand, struct arena *arena, struct confine_box *box,
                       struct error *err)
 {
         const struct offline_request *request = &errand->request;
         int r = needs_store(request)
-                        ? add_folder(box, request->store, CONFINE_STORE, false, err)
+                        ? add_stores(request, arena, box, err)
                         : add_folder(box, request->fetch.staging, CONFINE_STAGING, true, err);
 
         box->network = request->remote;
@@ -105,16 +136,16 @@ void errand_fini(struct errand *errand)
         loaded_fini(&errand->loaded);
 }
 
-static int dispatch(struct errand *errand, int store_fd, struct report *report, struct arena *arena,
-                    struct error *err)
+static int dispatch(struct errand *errand, const struct stored *stored, struct report *report,
+                    struct arena *arena, struct error *err)
 {
         const struct offline_request *request = &errand->request;
 
         switch (request->kind) {
         case OFFLINE_VERIFY:
-                return verify_run(request, store_fd, report, err);
+                return verify_run(request, stored, report, err);
         case OFFLINE_SAVE:
-                return save_run(request, store_fd, errand->fd, report, err);
+                return save_run(request, stored, errand->fd, report, err);
         case OFFLINE_LOAD:
                 return import_run(request, errand->fd, report, arena, err);
         case OFFLINE_CHECK:
@@ -130,12 +161,12 @@ int errand_run(struct errand *errand, const struct confine_box *box,
 {
         static const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
         struct report report = {.say = say, .argument = argument};
-        AUTO_FD int store_fd = -1;
+        CLEANUP(close_stores) struct stored stored = {0};
 
         if (needs_store(&errand->request)) {
-                store_fd = open(box->folders[0].path, flags);
-                if (store_fd < 0)
-                        return error_errno(err, errno, "the image store");
+                int r = open_stores(&errand->request, box, &stored, err);
+                if (r < 0)
+                        return r;
         } else {
                 errand->request.fetch.staging = box->folders[0].path;
         }
@@ -144,5 +175,5 @@ int errand_run(struct errand *errand, const struct confine_box *box,
                 if (errand->fd < 0)
                         return error_errno(err, errno, "the archive's folder");
         }
-        return dispatch(errand, store_fd, &report, arena, err);
+        return dispatch(errand, &stored, &report, arena, err);
 }

@@ -172,11 +172,27 @@ static int64_t read_retry_after(const char *value)
         return when > now ? when - now : 0;
 }
 
+/* "0-499/1234", or a star for a total that is not known. */
+static void read_content_range(struct http_call *call, const char *value)
+{
+        char *end;
+        long long from = strtoll(value, &end, 10);
+        if (end != value && *end == '-' && from >= 0)
+                call->range_from = from;
+        const char *slash = strchr(value, '/');
+        if (!slash)
+                return;
+        long long total = strtoll(slash + 1, &end, 10);
+        if (end != slash + 1 && *end == '\0' && total >= 0)
+                call->range_total = total;
+}
+
 static void start_answer(struct http_call *call)
 {
         call->content_type[0] = '\0';
         call->content_length = -1;
         call->range_from = -1;
+        call->range_total = -1;
         call->retry_after = -1;
         call->challenges.length = 0;
         call->problem.length = 0;
@@ -194,9 +210,7 @@ static void read_header(struct http_call *call, const char *name, size_t name_le
                 if (end != value && *end == '\0' && length >= 0)
                         call->content_length = length;
         } else if (IS("content-range") && strncasecmp(value, "bytes ", 6) == 0) {
-                long long from = strtoll(value + 6, &end, 10);
-                if (end != value + 6 && *end == '-' && from >= 0)
-                        call->range_from = from;
+                read_content_range(call, value + 6);
         } else if (IS("retry-after")) {
                 call->retry_after = read_retry_after(value);
         } else if (IS("www-authenticate") && !call->elsewhere) {
@@ -400,6 +414,18 @@ static void set_identity(CURL *curl, const struct http_identity *identity)
         set_pem(curl, CURLOPT_SSLKEY_BLOB, &identity->key);
 }
 
+static void set_range(CURL *curl, const struct http_call *call)
+{
+        char range[48];
+        if (call->to > 0)
+                snprintf(range, sizeof(range), "%lld-%lld", (long long)call->from,
+                         (long long)call->to - 1);
+        else
+                snprintf(range, sizeof(range), "%lld-", (long long)call->from);
+        if (call->from > 0 || call->to > 0)
+                curl_easy_setopt(curl, CURLOPT_RANGE, range);
+}
+
 /* known: url is at the origin that identity is for. */
 static void set_options(struct transfer *transfer, const char *url, struct curl_slist *headers,
                         bool known)
@@ -435,11 +461,7 @@ static void set_options(struct transfer *transfer, const char *url, struct curl_
                 curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->form);
         if (call->head)
                 curl_easy_setopt(curl, CURLOPT_NOBODY, 1L);
-        if (call->from > 0) {
-                char range[32];
-                snprintf(range, sizeof(range), "%lld-", (long long)call->from);
-                curl_easy_setopt(curl, CURLOPT_RANGE, range);
-        }
+        set_range(curl, call);
 }
 
 /* One request and its answer; *location gets the redirect's absolute URL (heap) where there is one.

@@ -65,6 +65,7 @@ struct http_call {
         const char *form;                     /* sent as POST, application/x-www-form-urlencoded */
         bool head;                            /* asks without the body */
         int64_t from;                         /* first byte wanted, 0 for all */
+        int64_t to;                           /* and the one after the last; 0: to the end */
         const struct http_trust *trust;       /* null: the machine's authorities */
         const struct http_identity *identity; /* null: none */
         http_sink *sink;
@@ -76,6 +77,7 @@ struct http_call {
         char content_type[128];   /* without parameters, lower-case */
         int64_t content_length;   /* -1 unknown */
         int64_t range_from;       /* of a 206; -1 unknown */
+        int64_t range_total;      /* bytes of what it is a range of; -1 unknown */
         int64_t retry_after;      /* seconds; -1 where it was not said */
         bool elsewhere;           /* it is that of another origin, to which a redirect led */
         struct buffer challenges; /* WWW-Authenticate headers, a line each; none from elsewhere: who

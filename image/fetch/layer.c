@@ -196,12 +196,12 @@ static int keep_part(void *argument, const char *bytes, size_t length, struct er
 }
 
 static int download_layer(struct layer_job *job, struct ring *ring, struct decrypt *decrypt,
-                          struct registry *registry, struct http_client *client, struct error *err)
+                          struct http_client *client, struct error *err)
 {
         AUTO_DIGEST struct digest *digest = digest_new(job->descriptor->digest);
         struct download download = {.job = job, .ring = ring, .digest = digest, .decrypt = decrypt};
 
-        int r = blob_stream(registry, client, job->descriptor, keep_part, &download, err);
+        int r = ranges_stream(job->ranges, client, job->descriptor, keep_part, &download, err);
         if (r == 0)
                 r = digest_check(digest, job->descriptor->digest, err);
         if (r == 0 && decrypt)
@@ -214,8 +214,7 @@ static int download_layer(struct layer_job *job, struct ring *ring, struct decry
         return r;
 }
 
-int layer_fetch(struct layer_job *job, struct registry *registry, struct http_client *client,
-                struct error *err)
+int layer_fetch(struct layer_job *job, struct http_client *client, struct error *err)
 {
         AUTO_RING struct ring *ring = ring_new(FETCH_RING_SIZE);
         AUTO_DECRYPT struct decrypt *decrypt = NULL;
@@ -234,7 +233,7 @@ int layer_fetch(struct layer_job *job, struct registry *registry, struct http_cl
                 r = layer_unpacker_start(job, ring, &unpacker, err);
         if (r < 0 || !unpacker)
                 return r;
-        r = download_layer(job, ring, decrypt, registry, client, err);
+        r = download_layer(job, ring, decrypt, client, err);
         int unpacked = layer_unpacker_join(unpacker, &unpack_error);
         if (r < 0 && err->code != ERROR_CANCELLED)
                 return r;

@@ -15,6 +15,7 @@
 #include "image/fetch/blob.h"
 #include "image/fetch/keyring.h"
 #include "image/fetch/manifest.h"
+#include "image/fetch/ranges.h"
 #include "image/fetch/ring.h"
 #include "image/fetch/split.h"
 #include "image/fetch/tree.h"
@@ -31,6 +32,7 @@ struct layer_job {
         const char *diff_id;
         int layers_fd; /* the folder to make the layer's in */
         int tars_fd;   /* the folder for its record (split.h), which gets the same name; 0: none */
+        struct ranges *ranges; /* where its bytes come from; not for layer_unpacker_start */
         const struct fetch_limits *limits;
         const struct keyring *keyring; /* for a layer that is encrypted; or null */
         _Atomic int64_t *notes_left;   /* as tree_new has it */
@@ -47,11 +49,10 @@ struct layer_job {
 
 /*
  * Fetches the layer and, where it is encrypted, decrypts it. DATA_LOSS where a digest, a size or a
- * diff ID is not what was promised, else what decrypt_new, blob_stream, decompress_run and
+ * diff ID is not what was promised, else what decrypt_new, ranges_stream, decompress_run and
  * unpack_run say. Blocks until its threads have ended. What it made stays, also after a failure.
  */
-int layer_fetch(struct layer_job *job, struct registry *registry, struct http_client *client,
-                struct error *err);
+int layer_fetch(struct layer_job *job, struct http_client *client, struct error *err);
 
 /* The second half alone, for bytes that come from elsewhere: decompresses and unpacks what is
  * written to ring. */

@@ -43,6 +43,7 @@ struct layers {
         size_t count;
         struct layer_slot *slots; /* one for each layer of the manifest */
         _Atomic int64_t notes_left;
+        struct ranges *ranges;
 
         pthread_mutex_t mutex; /* for what follows, and the slots' states */
         bool failed;
@@ -136,6 +137,8 @@ struct layers *layers_new(const struct layers_options *options)
         layers->options = *options;
         layers->count = options->manifest->count;
         layers->notes_left = FETCH_NOTES_BYTES_MAX;
+        layers->ranges =
+                ranges_new(options->registry, options->stop, options->limits->parallel_layers);
         pthread_mutex_init(&layers->mutex, NULL);
         for (size_t i = 0; i < options->request->present_count; i++)
                 table_put(known, options->request->present[i], layers);
@@ -155,6 +158,7 @@ struct layers *layers_new(const struct layers_options *options)
                         .layers_fd = options->layers_fd,
                         .tars_fd = options->tars_fd,
                         .keyring = options->loaded->keyring,
+                        .ranges = layers->ranges,
                         .limits = options->limits,
                         .notes_left = &layers->notes_left,
                         .progress = report,
@@ -172,6 +176,7 @@ void layers_free(struct layers *layers)
         for (size_t i = 0; i < layers->count; i++)
                 tree_free(layers->slots[i].job.tree);
         free(layers->slots);
+        ranges_free(layers->ranges);
         pthread_mutex_destroy(&layers->mutex);
         free(layers);
 }
@@ -378,11 +383,11 @@ static int fetch_slot(struct layer_slot *slot, struct http_client *client, struc
         const struct artifact *artifact = layers->options.artifact;
         int r;
         if (artifact)
-                r = artifact_fetch(artifact, slot->job.diff_id, &slot->job, registry, client, err);
+                r = artifact_fetch(artifact, slot->job.diff_id, &slot->job, client, err);
         else if (slot->elsewhere)
                 r = blob_check(registry, client, slot->job.descriptor->digest, err);
         else
-                r = layer_fetch(&slot->job, registry, client, err);
+                r = layer_fetch(&slot->job, client, err);
         if (r == 0 && !slot->elsewhere)
                 r = finish(slot, err);
         if (r < 0) {
@@ -411,38 +416,45 @@ static void *run_worker(void *argument)
                 r = fetch_slot(slot, client, &err);
         if (r < 0)
                 fail(layers, &err);
+        ranges_serve(layers->ranges, client);
         return NULL;
 }
 
 /* ---- all of them ---- */
 
-/* Unpacked they take more; this is what is known. */
-static int check_sizes(const struct layers *layers, size_t *wanted, struct error *err)
+/* Unpacked they take more; this is what is known. *workers gets how many have something to do. */
+static int check_sizes(const struct layers *layers, size_t *workers, struct error *err)
 {
         int64_t needed = 0;
+        size_t wanted = 0;
+        bool shared = false;
 
-        *wanted = 0;
         for (size_t i = 0; i < layers->count; i++)
                 if (layers->slots[i].wanted) {
-                        (*wanted)++;
-                        needed += layers->slots[i].job.descriptor->size;
+                        const struct descriptor *descriptor = layers->slots[i].job.descriptor;
+                        wanted++;
+                        needed += descriptor->size;
+                        shared |= ranges_suit(layers->ranges, descriptor);
                 }
-        return *wanted > 0 ? check_room(layers, needed, err) : 0;
+        size_t most = (size_t)layers->options.limits->parallel_layers;
+        *workers = wanted > most || shared ? most : wanted;
+        return wanted > 0 ? check_room(layers, needed, err) : 0;
 }
 
 int layers_fetch(struct layers *layers, struct error *err)
 {
         pthread_t threads[FETCH_PARALLEL_MAX];
         struct desk *desk = desk_of(layers);
-        size_t wanted = 0, started = 0;
+        size_t workers = 0, started = 0;
         struct error start_error = {0};
 
-        int r = check_sizes(layers, &wanted, err);
+        int r = check_sizes(layers, &workers, err);
         if (r < 0)
                 return r;
-        if (wanted > 0 && desk && desk_is_closed(desk))
+        if (workers > 0 && desk && desk_is_closed(desk))
                 return error_set(err, ERROR_CANCELLED, "the daemon is gone");
-        while (started < wanted && started < (size_t)layers->options.limits->parallel_layers) {
+        while (started < workers) {
+                ranges_enter(layers->ranges);
                 int number = pthread_create(&threads[started], NULL, run_worker, layers);
                 if (number != 0) {
                         error_errno(&start_error, number, "starting a thread");

@@ -40,8 +40,13 @@
 #define FETCH_XATTRS_MAX       128         /* of one file */
 #define FETCH_FOLDER_BYTES_MAX (64u << 20) /* of the folders' names that one layer has */
 #define FETCH_NOTES_BYTES_MAX                                                                      \
-        (8u << 20)               /* of opaque and implied folders and links, of a whole image */
-#define FETCH_TRANSFER_TRIES  10 /* resumptions of one blob that makes progress */
+        (8u << 20)                /* of opaque and implied folders and links, of a whole image */
+#define FETCH_TRANSFER_TRIES   10 /* resumptions of one blob that makes progress */
+#define FETCH_RANGES_LAYER_MIN (INT64_C(32) << 20) /* bytes of a layer fetched in ranges */
+#define FETCH_RANGE_SIZE       (2u << 20)
+#define FETCH_RANGE_ALONE                                                                          \
+        (INT64_C(16) << 20)      /* bytes asked for at once by a connection that is alone with it */
+#define FETCH_RANGES_MAX      10 /* kept in memory until their turn comes, of a whole pull */
 #define FETCH_ZSTD_WINDOW_LOG 27 /* 128 MiB, what zstd itself accepts */
 #define FETCH_THREAD_STACK    (512u << 10)
 

@@ -221,7 +221,8 @@ static int open_all(const struct confine_box *box, int *fds, struct error *err)
 static int make_root(const struct confine_box *box, struct error *err)
 {
         const char *point = box->folders[0].path;
-        int fds[CONFINE_FOLDERS_MAX] = {-1, -1, -1, -1};
+        int fds[CONFINE_FOLDERS_MAX];
+        memset(fds, -1, sizeof(fds));
         int r = open_all(box, fds, err);
         if (r < 0)
                 return r;

@@ -28,7 +28,7 @@ struct blob {
 
 struct save {
         const struct offline_request *request;
-        int store_fd;
+        const struct stored *stored;
         struct output *output;
         struct report *report;
         struct arena *arena;
@@ -98,10 +98,10 @@ static void layer_save_fini(struct layer_save *layer)
 static int open_layer(const struct save *save, const char *diff_id, int *tree_fd, int *record_fd,
                       struct error *err)
 {
-        *tree_fd = stored_open(save->store_fd, "layers", diff_id, O_RDONLY | O_DIRECTORY);
+        *tree_fd = stored_open(save->stored, "layers", diff_id, O_RDONLY | O_DIRECTORY);
         if (*tree_fd < 0)
                 return error_errno(err, *tree_fd, "its folder");
-        *record_fd = stored_open(save->store_fd, "tars", diff_id, O_RDONLY | O_NONBLOCK);
+        *record_fd = stored_open(save->stored, "tars", diff_id, O_RDONLY | O_NONBLOCK);
         if (*record_fd == -ENOENT)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "there is no record by which it could be made again: an older "
@@ -196,8 +196,7 @@ static json_t *old_annotations(const struct save *save, const struct offline_ima
         AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
         AUTO_JSON json_t *manifest = NULL;
 
-        if (stored_document(save->store_fd, "manifests", image->manifest_digest, &bytes, NULL) <
-                    0 ||
+        if (stored_document(save->stored, "manifests", image->manifest_digest, &bytes, NULL) < 0 ||
             json_parse(bytes.data ? bytes.data : "", bytes.length, "manifest", &manifest, NULL) < 0)
                 return NULL;
         json_t *annotations = json_object_get(manifest, "annotations");
@@ -312,7 +311,7 @@ static int save_image(struct save *save, const struct offline_image *image, stru
         struct manifest_config config;
         int r;
 
-        if ((r = stored_document(save->store_fd, "configs", image->id, &bytes, err)) < 0 ||
+        if ((r = stored_document(save->stored, "configs", image->id, &bytes, err)) < 0 ||
             (r = manifest_config_parse(bytes.data ? bytes.data : "", bytes.length, save->arena,
                                        &config, err)) < 0)
                 return error_context(err, "configuration");
@@ -369,7 +368,7 @@ static void save_fini(struct save *save)
         json_decref(save->list);
 }
 
-int save_run(const struct offline_request *request, int store_fd, int output_fd,
+int save_run(const struct offline_request *request, const struct stored *stored, int output_fd,
              struct report *report, struct error *err)
 {
         int r = check_request(request, err);
@@ -378,7 +377,7 @@ int save_run(const struct offline_request *request, int store_fd, int output_fd,
         CLEANUP(save_fini)
         struct save save = {
                 .request = request,
-                .store_fd = store_fd,
+                .stored = stored,
                 .output = output_new(output_fd, request->format == OFFLINE_OCI_FOLDER),
                 .report = report,
                 .arena = arena_new(),

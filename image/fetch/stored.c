@@ -11,18 +11,21 @@
 #include "image/fetch/digest.h"
 #include "image/fetch/limits.h"
 
-int stored_open(int store_fd, const char *folder, const char *digest, int flags)
+int stored_open(const struct stored *stored, const char *folder, const char *digest, int flags)
 {
         const char *colon = strchr(digest, ':');
         AUTO_FREE char *path = xprintf("%s/%s", folder, colon ? colon + 1 : digest);
-        return beneath_open(store_fd, path, flags);
+        int fd = -ENOENT;
+        for (size_t i = 0; i < stored->count && fd == -ENOENT; i++)
+                fd = beneath_open(stored->fds[i], path, flags);
+        return fd;
 }
 
-int stored_read(int store_fd, const char *folder, const char *digest, struct buffer *contents,
-                struct error *err)
+int stored_read(const struct stored *stored, const char *folder, const char *digest,
+                struct buffer *contents, struct error *err)
 {
         struct stat status;
-        AUTO_FD int fd = stored_open(store_fd, folder, digest, O_RDONLY | O_NONBLOCK);
+        AUTO_FD int fd = stored_open(stored, folder, digest, O_RDONLY | O_NONBLOCK);
 
         if (fd < 0)
                 return error_errno(err, fd, "opening it");
@@ -41,10 +44,10 @@ int stored_read(int store_fd, const char *folder, const char *digest, struct buf
         }
 }
 
-int stored_document(int store_fd, const char *folder, const char *digest, struct buffer *contents,
-                    struct error *err)
+int stored_document(const struct stored *stored, const char *folder, const char *digest,
+                    struct buffer *contents, struct error *err)
 {
-        int r = stored_read(store_fd, folder, digest, contents, err);
+        int r = stored_read(stored, folder, digest, contents, err);
         return r < 0 ? r
                      : digest_check_bytes(contents->data ? contents->data : "", contents->length,
                                           digest, err);

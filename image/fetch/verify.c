@@ -169,10 +169,10 @@ static void look_fini(struct layer_look *look)
 /* ---- layers ---- */
 
 /* Not every layer has notes; what is there is read. */
-static int read_notes(struct layer_look *look, int store_fd, struct error *err)
+static int read_notes(struct layer_look *look, const struct stored *stored, struct error *err)
 {
         AUTO_BUFFER struct buffer notes = BUFFER_INIT;
-        int r = stored_read(store_fd, "notes", look->diff_id, &notes, err);
+        int r = stored_read(stored, "notes", look->diff_id, &notes, err);
 
         if (r == -ENOENT)
                 r = 0;
@@ -181,7 +181,7 @@ static int read_notes(struct layer_look *look, int store_fd, struct error *err)
         return r < 0 ? error_context(err, "the layer's notes") : 0;
 }
 
-static void verify_layer(struct report *report, int store_fd, const char *diff_id)
+static void verify_layer(struct report *report, const struct stored *stored, const char *diff_id)
 {
         CLEANUP(look_fini)
         struct layer_look look = {
@@ -189,13 +189,13 @@ static void verify_layer(struct report *report, int store_fd, const char *diff_i
         struct error err = {0};
 
         report_object(report, "layer %s", diff_id);
-        look.tree_fd = stored_open(store_fd, "layers", diff_id, O_RDONLY | O_DIRECTORY);
+        look.tree_fd = stored_open(stored, "layers", diff_id, O_RDONLY | O_DIRECTORY);
         if (look.tree_fd < 0) {
                 report_finding(report, FINDING_FAIL, "tree", "its folder: %s",
                                strerror(-look.tree_fd));
                 return;
         }
-        look.record_fd = stored_open(store_fd, "tars", diff_id, O_RDONLY | O_NONBLOCK);
+        look.record_fd = stored_open(stored, "tars", diff_id, O_RDONLY | O_NONBLOCK);
         if (look.record_fd == -ENOENT) {
                 report_finding(report, FINDING_WARNING, "record",
                                "there is no record by which its tar stream could be made again: "
@@ -208,7 +208,7 @@ static void verify_layer(struct report *report, int store_fd, const char *diff_i
         if (r == 0)
                 r = compare_new(look.tree_fd, &look.compare, &err);
         if (r == 0)
-                r = read_notes(&look, store_fd, &err);
+                r = read_notes(&look, stored, &err);
         if (r < 0) {
                 report_finding(report, FINDING_FAIL, "record", "%s", err.message);
                 return;
@@ -245,22 +245,22 @@ static void verify_layers_of(struct report *report, const struct offline_image *
                                        image->diff_ids[i], config.diff_ids[i]);
 }
 
-static void verify_image(struct report *report, int store_fd, const struct offline_image *image)
+static void verify_image(struct report *report, const struct stored *stored,
+                         const struct offline_image *image)
 {
         AUTO_BUFFER struct buffer config = BUFFER_INIT;
         AUTO_BUFFER struct buffer manifest = BUFFER_INIT;
         struct error err = {0};
 
         report_object(report, "image %s", image->id);
-        if (stored_document(store_fd, "configs", image->id, &config, &err) < 0)
+        if (stored_document(stored, "configs", image->id, &config, &err) < 0)
                 report_finding(report, FINDING_FAIL, "configuration", "%s", err.message);
         else
                 verify_layers_of(report, image, &config);
-        if (stored_document(store_fd, "manifests", image->manifest_digest, &manifest, &err) < 0)
+        if (stored_document(stored, "manifests", image->manifest_digest, &manifest, &err) < 0)
                 report_finding(report, FINDING_FAIL, "manifest", "%s", err.message);
         if (image->fixup) {
-                AUTO_FD int fd =
-                        stored_open(store_fd, "fixups", image->fixup, O_PATH | O_DIRECTORY);
+                AUTO_FD int fd = stored_open(stored, "fixups", image->fixup, O_PATH | O_DIRECTORY);
                 if (fd < 0)
                         report_finding(report, FINDING_FAIL, "fix-up", "its folder: %s",
                                        strerror(-fd));
@@ -287,8 +287,8 @@ static int check_request(const struct offline_request *request, struct error *er
         return 0;
 }
 
-int verify_run(const struct offline_request *request, int store_fd, struct report *report,
-               struct error *err)
+int verify_run(const struct offline_request *request, const struct stored *stored,
+               struct report *report, struct error *err)
 {
         struct table *layers = table_new();
         int r = check_request(request, err);
@@ -300,10 +300,10 @@ int verify_run(const struct offline_request *request, int store_fd, struct repor
         report->count += table_size(layers);
         for (size_t i = 0; r == 0 && i < request->image_count; i++) {
                 const struct offline_image *image = &request->images[i];
-                verify_image(report, store_fd, image);
+                verify_image(report, stored, image);
                 for (size_t j = 0; j < image->layer_count; j++)
                         if (table_remove(layers, image->diff_ids[j]))
-                                verify_layer(report, store_fd, image->diff_ids[j]);
+                                verify_layer(report, stored, image->diff_ids[j]);
         }
         table_free(layers);
         if (r == 0)

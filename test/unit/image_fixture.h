@@ -268,13 +268,18 @@ static inline int store_image_as(struct store *store, const char *name, unsigned
         return result;
 }
 
-static inline struct store *open_store(void)
+static inline struct store *open_store_with(const char *directory, char *const *additional)
 {
         struct store *store;
         struct error err;
-        if (store_open(at("images"), &store, &err) < 0)
+        if (store_open(directory, additional, &store, &err) < 0)
                 fail_msg("%s", err.message);
         return store;
+}
+
+static inline struct store *open_store(void)
+{
+        return open_store_with(at("images"), NULL);
 }
 
 #endif

@@ -625,6 +625,48 @@ static void doubtful_layers_stay(void)
         store_free(store);
 }
 
+/* Garbage that comes while the daemon runs goes too; what a pull has staged or holds does not. */
+static void garbage_goes_while_running(void)
+{
+        struct store *store = open_store();
+        char *staging;
+        put(store, "app:1", 1, TWO, 2);
+        struct store_hold *hold = store_hold_new(store);
+        assert_int_equal(store_remove(store, "app:1", NULL), 0);
+        put(store, "app:2", 2, ONE, 1);
+        assert_int_equal(store_stage(store, &staging, NULL), 0);
+        AUTO_FREE char *id = image_of(2);
+        assert_int_equal(store_use(store, id, "container", NULL), 0);
+        store_keep_clean(store, 10 * NSEC_PER_MSEC, NSEC_PER_MSEC);
+        for (int i = 0; i < 2; i++) { /* at the first look, and at a later one */
+                static const char *const folders[] = {
+                        "layers", "fixups", "configs",   "manifests", "signatures",
+                        "tars",   "notes",  "artifacts", "staging",   "replaced",
+                };
+                AUTO_FREE char *mounted = xstrdup(at("images/replaced/%064x.x", 0xa1));
+                write_file(mounted, "");
+                for (size_t j = 0; j < sizeof(folders) / sizeof(folders[0]); j++) {
+                        AUTO_FREE char *path = xstrdup(at("images/%s/%064x", folders[j], 0xdead));
+                        write_file(path, "");
+                        while (exists(path))
+                                task_sleep_until(clock_after(NSEC_PER_MSEC));
+                }
+                assert_true(exists(mounted));
+                assert_true(exists(staging));
+                assert_true(exists(layer_dir(0xb2)));
+                assert_non_null(store_find(store, "app:2"));
+        }
+        store_release(store, id, "container");
+        while (entries_in(at("images/replaced")) > 0)
+                task_sleep_until(clock_after(NSEC_PER_MSEC));
+        store_hold_free(hold);
+        store_unstage(store, staging);
+        wait_for_tasks();
+        assert_true(exists(layer_dir(0xa1)));
+        assert_false(exists(layer_dir(0xb2)));
+        store_free(store);
+}
+
 static void refuse(struct store *store, struct fixture *fixture, const char *reason)
 {
         struct reference reference;
@@ -786,6 +828,7 @@ TASK_TEST(garbage_gives_way)
 TASK_TEST(what_is_not_whole_is_not_listed)
 TASK_TEST(unreadable_records_are_set_aside)
 TASK_TEST(doubtful_layers_stay)
+TASK_TEST(garbage_goes_while_running)
 TASK_TEST(lies_are_refused)
 TASK_TEST(digests_are_checked)
 TASK_TEST(a_failed_record_leaves_nothing)
@@ -813,6 +856,7 @@ int main(void)
                 cmocka_unit_test(test_what_is_not_whole_is_not_listed),
                 cmocka_unit_test(test_unreadable_records_are_set_aside),
                 cmocka_unit_test(test_doubtful_layers_stay),
+                cmocka_unit_test(test_garbage_goes_while_running),
                 cmocka_unit_test(test_lies_are_refused),
                 cmocka_unit_test(test_digests_are_checked),
                 cmocka_unit_test(test_a_failed_record_leaves_nothing),
