@@ -130,6 +130,7 @@ static void stop_task(void *argument)
         struct daemon *daemon = argument;
 
         server_stop(daemon->server, clock_after(STOP_GRACE));
+        suspects_stop(node.suspects);
         loop_stop();
 }
 

@@ -146,7 +146,7 @@ static int open_images(struct error *err)
                 .limits = options.limits,
         };
         node.offline = offline_new(&offline);
-        return 0;
+        return suspects_new(node.images, node.offline, node.boot_id, &node.suspects, err);
 }
 
 static int open_network(struct error *err)
@@ -215,6 +215,7 @@ void node_close(void)
         release_objects();
         remove_monitor_cgroup();
         network_free(node.network);
+        suspects_free(node.suspects);
         offline_free(node.offline);
         puller_free(node.puller);
         trust_free(node.trust);

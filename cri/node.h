@@ -13,6 +13,7 @@
 #include "image/offline.h"
 #include "image/pull.h"
 #include "image/store.h"
+#include "image/suspect.h"
 #include "network/network.h"
 #include "oci/cgroup.h"
 #include "oci/runtime.h"
@@ -30,6 +31,7 @@ struct node {
         struct sources *sources;
         struct puller *puller;
         struct offline *offline;
+        struct suspects *suspects;
         char *const *pinned_images; /* patterns (image/pinned.h), the configuration's; or null */
 
         /* Records: pods and containers of a state folder, and what only lives until the next boot.

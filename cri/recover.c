@@ -312,6 +312,7 @@ int node_recover(struct error *err)
                 return result;
         puller_adopt(node.puller);
         store_keep_clean(node.images, STORE_CLEAN_PERIOD, STORE_CLEAN_RETRY);
+        suspects_check(node.suspects);
         task_start("free lost addresses", free_lost_addresses, NULL);
         return 0;
 }
