@@ -152,11 +152,12 @@ static void finds(void)
         static const unsigned layers[] = {1};
         AUTO_SOURCES struct sources *sources = make_sources();
         struct store *store = open_store();
-        AUTO_FREE char *hub = digest_of(0xabc), *quay = digest_of(0xdef);
         assert_int_equal(store_image_as(store, "busybox", 0xabc, layers, 1, fill_with_name, NULL),
                          0);
         assert_int_equal(
                 store_image_as(store, "quay.io/app", 0xdef, layers, 1, fill_with_name, NULL), 0);
+        AUTO_FREE char *hub = image_of(0xabc);
+        AUTO_FREE char *quay = image_of(0xdef);
         assert_string_equal(sources_find(sources, store, "busybox")->id, hub);
         assert_null(sources_find(sources, store, "app"));
 
