@@ -1,17 +1,7 @@
 #include "image/fetch/fetch.h"
 
-#include <errno.h>
-#include <fcntl.h>
-#include <linux/fs.h>
-#include <pthread.h>
-#include <stdlib.h>
 #include <string.h>
-#include <sys/ioctl.h>
-#include <sys/stat.h>
-#include <unistd.h>
 
-#include "base/clock.h"
-#include "base/memory.h"
 #include "image/fetch/artifact.h"
 #include "image/fetch/digest.h"
 #include "image/fetch/http.h"
@@ -19,10 +9,10 @@
 #include "image/fetch/manifest.h"
 #include "image/fetch/registry.h"
 #include "image/fetch/signatures.h"
+#include "image/fetch/stage.h"
 #include "image/reference.h"
 
-#define UNAVAILABLE_WORD   "RegistryUnavailable"
-#define SYNC_REPORT_PERIOD 5000 /* ms */
+#define UNAVAILABLE_WORD "RegistryUnavailable"
 
 struct fetch {
         const struct fetch_request *request;
@@ -33,10 +23,8 @@ struct fetch {
         struct arena *arena;
         struct registry *registry;
         struct http_client *client; /* the main thread's */
-        int staging_fd;
-        int layers_fd;
+        struct stage stage;
         const struct fetch_listener *listener;
-        int tars_fd;
 
         struct manifest manifest;
         struct manifest_config config;
@@ -48,22 +36,6 @@ struct fetch {
 };
 
 /* ---- documents ---- */
-
-static int keep_document(struct fetch *fetch, const char *name, const struct buffer *bytes,
-                         struct error *err)
-{
-        AUTO_FD int fd = openat(fetch->staging_fd, name,
-                                O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
-        if (fd < 0)
-                return error_errno(err, errno, "staging: %s", name);
-        for (size_t at = 0; at < bytes->length;) {
-                ssize_t written = write(fd, bytes->data + at, bytes->length - at);
-                if (written < 0)
-                        return error_errno(err, errno, "staging: %s", name);
-                at += (size_t)written;
-        }
-        return 0;
-}
 
 /* A document of known digest and size. */
 static int get_checked(struct fetch *fetch, const char *kind, const struct descriptor *descriptor,
@@ -135,7 +107,7 @@ static int resolve(struct fetch *fetch, struct fetch_result *result, struct erro
                                          "an index inside an index inside an index");
                 if (depth == 0) {
                         result->index_digest = digest;
-                        if ((r = keep_document(fetch, "index.json", &body, err)) < 0)
+                        if ((r = stage_keep(&fetch->stage, "index.json", &body, err)) < 0)
                                 return r;
                 }
                 if ((r = manifest_select(&manifest, &platform, &entry, err)) < 0)
@@ -149,7 +121,7 @@ static int resolve(struct fetch *fetch, struct fetch_result *result, struct erro
                         return error_context(err, "manifest %s", entry->digest);
                 digest = entry->digest;
         }
-        if ((r = keep_document(fetch, "manifest.json", &body, err)) < 0)
+        if ((r = stage_keep(&fetch->stage, "manifest.json", &body, err)) < 0)
                 return r;
         result->manifest_digest = digest;
         result->manifest_media_type = manifest.media_type;
@@ -161,7 +133,7 @@ static int resolve(struct fetch *fetch, struct fetch_result *result, struct erro
         /* Its manifest is all that says what it is, and gives the ID as a configuration would. */
         result->artifact = true;
         result->config_digest = digest;
-        return keep_document(fetch, "config.json", &body, err);
+        return stage_keep(&fetch->stage, "config.json", &body, err);
 }
 
 static int get_config(struct fetch *fetch, struct fetch_result *result, struct error *err)
@@ -187,45 +159,16 @@ static int get_config(struct fetch *fetch, struct fetch_result *result, struct e
         result->config_digest = descriptor->digest;
         result->config_size = descriptor->size;
         result->total_size += descriptor->size;
-        return keep_document(fetch, "config.json", &body, err);
+        return stage_keep(&fetch->stage, "config.json", &body, err);
 }
 
 /* ---- to the disk ---- */
 
-struct syncing {
-        int fd;
-        int number; /* errno of the sync */
-        struct stop done;
-};
-
-static void *run_sync(void *argument)
+/* Who waits for us must not take a slow disk for a registry that hangs. */
+static void report_last(void *argument)
 {
-        struct syncing *syncing = argument;
-
-        syncing->number = syncfs(syncing->fd) < 0 ? errno : 0;
-        stop_set(&syncing->done);
-        return NULL;
-}
-
-/*
- * A slow disk with much to write takes minutes. Who waits for us must not take that for a registry
- * that hangs: the last layer is told again meanwhile.
- */
-static int sync_staging(struct fetch *fetch, struct error *err)
-{
-        struct syncing syncing = {.fd = fetch->staging_fd};
-        pthread_t thread;
-
-        stop_init(&syncing.done);
-        int number = pthread_create(&thread, NULL, run_sync, &syncing);
-        if (number == 0) {
-                while (!stop_wait(&syncing.done, SYNC_REPORT_PERIOD))
-                        layers_report_last(fetch->layers);
-                pthread_join(thread, NULL);
-                number = syncing.number;
-        }
-        stop_fini(&syncing.done);
-        return number == 0 ? 0 : error_errno(err, number, "syncing the image to disk");
+        const struct fetch *fetch = argument;
+        layers_report_last(fetch->layers);
 }
 
 /* ---- signatures ---- */
@@ -249,50 +192,6 @@ static int find_signatures(struct fetch *fetch, const struct fetch_result *resul
 
 /* ---- the whole ---- */
 
-static int64_t or_default(int64_t value, int64_t fallback)
-{
-        return value > 0 ? value : fallback;
-}
-
-static void complete_limits(struct fetch_limits *limits)
-{
-        limits->layer_bytes = or_default(limits->layer_bytes, FETCH_LAYER_BYTES);
-        limits->unpacked_bytes = or_default(limits->unpacked_bytes, FETCH_UNPACKED_BYTES);
-        limits->entries = or_default(limits->entries, FETCH_ENTRIES);
-        limits->parallel_layers = or_default(limits->parallel_layers, FETCH_PARALLEL_LAYERS);
-        if (limits->parallel_layers > FETCH_PARALLEL_MAX)
-                limits->parallel_layers = FETCH_PARALLEL_MAX;
-        limits->connect_timeout = or_default(limits->connect_timeout, FETCH_CONNECT_TIMEOUT);
-        limits->stall_timeout = or_default(limits->stall_timeout, FETCH_STALL_TIMEOUT);
-        limits->retries = or_default(limits->retries, FETCH_RETRIES);
-        limits->min_rate = or_default(limits->min_rate, FETCH_MIN_RATE);
-        limits->retry_delay_max = or_default(limits->retry_delay_max, FETCH_RETRY_DELAY_MAX);
-}
-
-static int open_staging(struct fetch *fetch, struct error *err)
-{
-        static const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
-
-        fetch->staging_fd = open(fetch->request->staging, flags);
-        if (fetch->staging_fd < 0)
-                return error_errno(err, errno, "staging folder %s", fetch->request->staging);
-        if (mkdirat(fetch->staging_fd, "layers", 0700) < 0 ||
-            (fetch->layers_fd = openat(fetch->staging_fd, "layers", flags)) < 0)
-                return error_errno(err, errno, "staging folder %s: layers",
-                                   fetch->request->staging);
-        if (mkdirat(fetch->staging_fd, "tars", 0700) < 0 ||
-            (fetch->tars_fd = openat(fetch->staging_fd, "tars", flags)) < 0)
-                return error_errno(err, errno, "staging folder %s: tars", fetch->request->staging);
-        /* Tells ext4 to spread the layers over the disk: then it does not look for inodes past
-         * those just removed. */
-        int attributes;
-        if (ioctl(fetch->layers_fd, FS_IOC_GETFLAGS, &attributes) == 0) {
-                attributes |= FS_TOPDIR_FL;
-                ioctl(fetch->layers_fd, FS_IOC_SETFLAGS, &attributes);
-        }
-        return 0;
-}
-
 static void plan_layers(struct fetch *fetch)
 {
         struct layers_options options = {
@@ -305,9 +204,9 @@ static void plan_layers(struct fetch *fetch)
                 .registry = fetch->registry,
                 .stop = fetch->stop,
                 .listener = fetch->listener,
-                .staging_fd = fetch->staging_fd,
-                .layers_fd = fetch->layers_fd,
-                .tars_fd = fetch->tars_fd,
+                .staging_fd = fetch->stage.fd,
+                .layers_fd = fetch->stage.layers_fd,
+                .tars_fd = fetch->stage.tars_fd,
         };
         fetch->layers = layers_new(&options);
 }
@@ -319,20 +218,21 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
 
         fetch->registry = registry_new(fetch->loaded->endpoints, &fetch->limits, fetch->stop);
         if ((r = reference_parse(request->reference, &fetch->reference, err)) < 0 ||
-            (r = open_staging(fetch, err)) < 0 ||
+            (r = stage_open(request->staging, &fetch->stage, err)) < 0 ||
             (r = http_client_new(fetch->stop, fetch->limits.connect_timeout,
                                  fetch->limits.stall_timeout, &fetch->client, err)) < 0)
                 return r;
         http_client_set_rate(fetch->client, fetch->limits.min_rate);
         if ((r = resolve(fetch, result, err)) < 0 ||
             (r = find_signatures(fetch, result, err)) < 0 ||
-            (r = fetch->is_artifact ? artifact_open(&fetch->manifest, fetch->layers_fd,
+            (r = fetch->is_artifact ? artifact_open(&fetch->manifest, fetch->stage.layers_fd,
                                                     fetch->arena, &fetch->artifact, err)
                                     : get_config(fetch, result, err)) < 0)
                 return r;
         plan_layers(fetch);
         if ((r = layers_add_sizes(fetch->layers, &result->total_size, err)) < 0 ||
-            (r = layers_fetch(fetch->layers, err)) < 0 || (r = sync_staging(fetch, err)) < 0)
+            (r = layers_fetch(fetch->layers, err)) < 0 ||
+            (r = stage_sync(&fetch->stage, report_last, fetch, err)) < 0)
                 return r;
         if (fetch->is_artifact)
                 artifact_describe(&fetch->artifact, &fetch->manifest, fetch->arena, result);
@@ -346,10 +246,8 @@ static void fetch_fini(struct fetch *fetch)
         layers_free(fetch->layers);
         http_client_free(fetch->client);
         registry_free(fetch->registry);
-        cleanup_fd(&fetch->layers_fd);
         cleanup_fd(&fetch->artifact.fd);
-        cleanup_fd(&fetch->tars_fd);
-        cleanup_fd(&fetch->staging_fd);
+        stage_fini(&fetch->stage);
 }
 
 int fetch_run(const struct fetch_request *request, const struct loaded *loaded, struct stop *stop,
@@ -364,14 +262,12 @@ int fetch_run(const struct fetch_request *request, const struct loaded *loaded, 
                 .limits = request->limits,
                 .stop = stop,
                 .arena = arena,
-                .staging_fd = -1,
-                .layers_fd = -1,
+                .stage = STAGE_INIT,
                 .artifact = {.fd = -1},
                 .listener = listener,
-                .tars_fd = -1,
         };
 
-        complete_limits(&fetch.limits);
+        stage_complete_limits(&fetch.limits);
         int r = run(&fetch, &made, err);
         if (r < 0) {
                 if (err->code == ERROR_UNAVAILABLE)

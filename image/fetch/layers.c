@@ -14,6 +14,7 @@
 #include "base/table.h"
 #include "image/fetch/http.h"
 #include "image/fetch/limits.h"
+#include "image/fetch/stage.h"
 
 #define PROGRESS_PERIOD (250 * NSEC_PER_MSEC)
 #define ANSWER_LOOK     500  /* ms: a failure of another thread is noticed by then */
@@ -473,34 +474,13 @@ int layers_fetch(struct layers *layers, struct error *err)
 
 /* ---- the result ---- */
 
-static const char *const *copy_paths(struct arena *arena, const char *const *paths, size_t count)
-{
-        const char **copy = arena_array(arena, count + 1, sizeof(*copy));
-        for (size_t i = 0; i < count; i++)
-                copy[i] = arena_strdup(arena, paths[i]);
-        return copy;
-}
-
-static void copy_layer(struct arena *arena, struct fetch_layer *layer)
-{
-        layer->directory = arena_strdup(arena, layer->directory);
-        layer->opaque = copy_paths(arena, layer->opaque, layer->opaque_count);
-        layer->implied = copy_paths(arena, layer->implied, layer->implied_count);
-        struct fetch_link *links = arena_array(arena, layer->link_count + 1, sizeof(*links));
-        for (size_t i = 0; i < layer->link_count; i++) {
-                links[i].path = arena_strdup(arena, layer->links[i].path);
-                links[i].target = arena_strdup(arena, layer->links[i].target);
-        }
-        layer->links = links;
-}
-
 void layers_describe(const struct layers *layers, struct arena *arena, struct fetch_result *result)
 {
         struct fetch_layer *list = arena_array(arena, layers->count + 1, sizeof(*list));
         for (size_t i = 0; i < layers->count; i++) {
                 describe(&layers->slots[i], &list[i]);
                 if (list[i].directory)
-                        copy_layer(arena, &list[i]);
+                        stage_copy_layer(arena, &list[i]);
         }
         result->layers = list;
         result->layer_count = layers->count;

@@ -69,6 +69,19 @@ static const char *const *copy_paths(struct arena *arena, const char *const *pat
         return copy;
 }
 
+void stage_copy_layer(struct arena *arena, struct fetch_layer *layer)
+{
+        layer->directory = arena_strdup(arena, layer->directory);
+        layer->opaque = copy_paths(arena, layer->opaque, layer->opaque_count);
+        layer->implied = copy_paths(arena, layer->implied, layer->implied_count);
+        struct fetch_link *links = arena_array(arena, layer->link_count + 1, sizeof(*links));
+        for (size_t i = 0; i < layer->link_count; i++) {
+                links[i].path = arena_strdup(arena, layer->links[i].path);
+                links[i].target = arena_strdup(arena, layer->links[i].target);
+        }
+        layer->links = links;
+}
+
 void stage_describe(const struct layer_job *job, bool unpacked, struct arena *arena,
                     struct fetch_layer *layer)
 {
@@ -80,18 +93,11 @@ void stage_describe(const struct layer_job *job, bool unpacked, struct arena *ar
         if (!unpacked)
                 return;
 
-        layer->directory = arena_strdup(arena, job->name);
+        layer->directory = job->name;
         layer->unpacked = job->unpacked;
         layer->entries = job->entries;
         tree_notes(job->tree, layer);
-        layer->opaque = copy_paths(arena, layer->opaque, layer->opaque_count);
-        layer->implied = copy_paths(arena, layer->implied, layer->implied_count);
-        struct fetch_link *links = arena_array(arena, layer->link_count + 1, sizeof(*links));
-        for (size_t i = 0; i < layer->link_count; i++) {
-                links[i].path = arena_strdup(arena, layer->links[i].path);
-                links[i].target = arena_strdup(arena, layer->links[i].target);
-        }
-        layer->links = links;
+        stage_copy_layer(arena, layer);
 }
 
 struct syncing {

@@ -34,6 +34,9 @@ int stage_keep(const struct stage *stage, const char *name, const struct buffer 
 void stage_describe(const struct layer_job *job, bool unpacked, struct arena *arena,
                     struct fetch_layer *layer);
 
+/* Copies the strings of a layer that was unpacked into arena. */
+void stage_copy_layer(struct arena *arena, struct fetch_layer *layer);
+
 /*
  * Syncs the file system. A slow disk with much to write takes minutes: waiting (may be null) is
  * called every few seconds meanwhile.
