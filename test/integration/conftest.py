@@ -25,6 +25,8 @@ def interrupt(*_):
 def pytest_configure(config):
     # Who is told to end, by a deadline for instance, still takes down what he started.
     signal.signal(signal.SIGTERM, interrupt)
+    # A shell that starts us in the background has us ignore it, and so would what we start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_addoption(parser):
