@@ -45,10 +45,23 @@ struct share *share_new(struct store *store)
         return share;
 }
 
+static void end_flight(struct share *share, struct flight *flight)
+{
+        table_remove(share->flights, flight->diff_id);
+        free(flight->diff_id);
+        free(flight->waiters);
+        free(flight);
+}
+
 void share_free(struct share *share)
 {
+        struct flight *flight;
+
         if (!share)
                 return;
+        /* Pulls that go on without the daemon have not come to their end. */
+        for (size_t cursor = 0; (flight = table_next(share->flights, &cursor, NULL)); cursor = 0)
+                end_flight(share, flight);
         table_free(share->flights);
         free(share);
 }
@@ -93,14 +106,6 @@ static struct flight *start_flight(struct sharer *sharer, const char *diff_id)
         flight->fetcher = sharer;
         table_put(sharer->share->flights, diff_id, flight);
         return flight;
-}
-
-static void end_flight(struct share *share, struct flight *flight)
-{
-        table_remove(share->flights, flight->diff_id);
-        free(flight->diff_id);
-        free(flight->waiters);
-        free(flight);
 }
 
 static struct sharer *first_waiter(struct flight *flight)
