@@ -47,6 +47,26 @@ int file_read(const char *path, size_t max, struct buffer *contents, struct erro
         return 0;
 }
 
+int file_read_plain(int folder_fd, const char *name, size_t max, struct buffer *contents,
+                    struct error *err)
+{
+        struct stat st;
+        AUTO_FD int fd =
+                openat(folder_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0 || fstat(fd, &st) < 0)
+                return error_errno(err, errno, "read %.200s", name);
+        if (!S_ISREG(st.st_mode) || st.st_size <= 0 || (uint64_t)st.st_size > max)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "%.200s is not a file of 1 to %zu bytes", name, max);
+        char *to = buffer_reserve(contents, (size_t)st.st_size + 1);
+        ssize_t length = read(fd, to, (size_t)st.st_size);
+        if (length != st.st_size)
+                return error_errno(err, length < 0 ? errno : EIO, "read %.200s", name);
+        contents->length += (size_t)length;
+        contents->data[contents->length] = '\0';
+        return 0;
+}
+
 int file_write(const char *path, const char *text, struct error *err)
 {
         AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);

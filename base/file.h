@@ -18,6 +18,14 @@
  * files too. */
 int file_read(const char *path, size_t max, struct buffer *contents, struct error *err);
 
+/*
+ * Adds a whole file in the folder folder_fd (AT_FDCWD for a path) that somebody else writes, who
+ * may be hostile: no symlink is followed, a pipe is not waited for, and what is empty, longer than
+ * max or no plain file is FAILED_PRECONDITION. A zero byte follows the contents.
+ */
+int file_read_plain(int folder_fd, const char *name, size_t max, struct buffer *contents,
+                    struct error *err);
+
 /* Writes to a file that is there already (cgroup, /proc/sys): open, one write, close. */
 int file_write(const char *path, const char *text, struct error *err);
 

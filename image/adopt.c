@@ -88,22 +88,6 @@ static bool is_crisp_image(pid_t pid)
         return file_read(path, 64, &name, NULL) == 0 && strcmp(name.data, "crisp-image\n") == 0;
 }
 
-/* A pipe in place of the file would hold up the daemon's start for ever. */
-static bool read_plain(const char *path, size_t max, struct buffer *text)
-{
-        struct stat st;
-        AUTO_FD int fd = open(path, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
-            (uint64_t)st.st_size > max)
-                return false;
-        char *to = buffer_reserve(text, (size_t)st.st_size + 1);
-        if (read(fd, to, (size_t)st.st_size) != st.st_size)
-                return false;
-        text->length += (size_t)st.st_size;
-        text->data[text->length] = '\0';
-        return true;
-}
-
 /* False where the folder is not of this boot, or of something else. */
 static bool read_record(struct orphan *orphan)
 {
@@ -114,7 +98,7 @@ static bool read_record(struct orphan *orphan)
         const char *boot_id = "", *reference = "";
         int64_t pid = 0, start_time = 0;
 
-        if (!read_plain(path, RECORD_BYTES_MAX, &text) ||
+        if (file_read_plain(AT_FDCWD, path, RECORD_BYTES_MAX, &text, NULL) < 0 ||
             file_read(FETCHER_BOOT_ID, 64, &boot, NULL) < 0 ||
             json_parse(text.data, text.length, path, &record, NULL) < 0 ||
             json_get_int(record, "pid", path, &pid, NULL) < 0 ||
@@ -143,7 +127,7 @@ static void claim_layers(struct orphan *orphan)
         AUTO_IMAGE_CONFIG struct image_config *config = NULL;
         AUTO_FREE char *path = xprintf("%s/config.json", orphan->staging);
 
-        if (!read_plain(path, IMAGE_CONFIG_BYTES_MAX, &text) ||
+        if (file_read_plain(AT_FDCWD, path, IMAGE_CONFIG_BYTES_MAX, &text, NULL) < 0 ||
             image_config_parse(text.data, text.length, "image configuration", &config, NULL) < 0)
                 return;
         for (char **diff_id = config->diff_ids; diff_id && *diff_id; diff_id++) {

@@ -7,6 +7,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/log.h"
@@ -49,17 +50,12 @@ static int open_folder(int at, const char *name)
 static bool read_description(struct keep *keep, int folder, const char *name)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
-        AUTO_FD int fd = openat(folder, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
         struct fetch_reply reply;
-        struct stat st;
 
-        if (fd < 0 || fstat(fd, &st) < 0 || !S_ISREG(st.st_mode) || st.st_size <= 0 ||
-            (uint64_t)st.st_size > REPLY_LINE_MAX - keep->bytes)
+        if (file_read_plain(folder, name, REPLY_LINE_MAX - keep->bytes, &text, NULL) < 0)
                 return false;
-        keep->bytes += (size_t)st.st_size;
-        char *bytes = buffer_reserve(&text, (size_t)st.st_size);
-        if (read(fd, bytes, (size_t)st.st_size) != st.st_size ||
-            reply_decode(bytes, (size_t)st.st_size, keep->arena, &reply, NULL) < 0 ||
+        keep->bytes += text.length;
+        if (reply_decode(text.data, text.length, keep->arena, &reply, NULL) < 0 ||
             reply.kind != FETCH_LAYER || !store_name_is_plain(reply.layer.directory) ||
             (keep->only && strcmp(keep->only, reply.layer.diff_id) != 0))
                 return false;

@@ -102,25 +102,11 @@ int store_place_layer(struct store *store, const char *staging, int staging_fd,
         return result < 0 ? error_context(err, "layer %s", layer->name) : 0;
 }
 
-/* What crisp-image wrote may be anything: only a file of a sensible size is read. */
 static int read_staged(int staging_fd, const char *name, size_t max, struct buffer *contents,
                        struct error *err)
 {
-        struct stat st;
-        AUTO_FD int fd = openat(staging_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return error_set(err, ERROR_INTERNAL, "crisp-image's result: %.200s: %s", name,
-                                 strerror(errno));
-        if (!S_ISREG(st.st_mode) || st.st_size < 0 || (uint64_t)st.st_size > max)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "staged %s is not a file of up to %zu bytes", name, max);
-        char *bytes = buffer_reserve(contents, (size_t)st.st_size + 1);
-        ssize_t length = read(fd, bytes, (size_t)st.st_size);
-        if (length != st.st_size)
-                return error_errno(err, length < 0 ? errno : EIO, "read staged %s", name);
-        contents->length += (size_t)length;
-        contents->data[contents->length] = '\0';
-        return 0;
+        int r = file_read_plain(staging_fd, name, max, contents, err);
+        return r < 0 ? error_set(err, ERROR_INTERNAL, "crisp-image's result: %s", err->message) : 0;
 }
 
 /* SHA-512 is crisp-image's alone: the daemon does without libcrypto. */

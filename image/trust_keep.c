@@ -84,24 +84,6 @@ struct staged_job {
         struct error *err;
 };
 
-/* What crisp-image wrote may be anything: only a file of a sensible size is read. */
-static int read_document(int staging_fd, const char *name, struct buffer *bytes, struct error *err)
-{
-        struct stat st;
-        AUTO_FD int fd = openat(staging_fd, name, O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-        if (fd < 0 || fstat(fd, &st) < 0)
-                return error_errno(err, errno, "staged %s", name);
-        if (!S_ISREG(st.st_mode) || st.st_size <= 0 || st.st_size > DOCUMENT_MAX)
-                return error_set(err, ERROR_INTERNAL, "staged %s is not a file of up to %u bytes",
-                                 name, DOCUMENT_MAX);
-        char *to = buffer_reserve(bytes, (size_t)st.st_size);
-        ssize_t length = read(fd, to, (size_t)st.st_size);
-        if (length != st.st_size)
-                return error_errno(err, length < 0 ? errno : EIO, "read staged %s", name);
-        bytes->length += (size_t)length;
-        return 0;
-}
-
 static bool digest_fits(const struct buffer *bytes, const char *digest)
 {
         static const char prefix[] = "sha256:";
@@ -121,8 +103,8 @@ static int staged_work(void *argument)
 
         if (fd < 0)
                 return error_errno(job->err, errno, "open %s", job->staging);
-        if ((r = read_document(fd, "manifest.json", &manifest, job->err)) < 0 ||
-            (r = read_document(fd, "config.json", &config, job->err)) < 0)
+        if ((r = file_read_plain(fd, "manifest.json", DOCUMENT_MAX, &manifest, job->err)) < 0 ||
+            (r = file_read_plain(fd, "config.json", DOCUMENT_MAX, &config, job->err)) < 0)
                 return r;
         /* The manifest is what was signed, and names its configuration, which names the layers: the
          * store compares those. An artifact's configuration is its manifest, which cannot name

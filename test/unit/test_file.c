@@ -215,10 +215,31 @@ static void test_make_directories(void **state)
         assert_int_equal(file_make_directories(directory, 0755, &err), 0);
 }
 
+/* What somebody hostile may have put in the place of a file. */
+static void test_read_plain(void **state)
+{
+        AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
+        AUTO_FREE char *file = path_of("file"), *pipe = path_of("pipe"), *link = path_of("link");
+        struct error err;
+        (void)state;
+        assert_int_equal(file_replace(file, "four", 4, 0600, NULL), 0);
+        assert_int_equal(mkfifo(pipe, 0600), 0);
+        assert_int_equal(symlink(file, link), 0);
+        assert_int_equal(file_read_plain(AT_FDCWD, file, 4, &bytes, NULL), 0);
+        assert_string_equal(bytes.data, "four");
+        assert_true(file_read_plain(AT_FDCWD, file, 3, &bytes, &err) < 0);
+        assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
+        assert_true(file_read_plain(AT_FDCWD, pipe, 4, &bytes, NULL) < 0);
+        assert_true(file_read_plain(AT_FDCWD, directory, 4096, &bytes, NULL) < 0);
+        assert_int_equal(file_read_plain(AT_FDCWD, link, 4, &bytes, NULL), -ELOOP);
+        assert_int_equal(bytes.length, 4);
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test_setup_teardown(test_replace, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_read_plain, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_replace_on_a_full_disk_keeps_the_old_one,
                                                 setup, teardown),
                 cmocka_unit_test_setup_teardown(test_remove_tree_follows_nothing, setup, teardown),
