@@ -268,6 +268,9 @@ def test_layers_are_shared(node, registry, layer):
 
 
 def test_image_fs_info(node):
+    # What containers have written is measured beside: the first answer may come before.
+    measured = lambda: all(usage.used_bytes.value for usage in node.client.ImageFsInfo().container_filesystems)
+    wait_for(measured, "the containers' folders to be measured")
     info = node.client.ImageFsInfo()
     for usage in [*info.image_filesystems, *info.container_filesystems]:
         assert usage.timestamp and usage.used_bytes.value and usage.fs_id.mountpoint.startswith("/")
