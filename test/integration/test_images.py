@@ -6,6 +6,7 @@ import subprocess
 import grpc
 import pytest
 from kit.image import Image, Index, Layer
+from kit.wait import wait_for
 from support import FAILS, KINDS, error_of, small
 
 pytestmark = pytest.mark.usefixtures("no_images_left")
