@@ -1,0 +1,44 @@
+/*
+ * container_spec: what the files of container_spec*.c share: the OCI specification of one container
+ * while it is being made from the request, the pod and the image. For nobody else.
+ *
+ * Each part fills its members of draft->spec. What they point to lives in draft->arena, or as long
+ * as the request, the pod and the image do. They read files: on a worker only. On failure
+ * draft->err is filled, and the draft is of no use any more.
+ */
+#ifndef CRISP_CRI_CONTAINER_SPEC_H
+#define CRISP_CRI_CONTAINER_SPEC_H
+
+#include "cri/container.h"
+#include "image/config.h"
+#include "oci/spec.h"
+#include "oci/user.h"
+
+#define CONTAINER_SPEC_NAMESPACES_MAX 6
+
+struct container_spec {
+        const struct container *container;
+        const Runtime__V1__ContainerConfig *config;
+        const Runtime__V1__LinuxContainerSecurityContext *security; /* never null */
+        const struct image_config *image;
+        const struct pod *pod;
+        char *const *volumes; /* for each of the configuration's mounts */
+        struct arena *arena;
+        struct spec_options spec;
+        struct spec_namespace namespaces[CONTAINER_SPEC_NAMESPACES_MAX];
+        struct error *err;
+};
+
+/* Moves a text from the heap into the arena. */
+char *container_spec_keep(struct container_spec *draft, char *heap_text);
+
+/* Arguments, environment and user (container_spec_process.c); user is filled and the caller's. */
+int container_spec_process(struct container_spec *draft, const char *hostname, struct user *user);
+/* Mounts, and the propagation of the root (container_spec_mounts.c). */
+int container_spec_mounts(struct container_spec *draft);
+/* Cgroup limits and the OOM score (container_spec_resources.c). */
+void container_spec_resources(struct container_spec *draft);
+/* Capabilities, and what of the kernel is hidden from it (container_spec_security.c). */
+int container_spec_security(struct container_spec *draft);
+
+#endif

@@ -1,0 +1,83 @@
+/* Checks that pods and containers share. */
+#include "cri/validate_private.h"
+
+#include <limits.h>
+#include <string.h>
+
+int validate_invalid(struct error *err, const char *field, const char *why)
+{
+        return error_set(err, ERROR_INVALID_ARGUMENT, "%s: %s", field, why);
+}
+
+int validate_unsupported(struct error *err, const char *field, const char *what)
+{
+        return error_set(err, ERROR_UNIMPLEMENTED, "%s: %s not supported by this version of crisp",
+                         field, what);
+}
+
+int validate_name(const char *value, const char *field, struct error *err)
+{
+        if (!*value)
+                return validate_invalid(err, field, "it must not be empty");
+        if (strlen(value) > VALIDATE_NAME_MAX)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: longer than %d bytes", field,
+                                 VALIDATE_NAME_MAX);
+        if (strchr(value, '/'))
+                return validate_invalid(err, field, "it must not contain a slash");
+        return 0;
+}
+
+bool validate_has_dot_dot(const char *path)
+{
+        for (const char *part = path; part; part = strchr(part, '/')) {
+                part += *part == '/';
+                if (strncmp(part, "..", 2) == 0 && (part[2] == '/' || !part[2]))
+                        return true;
+        }
+        return false;
+}
+
+int validate_absolute(const char *path, const char *field, struct error *err)
+{
+        if (*path != '/')
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s: \"%s\" is not an absolute path",
+                                 field, path);
+        if (strlen(path) >= PATH_MAX)
+                return validate_invalid(err, field, "the path is too long");
+        return 0;
+}
+
+int validate_selinux(const Runtime__V1__SELinuxOption *options, const char *field,
+                     struct error *err)
+{
+        if (options && (*options->user || *options->role || *options->type || *options->level))
+                return validate_unsupported(err, field, "SELinux labels are");
+        return 0;
+}
+
+int validate_namespaces(const Runtime__V1__NamespaceOption *options, const char *field,
+                        struct error *err)
+{
+        if (!options)
+                return 0;
+        if (options->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET)
+                return error_set(err, ERROR_UNIMPLEMENTED,
+                                 "%s.pid: TARGET is not supported by this version of crisp", field);
+        if (options->userns_options &&
+            options->userns_options->mode != RUNTIME__V1__NAMESPACE_MODE__NODE)
+                return error_set(err, ERROR_UNIMPLEMENTED,
+                                 "%s.userns_options: user namespaces are not supported by this "
+                                 "version of crisp",
+                                 field);
+        if (options->network != RUNTIME__V1__NAMESPACE_MODE__POD &&
+            options->network != RUNTIME__V1__NAMESPACE_MODE__NODE)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s.network: it is POD or NODE",
+                                 field);
+        if (options->ipc != RUNTIME__V1__NAMESPACE_MODE__POD &&
+            options->ipc != RUNTIME__V1__NAMESPACE_MODE__NODE)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%s.ipc: it is POD or NODE", field);
+        if (options->pid > RUNTIME__V1__NAMESPACE_MODE__TARGET)
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "%s.pid: it is POD, CONTAINER or NODE", field);
+        return 0;
+}

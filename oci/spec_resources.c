@@ -1,0 +1,57 @@
+/* The limits of an OCI specification. */
+#include "oci/spec_private.h"
+
+#include "base/cleanup.h"
+
+static void put_unless_empty(json_t *object, const char *key, json_t *members)
+{
+        if (json_object_size(members))
+                spec_put(object, key, members);
+        else
+                json_decref(members);
+}
+
+json_t *spec_resources(struct spec_draft *draft, const struct spec_resources *limits)
+{
+        json_t *object = json_object();
+        json_t *cpu = json_object();
+        json_t *memory = json_object();
+        if (limits->cpu_shares)
+                spec_put(cpu, "shares", spec_unsigned(limits->cpu_shares));
+        spec_put_number(cpu, "quota", limits->cpu_quota);
+        if (limits->cpu_period)
+                spec_put(cpu, "period", spec_unsigned(limits->cpu_period));
+        spec_put_text(draft, cpu, "cpus", limits->cpuset_cpus);
+        spec_put_text(draft, cpu, "mems", limits->cpuset_mems);
+        spec_put_number(memory, "limit", limits->memory_limit);
+        spec_put_number(memory, "swap", limits->memory_swap);
+        put_unless_empty(object, "cpu", cpu);
+        put_unless_empty(object, "memory", memory);
+        if (limits->pids_limit) {
+                json_t *pids = json_object();
+                spec_put_number(pids, "limit", limits->pids_limit);
+                spec_put(object, "pids", pids);
+        }
+        if (limits->hugepage_count) {
+                json_t *array = json_array();
+                for (size_t i = 0; i < limits->hugepage_count; i++) {
+                        json_t *limit = json_object();
+                        spec_put_text(draft, limit, "pageSize", limits->hugepages[i].size);
+                        spec_put(limit, "limit", spec_unsigned(limits->hugepages[i].limit));
+                        json_array_append_new(array, limit);
+                }
+                spec_put(object, "hugepageLimits", array);
+        }
+        spec_put_pairs(draft, object, "unified", limits->unified, limits->unified_count);
+        return object;
+}
+
+int spec_resources_build(const struct spec_resources *limits, char **result, struct error *err)
+{
+        struct spec_draft draft = {.err = err};
+        AUTO_JSON json_t *object = spec_resources(&draft, limits);
+        if (draft.result < 0)
+                return draft.result;
+        *result = json_text(object);
+        return 0;
+}
