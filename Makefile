@@ -165,6 +165,11 @@ unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
 integration: all
 	test/integration/run --build $B
 
+## coverage       docs/cri-coverage.md against the protocol
+.PHONY: coverage
+coverage:
+	@test/check-coverage
+
 ## includes       which way the sources' #include lines look
 includes:
 	@test/check-includes
