@@ -170,7 +170,7 @@ int container_make_bundle(void *bundle);
 
 rpc_handler container_create_handler, container_start_handler, container_stop_handler,
         container_remove_handler, container_status_handler, container_list_handler,
-        container_reopen_log_handler, container_exec_sync_handler;
+        container_stream_handler, container_reopen_log_handler, container_exec_sync_handler;
 
 Runtime__V1__ContainerStatus *container_status(const struct container *container,
                                                struct arena *arena);

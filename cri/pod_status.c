@@ -4,6 +4,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/list_stream.h"
 #include "cri/lookup.h"
 #include "cri/pod.h"
 #include "cri/status_text.h"
@@ -119,6 +120,23 @@ static bool matches(const struct pod *pod, const Runtime__V1__PodSandboxFilter *
                                    filter->n_label_selector);
 }
 
+static Runtime__V1__PodSandbox *list_item(const struct pod *pod, struct arena *arena)
+{
+        const Runtime__V1__PodSandboxConfig *config = pod_config(pod);
+        Runtime__V1__PodSandbox *item = arena_alloc(arena, sizeof *item);
+        runtime__v1__pod_sandbox__init(item);
+        item->id = (char *)pod->id;
+        item->metadata = config->metadata;
+        item->state = state_of(pod);
+        item->created_at = pod->created_at;
+        item->n_labels = config->n_labels;
+        item->labels = (Runtime__V1__PodSandbox__LabelsEntry **)config->labels;
+        item->n_annotations = config->n_annotations;
+        item->annotations = (Runtime__V1__PodSandbox__AnnotationsEntry **)config->annotations;
+        item->runtime_handler = pod->request->runtime_handler;
+        return item;
+}
+
 int pod_list_handler(struct rpc *rpc, const void *request_, void *response_, struct error *err)
 {
         const Runtime__V1__ListPodSandboxRequest *request = request_;
@@ -126,23 +144,31 @@ int pod_list_handler(struct rpc *rpc, const void *request_, void *response_, str
         (void)err;
         response->items = arena_array(rpc->arena, table_size(node.pods), sizeof *response->items);
         size_t cursor = 0;
-        for (struct pod *each; (each = table_next(node.pods, &cursor, NULL));) {
-                if (!matches(each, request->filter))
-                        continue;
-                const Runtime__V1__PodSandboxConfig *config = pod_config(each);
-                Runtime__V1__PodSandbox *item = arena_alloc(rpc->arena, sizeof *item);
-                runtime__v1__pod_sandbox__init(item);
-                item->id = each->id;
-                item->metadata = config->metadata;
-                item->state = state_of(each);
-                item->created_at = each->created_at;
-                item->n_labels = config->n_labels;
-                item->labels = (Runtime__V1__PodSandbox__LabelsEntry **)config->labels;
-                item->n_annotations = config->n_annotations;
-                item->annotations =
-                        (Runtime__V1__PodSandbox__AnnotationsEntry **)config->annotations;
-                item->runtime_handler = each->request->runtime_handler;
-                response->items[response->n_items++] = item;
-        }
+        for (struct pod *each; (each = table_next(node.pods, &cursor, NULL));)
+                if (matches(each, request->filter))
+                        response->items[response->n_items++] = list_item(each, rpc->arena);
         return 0;
+}
+
+int pod_stream_handler(struct rpc *rpc, const void *request_, void *response, struct error *err)
+{
+        const Runtime__V1__StreamPodSandboxesRequest *request = request_;
+        (void)response;
+        /* Pods come and go while a message is sent: those of this moment are held. */
+        struct pod **held = arena_array(rpc->arena, table_size(node.pods), sizeof(struct pod *));
+        size_t count = 0, cursor = 0;
+        for (struct pod *each; (each = table_next(node.pods, &cursor, NULL));)
+                if (matches(each, request->filter))
+                        held[count++] = pod_ref(each);
+        AUTO_LIST_STREAM struct list_stream stream;
+        list_stream_init(&stream, rpc, &runtime__v1__stream_pod_sandboxes_response__descriptor);
+        int result = 0;
+        for (size_t i = 0; i < count; i++) {
+                /* One that has gone meanwhile is not told of as if it were there. */
+                if (result == 0 && pod_is_listed(held[i]))
+                        result = list_stream_add(&stream, &list_item(held[i], rpc->arena)->base,
+                                                 err);
+                pod_unref(held[i]);
+        }
+        return result < 0 ? result : list_stream_end(&stream, err);
 }
