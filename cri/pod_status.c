@@ -1,4 +1,5 @@
 /* PodSandboxStatus and ListPodSandbox: from memory. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
@@ -62,6 +63,29 @@ Runtime__V1__PodSandboxStatus *pod_status(const struct pod *pod, struct arena *a
         return status;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+        const Runtime__V1__ContainerStatus *const *first = a, *const *second = b;
+        return ((*first)->created_at < (*second)->created_at) -
+               ((*first)->created_at > (*second)->created_at);
+}
+
+Runtime__V1__ContainerStatus **pod_containers_statuses(const struct pod *pod, struct arena *arena,
+                                                       size_t *count)
+{
+        size_t room = 0;
+        *count = 0;
+        for (struct container *each = pod->containers; each; each = each->next)
+                room++;
+        Runtime__V1__ContainerStatus **statuses =
+                arena_array(arena, room, sizeof(Runtime__V1__ContainerStatus *));
+        for (struct container *each = pod->containers; each; each = each->next)
+                if (container_is_listed(each))
+                        statuses[(*count)++] = container_status(each, arena);
+        qsort(statuses, *count, sizeof(Runtime__V1__ContainerStatus *), newest_first);
+        return statuses;
+}
+
 static void add_info(struct rpc *rpc, const struct pod *pod,
                      Runtime__V1__PodSandboxStatusResponse *response)
 {
@@ -92,15 +116,8 @@ int pod_status_handler(struct rpc *rpc, const void *request_, void *response_, s
         pod_unref(pod);
         pod_check(pod);
         response->status = pod_status(pod, rpc->arena);
-        size_t count = 0;
-        for (struct container *each = pod->containers; each; each = each->next)
-                count++;
         response->containers_statuses =
-                arena_array(rpc->arena, count, sizeof *response->containers_statuses);
-        for (struct container *each = pod->containers; each; each = each->next)
-                if (container_is_listed(each))
-                        response->containers_statuses[response->n_containers_statuses++] =
-                                container_status(each, rpc->arena);
+                pod_containers_statuses(pod, rpc->arena, &response->n_containers_statuses);
         response->timestamp = clock_real();
         if (request->verbose)
                 add_info(rpc, pod, response);

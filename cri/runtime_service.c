@@ -1,5 +1,6 @@
 #include "api/cri/runtime_v1.pb-c.h"
 #include "cri/container.h"
+#include "cri/events.h"
 #include "cri/node_status.h"
 #include "cri/pod.h"
 #include "cri/services.h"
@@ -42,6 +43,10 @@ static const struct rpc_method methods[] = {
         {.name = "ContainerStatus", .handler = container_status_handler},
         {.name = "ListContainers", .handler = container_list_handler},
         {.name = "StreamContainers", .handler = container_stream_handler, .streaming = true},
+        {.name = "GetContainerEvents",
+         .handler = events_stream_handler,
+         .interruptible = true,
+         .streaming = true},
         {.name = "ExecSync", .handler = container_exec_sync_handler, .interruptible = true},
         {.name = "ReopenContainerLog", .handler = container_reopen_log_handler},
 };
