@@ -9,6 +9,7 @@
 #include "cri/lookup.h"
 #include "cri/packed.h"
 #include "cri/signals.h"
+#include "cri/status_info.h"
 #include "cri/status_text.h"
 
 #define LIST_FIELD 1 /* number of ListContainersResponse.containers */
@@ -97,42 +98,32 @@ Runtime__V1__ContainerStatus *container_status(const struct container *container
         return status;
 }
 
-static void add_info(struct rpc *rpc, const struct container *container,
-                     Runtime__V1__ContainerStatusResponse *response)
-{
-        const struct pod *pod = container->pod;
-        AUTO_FREE char *bundle = container_state_path(container, "bundle");
-        AUTO_FREE char *rootfs = container_run_path(container, "rootfs");
-        AUTO_JSON json_t *info = json_object();
-        json_object_set_new(info, "sandboxID", json_string(pod->id));
-        json_object_set_new(info, "pid", json_integer(container->pid));
-        json_object_set_new(info, "runtimeHandler",
-                            json_string(pod->handler ? pod->handler->name : ""));
-        json_object_set_new(info, "bundle", json_string(bundle));
-        json_object_set_new(info, "rootfs", json_string(rootfs));
-        json_object_set_new(info, "cgroupPath", json_string(container->cgroup_path));
-        json_object_set_new(info, "privileged",
-                            json_boolean(container_security(container)->privileged));
-        status_text_add_step(info, container->step, container->step_since);
-        response->info = (Runtime__V1__ContainerStatusResponse__InfoEntry **)status_text_info(
-                rpc->arena, &runtime__v1__container_status_response__info_entry__descriptor, info);
-        response->n_info = 1;
-}
-
 int container_status_handler(struct rpc *rpc, const void *request_, void *response_,
                              struct error *err)
 {
         const Runtime__V1__ContainerStatusRequest *request = request_;
         Runtime__V1__ContainerStatusResponse *response = response_;
-        struct container *container = NULL;
+        AUTO_CONTAINER struct container *container = NULL;
         int result = container_find(request->container_id, &container, err);
         if (result < 0)
                 return result;
+        if (request->verbose) {
+                AUTO_JSON json_t *info = status_info_container(container);
+                response->info =
+                        (Runtime__V1__ContainerStatusResponse__InfoEntry **)status_text_info(
+                                rpc->arena,
+                                &runtime__v1__container_status_response__info_entry__descriptor,
+                                info);
+                response->n_info = 1;
+                /* It may have gone meanwhile. */
+                struct container *same;
+                result = container_find(container->id, &same, err);
+                if (result < 0)
+                        return result;
+                container_unref(same);
+        }
         /* The table holds it until another task runs, and the reply is packed before that. */
-        container_unref(container);
         response->status = container_status(container, rpc->arena);
-        if (request->verbose)
-                add_info(rpc, container, response);
         return 0;
 }
 

@@ -8,6 +8,7 @@
 #include "cri/list_stream.h"
 #include "cri/lookup.h"
 #include "cri/pod.h"
+#include "cri/status_info.h"
 #include "cri/status_text.h"
 
 static Runtime__V1__PodSandboxState state_of(const struct pod *pod)
@@ -89,15 +90,7 @@ Runtime__V1__ContainerStatus **pod_containers_statuses(const struct pod *pod, st
 static void add_info(struct rpc *rpc, const struct pod *pod,
                      Runtime__V1__PodSandboxStatusResponse *response)
 {
-        AUTO_FREE char *namespaces = pod_path(pod, "ns");
-        AUTO_JSON json_t *info = json_object();
-        json_object_set_new(info, "pid", json_integer(pod->holder_pid));
-        json_object_set_new(info, "runtimeHandler",
-                            json_string(pod->handler ? pod->handler->name : ""));
-        json_object_set_new(info, "namespaces", json_string(namespaces));
-        json_object_set_new(info, "cgroupParent", json_string(pod_cgroup_parent(pod)));
-        json_object_set_new(info, "networkAttached", json_boolean(pod->attached));
-        status_text_add_step(info, pod->step, pod->step_since);
+        AUTO_JSON json_t *info = status_info_pod(pod);
         response->info = (Runtime__V1__PodSandboxStatusResponse__InfoEntry **)status_text_info(
                 rpc->arena, &runtime__v1__pod_sandbox_status_response__info_entry__descriptor,
                 info);
