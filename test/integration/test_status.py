@@ -64,6 +64,7 @@ def test_every_field_of_a_container(own_node):
     resources = created.resources.linux
     assert (resources.cpu_shares, resources.cpu_quota, resources.cpu_period) == (300, 50000, 100000)
     assert resources.memory_limit_in_bytes == 64 << 20
+    assert not created.resources.HasField("windows")
     user = created.user.linux
     assert (user.uid, user.gid) == (1001, 1002) and set(user.supplemental_groups) == {1002, 7, 8}
     assert created.stop_signal == 10
