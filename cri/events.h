@@ -26,12 +26,13 @@
 
 #include "cri/rpc.h"
 
-#define EVENTS_CLIENTS_MAX  32                      /* streams at once */
-#define EVENTS_WAITING_MAX  4096                    /* events that wait for one client */
-#define EVENTS_BYTES_MAX    ((size_t)16 << 20)      /* of them, and of those that nobody heard */
-#define EVENTS_UNHEARD_MAX  1000                    /* events kept while nobody listens ... */
-#define EVENTS_UNHEARD_TIME (INT64_C(300000000000)) /* ... and for how many ns after the last one  \
-                                                     */
+#define EVENTS_CLIENTS_MAX 32                 /* streams at once */
+#define EVENTS_WAITING_MAX 4096               /* events that wait for one client */
+#define EVENTS_BYTES_MAX   ((size_t)16 << 20) /* of them, and of those that nobody heard */
+#define EVENTS_UNHEARD_MAX 1000               /* events kept while nobody listens ... */
+#define EVENTS_UNHEARD_TIME                                                                        \
+        (INT64_C(300000000000)) /* ... and for how many ns after the last one                      \
+                                 */
 
 struct pod;
 struct container;

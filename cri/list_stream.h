@@ -26,9 +26,10 @@
 #include "base/cleanup.h"
 #include "cri/rpc.h"
 
-#define LIST_STREAM_BYTES ((size_t)256 * 1024) /* of items in a message, unless one alone is more  \
-                                                */
-#define LIST_STREAM_ITEMS 1000                 /* in a message */
+#define LIST_STREAM_BYTES                                                                          \
+        ((size_t)256 * 1024)   /* of items in a message, unless one alone is more                  \
+                                */
+#define LIST_STREAM_ITEMS 1000 /* in a message */
 
 struct list_stream {
         struct rpc *rpc;
