@@ -1,4 +1,5 @@
 """GetContainerEvents: every create, start, stop and delete, once, in order, with the pod's status."""
+import glob
 import json
 import os
 import random
@@ -12,7 +13,8 @@ import pytest
 from kit.cri import grpc
 from kit.events import Watcher
 from kit.wait import wait_for
-from support import EXITED, KINDS, NODE, NOTREADY, POD, READY, RUNNING
+from support import EXITED, KINDS, NODE, NOTREADY, POD, READY, RUNNING, Node
+from test_network import Recorder
 from test_restart import reboot
 
 ALL = ["created", "started", "stopped", "deleted"]
@@ -103,15 +105,18 @@ def test_the_life_of_a_pod_and_its_containers(node, watch):
     assert gone.pod_sandbox_status.state == NOTREADY and not gone.containers_statuses
 
 
-def test_the_newest_container_comes_first(node, watch):
+def test_the_newest_container_comes_first(own_node):
     """A kubelet takes the first of several attempts for the one that counts; also after a restart."""
-    watcher = watch()
+    node = own_node()
     pod = host_pod(node)
     ids = []
-    for attempt in range(5):
-        ids.insert(0, node.run(pod, ["/bin/true"], attempt=attempt))
-        node.wait_exit(ids[0])
-    assert [s.id for s in watcher.wait_for(ids[0], "stopped").containers_statuses] == ids
+    with Watcher(node.client) as watcher:
+        for attempt in range(8):
+            ids.insert(0, node.run(pod, ["/bin/true"], attempt=attempt))
+            node.wait_exit(ids[0])
+        assert [s.id for s in watcher.wait_for(ids[0], "stopped").containers_statuses] == ids
+    assert [s.id for s in node.client.PodSandboxStatus(pod_sandbox_id=pod[0]).containers_statuses] == ids
+    node.daemon.restart()
     assert [s.id for s in node.client.PodSandboxStatus(pod_sandbox_id=pod[0]).containers_statuses] == ids
 
 
@@ -172,6 +177,39 @@ def test_what_fails_is_not_told_of(node, watch):
     watcher.wait_for(pod[0], "deleted")
     assert watcher.events[-1].container_id == pod[0]
     assert len({e.container_id for e in watcher.events[watcher.events.index(watcher.wait_for(pod[0], "created")):]}) == 1
+
+
+def test_a_pod_is_told_of_when_somebody_knows_it(own_daemon, busybox):
+    """Its client went away: it is in no list, and becomes one when it is asked for again."""
+    daemon = own_daemon(start=False, network=False)
+    recorder = Recorder(daemon)
+    daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
+    node = Node(daemon.start(), busybox)
+    recorder.behave("ADD", f"touch {recorder.folder}/here; while [ ! -e {recorder.folder}/go ]; do sleep 0.05; done\n")
+    config = node.pod_config()
+    with Watcher(node.client) as watcher:
+        call = node.client.start("RunPodSandbox", config=config)
+        wait_for(lambda: os.path.exists(f"{recorder.folder}/here"), "the plugin")
+        call.cancel()
+        with open(f"{recorder.folder}/go", "w"):
+            pass
+        wait_for(lambda: json_phases(daemon) == ["ready"], "the pod to be made")
+        assert not node.client.ListPodSandbox().items
+        other = node.pod(linux=node.namespaces(network=NODE))
+        watcher.wait_for(other[0], "started")
+        assert {e.container_id for e in watcher.events} == {other[0]}
+        pod = node.run_pod(config)
+        assert len(recorder.calls("ADD")) == 1
+        assert watcher.wait_for(pod, "started").pod_sandbox_status.state == READY
+        assert watcher.of(pod) == ["created", "started"]
+
+
+def json_phases(daemon):
+    phases = []
+    for path in glob.glob(f"{daemon.state}/pods/*/record.json"):
+        with open(path) as file:
+            phases.append(json.load(file)["phase"])
+    return phases
 
 
 def test_idempotent_calls_tell_once(node, watch):
@@ -320,6 +358,27 @@ def test_what_ended_while_nobody_was_there_is_told_once(own_node):
 def record_phase(node, container):
     with open(f"{node.daemon.state}/containers/{container}/record.json") as file:
         return json.load(file)["phase"]
+
+
+def test_what_nobody_hears_is_kept_within_a_bound(own_node):
+    node = own_node()
+    pod = host_pod(node)
+    dropped = '{reason="no_client"}'
+    for i in range(600):
+        node.client.RemoveContainer(container_id=node.create(pod, ["/bin/true"], name=f"c{i}"))
+    last = node.create(pod, ["/bin/true"], name="last")
+    assert metric(node.daemon, "crisp_events_dropped_total", dropped) == 2 + 1200 + 1 - 1000
+    with Watcher(node.client) as watcher:
+        watcher.wait_for(last, "created")
+        assert len(watcher.events) == 1000
+        assert all(a.created_at < b.created_at for a, b in zip(watcher.events, watcher.events[1:]))
+        assert {ALL[e.container_event_type] for e in watcher.events} == {"created", "deleted"}
+    wait_for(lambda: metric(node.daemon, "crisp_event_clients") == 0, "no client to be left")
+    # What one has taken is not told to the next.
+    node.client.RemoveContainer(container_id=last)
+    with Watcher(node.client) as watcher:
+        watcher.wait_for(last, "deleted")
+        assert len(watcher.events) == 1
 
 
 def test_a_reboot_is_told_once(own_node):
