@@ -74,7 +74,7 @@ static void set_environment(struct container_spec *draft, const struct user *use
 {
         const Runtime__V1__ContainerConfig *config = draft->config;
         size_t image_count = strv_length(draft->image->environment);
-        char **env = arena_array(draft->arena, image_count + config->n_envs + 5, sizeof *env);
+        char **env = arena_array(draft->arena, image_count + config->n_envs + 6, sizeof *env);
         size_t count = 0;
         for (size_t i = 0; i < image_count; i++)
                 set_variable(env, &count, draft->image->environment[i]);
@@ -94,6 +94,9 @@ static void set_environment(struct container_spec *draft, const struct user *use
                 env[count++] = arena_printf(draft->arena, "HOSTNAME=%s", hostname);
         if (config->tty && !has_variable(env, count, "TERM"))
                 env[count++] = (char *)"TERM=xterm";
+        /* By it systemd knows that it is not the node's. */
+        if (draft->init_system && !has_variable(env, count, "container"))
+                env[count++] = (char *)"container=crisp";
         draft->spec.env = env;
 }
 
