@@ -130,7 +130,8 @@ static int add_bind(struct container_spec *draft, size_t index)
                 result = require_recursive_read_only(draft);
         char *path = NULL;
         if (result == 0 && mount_idmap_is(wanted)) {
-                result = mount_idmap_make(draft->container, index, &source, &path, draft->err);
+                result = mount_idmap_make(draft->container, index, &source,
+                                          strcmp(propagation, "rprivate") != 0, &path, draft->err);
                 if (result < 0)
                         error_context(draft->err, "uidMappings and gidMappings of host path %s",
                                       wanted->host_path);

@@ -43,21 +43,20 @@ static int make_target(const struct container *container, const char *target, mo
 }
 
 int mount_idmap_make(const struct container *container, size_t index,
-                     const struct mount_source *source, char **path, struct error *err)
+                     const struct mount_source *source, bool follow, char **path, struct error *err)
 {
         const Runtime__V1__Mount *mount = container_config(container)->mounts[index];
         AUTO_FREE char *target = mount_path(container, index);
         AUTO_FREE struct spec_id_map *uids = ranges_of(mount->uidmappings, mount->n_uidmappings);
         AUTO_FREE struct spec_id_map *gids = ranges_of(mount->gidmappings, mount->n_gidmappings);
         struct idmap map = {uids, mount->n_uidmappings, gids, mount->n_gidmappings};
-        bool private = mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_PRIVATE;
         int result = make_target(container, target, source->type, err);
         if (result < 0)
                 return result;
         AUTO_FD int namespace_fd = idmap_namespace(node.pause_program, &map, err);
         if (namespace_fd < 0)
                 return namespace_fd;
-        result = idmap_mount(source->fd, namespace_fd, private, target, err);
+        result = idmap_mount(source->fd, namespace_fd, follow, target, err);
         if (result == 0)
                 *path = take_ptr(target);
         return result;

@@ -17,10 +17,11 @@ static inline bool mount_idmap_is(const Runtime__V1__Mount *mount)
         return mount->n_uidmappings > 0 || mount->n_gidmappings > 0;
 }
 
-/* Mounts the source of the configuration's mount of this index; *path on the heap is what is to be
- * bound. */
+/* Mounts the source of the configuration's mount of this index; follow as for idmap_mount; *path on
+ * the heap is what is to be bound. */
 int mount_idmap_make(const struct container *container, size_t index,
-                     const struct mount_source *source, char **path, struct error *err);
+                     const struct mount_source *source, bool follow, char **path,
+                     struct error *err);
 
 /* Takes all of them away; not mounted is fine. */
 int mount_idmap_unmount(const struct container *container, struct error *err);

@@ -135,6 +135,11 @@ int validate_mount(const Runtime__V1__Mount *mount, struct error *err)
                 if (result == 0)
                         result = check_mappings(mount->gidmappings, mount->n_gidmappings,
                                                 "config.mounts.gidMappings", err);
+                /* What goes with the container's own mounts would then go from the host, too. */
+                if (result == 0 &&
+                    mount->propagation == RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
+                        result = validate_unsupported(err, "config.mounts.propagation",
+                                                      "mapped owners with Bidirectional are");
         }
         if (result == 0 && mount->recursive_read_only)
                 result = check_recursive(mount, err);

@@ -101,8 +101,7 @@ static int map_owners(int tree_fd, int namespace_fd, struct error *err)
         return error_errno(err, errno, "map its owners");
 }
 
-int idmap_mount(int source_fd, int namespace_fd, bool private, const char *target,
-                struct error *err)
+int idmap_mount(int source_fd, int namespace_fd, bool follow, const char *target, struct error *err)
 {
         AUTO_FD int tree_fd = open_tree(
                 source_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
@@ -111,10 +110,10 @@ int idmap_mount(int source_fd, int namespace_fd, bool private, const char *targe
         int result = map_owners(tree_fd, namespace_fd, err);
         if (result < 0)
                 return result;
-        struct mount_attr propagation = {.propagation = MS_PRIVATE};
-        if (private && mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &propagation,
-                                     sizeof propagation) < 0)
-                return error_errno(err, errno, "make it private");
+        struct mount_attr propagation = {.propagation = follow ? MS_SLAVE : MS_PRIVATE};
+        if (mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &propagation,
+                          sizeof propagation) < 0)
+                return error_errno(err, errno, "end its spreading");
         if (move_mount(tree_fd, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
                 return error_errno(err, errno, "mount on %s", target);
         return 0;

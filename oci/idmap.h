@@ -37,10 +37,11 @@ int idmap_namespace(const char *program, const struct idmap *map, struct error *
 /*
  * Mounts what source_fd (O_PATH will do) stands for at target, an existing file or folder as the
  * source is, with the owners that namespace_fd maps to. What is mounted below the source comes
- * along, with its owners unmapped. With private no mount spreads between the two later on.
- * FAILED_PRECONDITION where kernel or file system cannot. The caller unmounts it.
+ * along, with its owners unmapped. With follow mounts that come below the source later, and go, do
+ * so here; nothing ever spreads to the source, so that unmounting this one leaves what is below the
+ * source alone. FAILED_PRECONDITION where kernel or file system cannot. The caller unmounts it.
  */
-int idmap_mount(int source_fd, int namespace_fd, bool private, const char *target,
+int idmap_mount(int source_fd, int namespace_fd, bool follow, const char *target,
                 struct error *err);
 
 #endif

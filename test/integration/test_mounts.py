@@ -7,7 +7,7 @@ import pytest
 from kit.cri import pb
 from kit.image import Layer
 from kit.wait import wait_for
-from support import FAILS, KINDS, error_of
+from support import FAILS, KINDS, Node, error_of
 
 HOST_TO_CONTAINER, BIDIRECTIONAL = 1, 2
 
@@ -116,6 +116,28 @@ def test_what_holds_our_mounts_follows_them(node):
     assert node.status(container).mounts[0].propagation == 0  # as the kubelet said
 
 
+def test_no_container_keeps_another_containers_root(own_daemon, busybox):
+    daemon = own_daemon(start=False)
+    sh("mount", "--bind", daemon.root, daemon.root)
+    try:
+        sh("mount", "--make-shared", daemon.root)
+        daemon.start()
+        node = Node(daemon, busybox)
+        pod = node.pod()
+        watching = node.sleeper(pod, name="watching", mounts=[{"container_path": "/all", "host_path": daemon.root}])
+        other = node.sleeper(pod, name="other")
+        assert node.exec_sh(watching, f"grep -c /all/run/containers/{other}/rootfs /proc/mounts") == "1\n"
+        node.stop(other)
+        node.client.RemoveContainer(container_id=other)
+        assert node.exec_sh(watching, f"grep -c /all/run/containers/{other} /proc/mounts; true") == "0\n"
+        daemon.remove_everything()
+    finally:
+        if daemon.alive():
+            daemon.terminate()
+        daemon.process = None
+        unmount_below(daemon.root)
+
+
 # ---- rights ----
 
 def test_read_only(node, folder):
@@ -202,7 +224,6 @@ def test_mount_options_that_give_more(node, folder, option):
 
 def test_owners_are_mapped(node, folder):
     """Whatever the runtime, and nothing changes on disk."""
-    sh("mount", "-t", "tmpfs", "tmpfs", folder)
     for name, owner in (("zero", 0), ("five", 5), ("beyond", 5000)):
         open(f"{folder}/{name}", "w").close()
         os.chown(f"{folder}/{name}", owner, owner)
@@ -221,6 +242,20 @@ def test_owners_are_mapped(node, folder):
     assert os.stat(f"{folder}/made").st_uid == 7
     node.client.RemoveContainer(container_id=container)
     assert not [m for m in mounted_below(node.daemon.run) if container in m]
+
+
+def test_mapped_owners_follow_the_host_and_leave_it_alone(node, spreading):
+    maps = [{"container_id": 0, "host_id": 1000, "length": 10}]
+    os.makedirs(f"{spreading}/below")
+    sh("mount", "-t", "tmpfs", "tmpfs", f"{spreading}/below")
+    container = node.sleeper(node.pod(), mounts=[{"container_path": "/v", "host_path": spreading, "propagation": HOST_TO_CONTAINER,
+                                                  "uidMappings": maps, "gidMappings": maps}])
+    os.makedirs(f"{spreading}/later")
+    sh("mount", "-t", "tmpfs", "tmpfs", f"{spreading}/later")
+    assert node.exec_sh(container, "stat -c %u /v; grep -c ' /v/' /proc/mounts").split() == ["1000", "2"]
+    node.stop(container)
+    node.client.RemoveContainer(container_id=container)
+    assert {f"{spreading}/below", f"{spreading}/later"} <= set(mounted_below(spreading))
 
 
 def test_idmapped_mounts_go_after_a_crash(own_node):
@@ -253,7 +288,6 @@ def test_a_missing_host_path_is_made(node, folder):
 
 
 def test_a_host_path_that_is_not_to_be_made(own_daemon, busybox):
-    from support import Node
     daemon = own_daemon(start=False)
     missing = f"{daemon.root}/hostname"
     daemon.write_config({"runtime": f'absent_mount_sources_to_reject = ["{missing}"]\n'})
@@ -269,7 +303,6 @@ def test_a_host_path_that_is_not_to_be_made(own_daemon, busybox):
 
 
 def test_a_prefix_before_host_paths(own_daemon, busybox):
-    from support import Node
     daemon = own_daemon(start=False)
     host = f"{daemon.root}/host"
     os.makedirs(f"{host}/data/real")

@@ -55,7 +55,7 @@ static void test_owners_are_mapped_and_the_disk_is_not_touched(void **state)
         if (namespace_fd < 0 || !idmap_kernel_can())
                 skip();
         AUTO_FD int fd = open(source, O_PATH | O_CLOEXEC);
-        int result = idmap_mount(fd, namespace_fd, true, target, &err);
+        int result = idmap_mount(fd, namespace_fd, false, target, &err);
         if (result < 0 && err.code == ERROR_FAILED_PRECONDITION)
                 skip(); /* not with this file system */
         assert_int_equal(result, 0);
@@ -81,7 +81,7 @@ static void test_a_file_system_that_cannot_is_told(void **state)
         if (namespace_fd < 0 || !idmap_kernel_can())
                 skip();
         AUTO_FD int fd = open("/proc", O_PATH | O_CLOEXEC);
-        assert_true(idmap_mount(fd, namespace_fd, true, target, &err) < 0);
+        assert_true(idmap_mount(fd, namespace_fd, false, target, &err) < 0);
         assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
         assert_non_null(strstr(err.message, "file system"));
 }
@@ -97,6 +97,37 @@ static void test_maps_that_the_kernel_refuses(void **state)
         assert_non_null(strstr(err.message, "/no/such/program"));
 }
 
+static void test_unmounting_leaves_what_is_below_the_source(void **state)
+{
+        (void)state;
+        struct error err = {0};
+        AUTO_FD int namespace_fd = idmap_namespace(PROGRAM, &map, &err);
+        AUTO_FREE char *below = xprintf("%s/below", source), *file = xprintf("%s/below/f", source),
+                       *later = xprintf("%s/later", source);
+        if (namespace_fd < 0 || !idmap_kernel_can() || mkdir(below, 0755) < 0 ||
+            mkdir(later, 0755) < 0 || mount(source, source, NULL, MS_BIND, NULL) < 0)
+                skip();
+        mount(NULL, source, NULL, MS_SHARED, NULL);
+        assert_int_equal(mount("tmpfs", below, "tmpfs", 0, NULL), 0);
+        assert_int_equal(file_replace_volatile(file, "x", 1, 0644, NULL), 0);
+        AUTO_FD int fd = open(source, O_PATH | O_CLOEXEC);
+        int result = idmap_mount(fd, namespace_fd, true, target, &err);
+        AUTO_FREE char *seen = xprintf("%s/later/f", target), *made = xprintf("%s/later/f", source);
+        assert_int_equal(mount("tmpfs", later, "tmpfs", 0, NULL), 0);
+        assert_int_equal(file_replace_volatile(made, "x", 1, 0644, NULL), 0);
+        bool follows = access(seen, F_OK) == 0;
+        umount2(target, MNT_DETACH);
+        bool left = access(file, F_OK) == 0 && access(made, F_OK) == 0;
+        umount2(later, MNT_DETACH);
+        umount2(below, MNT_DETACH);
+        umount2(source, MNT_DETACH);
+        if (result < 0 && err.code == ERROR_FAILED_PRECONDITION)
+                skip();
+        assert_int_equal(result, 0);
+        assert_true(follows);
+        assert_true(left);
+}
+
 int main(void)
 {
         static const struct CMUnitTest tests[] = {
@@ -104,6 +135,8 @@ int main(void)
                                                 setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_file_system_that_cannot_is_told, setup,
                                                 teardown),
+                cmocka_unit_test_setup_teardown(test_unmounting_leaves_what_is_below_the_source,
+                                                setup, teardown),
                 cmocka_unit_test_setup_teardown(test_maps_that_the_kernel_refuses, setup, teardown),
         };
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -225,6 +225,10 @@ static void test_containers(void **state)
         mount.uidmappings = mount.gidmappings = ranges;
         mount.n_uidmappings = mount.n_gidmappings = 1;
         expect(ERROR_OK, NULL);
+        mount.uidmappings = mount.gidmappings = ranges;
+        mount.n_uidmappings = mount.n_gidmappings = 1;
+        mount.propagation = RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL;
+        expect(ERROR_UNIMPLEMENTED, "config.mounts.propagation:");
         range.host_id = UINT32_MAX;
         mount.uidmappings = mount.gidmappings = ranges;
         mount.n_uidmappings = mount.n_gidmappings = 1;
