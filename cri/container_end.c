@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cri/image_volume.h"
+#include "cri/mount_idmap.h"
 #include "cri/record.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
@@ -245,6 +246,8 @@ static int unmount_on_worker(void *argument)
         int result = rootfs_unmount(rootfs, job->err);
         if (result == 0)
                 result = image_volumes_unmount(job->container, job->err);
+        if (result == 0)
+                result = mount_idmap_unmount(job->container, job->err);
         if (result < 0)
                 return result;
         job->kept = job->keep_monitor && access(exit_record, F_OK) < 0;
