@@ -1,6 +1,7 @@
 #include "cri/config.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -26,6 +27,8 @@
 #define AUTH_FILES_MAX        32
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
+#define SYSCTLS_MAX           128
+#define NETWORKS_MAX          16
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -38,6 +41,14 @@ const struct config_setting config_settings[] = {
         {"network.config_dir", CONFIG_PATH, PLACE(network.config_dir)},
         {"network.plugin_dirs", CONFIG_PATHS, PLACE(network.plugin_dirs), 1, PLUGIN_DIRS_MAX},
         {"network.timeout", CONFIG_NUMBER, PLACE(network.timeout), 1, SECONDS_MAX},
+        {"network.default_network", CONFIG_TEXT_OR_NONE, PLACE(network.default_network)},
+        {"network.max_conf_num", CONFIG_NUMBER, PLACE(network.max_conf_num), 0, NETWORKS_MAX},
+        {"network.ready_timeout", CONFIG_NUMBER, PLACE(network.ready_timeout), 0, SECONDS_MAX},
+        {"network.status_grace_period", CONFIG_NUMBER, PLACE(network.status_grace_period), 0,
+         SECONDS_MAX},
+        {"network.ip_preference", CONFIG_IP_PREFERENCE, PLACE(network.ip_preference)},
+        {"network.disable_hostport_mapping", CONFIG_BOOL, PLACE(network.disable_hostport_mapping)},
+        {"network.conf_template", CONFIG_PATH_OR_NONE, PLACE(network.conf_template)},
         {"images.dir", CONFIG_PATH, PLACE(images.dir)},
         {"images.additional_stores", CONFIG_PATHS, PLACE(images.additional_stores), 0,
          ADDITIONAL_STORES_MAX},
@@ -71,6 +82,11 @@ const struct config_setting config_settings[] = {
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
+        {"runtime.namespaces_dir", CONFIG_PATH_OR_NONE, PLACE(runtime.namespaces_dir)},
+        {"runtime.default_sysctls", CONFIG_SYSCTLS, PLACE(runtime.default_sysctls), 0, SYSCTLS_MAX},
+        {"runtime.enable_unprivileged_ports", CONFIG_BOOL,
+         PLACE(runtime.enable_unprivileged_ports)},
+        {"runtime.enable_unprivileged_icmp", CONFIG_BOOL, PLACE(runtime.enable_unprivileged_icmp)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
@@ -88,6 +104,7 @@ const struct config_setting config_handler_settings[] = {
         {"kind", CONFIG_KIND, offsetof(struct config_handler, kind)},
         {"path", CONFIG_PATH, offsetof(struct config_handler, path)},
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
+        {"cni_conf_dir", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, cni_conf_dir)},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
@@ -95,6 +112,11 @@ const size_t config_handler_setting_count =
 static const char *const driver_names[] = {
         [CONFIG_CGROUP_SYSTEMD] = "systemd",
         [CONFIG_CGROUP_CGROUPFS] = "cgroupfs",
+};
+static const char *const ip_preference_names[] = {
+        [CONFIG_IP_AS_PLUGINS_SAY] = "cni",
+        [CONFIG_IP_V4_FIRST] = "ipv4",
+        [CONFIG_IP_V6_FIRST] = "ipv6",
 };
 static const char *const kind_names[] = {
         [CONFIG_HANDLER_OCI] = "oci",
@@ -144,6 +166,10 @@ struct config *config_new(const struct config_machine *machine)
         for (size_t i = 0; i < sizeof(plugin_dirs) / sizeof(plugin_dirs[0]); i++)
                 strv_push(&config->network.plugin_dirs, plugin_dirs[i]);
         config->network.timeout = 60;
+        config->network.default_network = xstrdup("");
+        config->network.max_conf_num = 1;
+        config->network.ready_timeout = 60;
+        config->network.conf_template = xstrdup("");
         config->images.registries_conf = xstrdup("/etc/containers/registries.conf");
         strv_push(&config->images.hosts_dirs, "/etc/containerd/certs.d");
         strv_push(&config->images.certs_dirs, "/etc/containers/certs.d");
@@ -169,6 +195,9 @@ struct config *config_new(const struct config_machine *machine)
                 machine->systemd ? CONFIG_CGROUP_SYSTEMD : CONFIG_CGROUP_CGROUPFS;
         config->runtime.create_timeout = 120;
         config->runtime.monitor_cgroup = xstrdup("/crisp-monitors");
+        config->runtime.namespaces_dir = xstrdup("");
+        config->runtime.enable_unprivileged_ports = true;
+        config->runtime.enable_unprivileged_icmp = true;
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
         config->metrics.listen = xstrdup("");
@@ -206,6 +235,8 @@ void config_complete(struct config *config, const struct config_machine *machine
                         handler->path = xstrdup(installed_path(machine, handler->name));
                 if (!handler->root)
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
+                if (!handler->cni_conf_dir)
+                        handler->cni_conf_dir = xstrdup("");
         }
         if (!config->api.listen)
                 config->api.listen = xprintf("%s/crisp.sock", config->run_dir);
@@ -230,6 +261,7 @@ void config_free(struct config *config)
                 free(handler->name);
                 free(handler->path);
                 free(handler->root);
+                free(handler->cni_conf_dir);
         }
         free(config->runtime.handlers);
         free(config->state_dir);
@@ -237,6 +269,8 @@ void config_free(struct config *config)
         free(config->api.listen);
         free(config->network.config_dir);
         strv_free(config->network.plugin_dirs);
+        free(config->network.default_network);
+        free(config->network.conf_template);
         free(config->images.dir);
         strv_free(config->images.additional_stores);
         free(config->images.registries_conf);
@@ -252,6 +286,8 @@ void config_free(struct config *config)
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
+        free(config->runtime.namespaces_dir);
+        strv_free(config->runtime.default_sysctls);
         free(config->streaming.address);
         free(config->nri.listen);
         free(config->metrics.listen);
@@ -269,6 +305,21 @@ const struct config_handler *config_handler_find(const struct config *config, co
         return NULL;
 }
 
+const char *config_ip_preference_name(enum config_ip_preference preference)
+{
+        return ip_preference_names[preference];
+}
+
+int config_ip_preference_parse(const char *text, enum config_ip_preference *preference)
+{
+        for (size_t i = 0; i < sizeof ip_preference_names / sizeof *ip_preference_names; i++)
+                if (strcmp(text, ip_preference_names[i]) == 0) {
+                        *preference = (enum config_ip_preference)i;
+                        return 0;
+                }
+        return -EINVAL;
+}
+
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver)
 {
         return driver_names[driver];
@@ -284,6 +335,10 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_NUMBER:
                 buffer_printf(out, "%u", *(const unsigned *)field);
                 return;
+        case CONFIG_BOOL:
+                buffer_add_text(out, *(const bool *)field ? "true" : "false");
+                return;
+        case CONFIG_SYSCTLS:
         case CONFIG_TEXTS:
         case CONFIG_PATHS: {
                 char *const *paths = *(char *const *const *)field;
@@ -299,6 +354,10 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_DRIVER:
                 toml_add_string(out, driver_names[*(const enum config_cgroup_driver *)field]);
                 return;
+        case CONFIG_IP_PREFERENCE:
+                toml_add_string(out,
+                                ip_preference_names[*(const enum config_ip_preference *)field]);
+                return;
         case CONFIG_KIND:
                 toml_add_string(out, kind_names[*(const enum config_handler_kind *)field]);
                 return;
@@ -311,6 +370,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_CGROUP:
         case CONFIG_ADDRESS:
         case CONFIG_HANDLER_NAME:
+        case CONFIG_TEXT_OR_NONE:
         case CONFIG_OFF:
                 toml_add_string(out, *(const char *const *)field);
                 return;

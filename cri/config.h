@@ -11,6 +11,7 @@
 #ifndef CRISP_CRI_CONFIG_H
 #define CRISP_CRI_CONFIG_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
@@ -20,6 +21,9 @@
 #define CONFIG_HANDLERS_MAX     64
 #define CONFIG_HANDLER_NAME_MAX 63  /* bytes: a RuntimeClass handler is a DNS label */
 #define CONFIG_SOCKET_PATH_MAX  107 /* bytes: sun_path of unix(7) without its zero */
+
+/* Which of a pod's addresses is its first one. */
+enum config_ip_preference { CONFIG_IP_AS_PLUGINS_SAY, CONFIG_IP_V4_FIRST, CONFIG_IP_V6_FIRST };
 
 enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
 
@@ -34,6 +38,8 @@ struct config_handler {
         enum config_handler_kind kind;
         char *path; /* absolute path of the program */
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
+        /* CNI configurations for its pods; empty: those of network.config_dir. [] */
+        char *cni_conf_dir;
 };
 
 /*
@@ -59,6 +65,22 @@ struct config {
                 char **plugin_dirs;
                 /* Seconds for one invocation of a network's chain of plugins. [60] */
                 unsigned timeout;
+                /* Name of the network that pods get; empty: the first in the order of file names.
+                 * [] */
+                char *default_network;
+                /* Networks that a pod is connected to, eth0 and on; 0: all there are. [1] */
+                unsigned max_conf_num;
+                /* Seconds that RunPodSandbox waits for the network to become ready. [60] */
+                unsigned ready_timeout;
+                /* Seconds that plugins may say they are not ready before the node says so. [0] */
+                unsigned status_grace_period;
+                /* [cni] */
+                enum config_ip_preference ip_preference;
+                /* Host ports are left to others. [false] */
+                bool disable_hostport_mapping;
+                /* A template of a CNI configuration, rendered when UpdateRuntimeConfig tells the
+                 * pods' ranges; empty: none. [] */
+                char *conf_template;
         } network;
 
         struct {
@@ -133,6 +155,14 @@ struct config {
                 unsigned create_timeout;
                 /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
                 char *monitor_cgroup;
+                /* Where pods' namespaces are pinned, each pod's in a folder of its id; empty: in
+                 * its run folder. [] */
+                char *namespaces_dir;
+                /* strv of "name=value" that pods get unless they say otherwise; may be empty. [] */
+                char **default_sysctls;
+                /* Everybody in a pod may bind ports below 1024, and send pings. [true] */
+                bool enable_unprivileged_ports;
+                bool enable_unprivileged_icmp;
                 /* One or more, sorted by name. [runc and crun where they are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;
@@ -191,6 +221,10 @@ void config_print(const struct config *config, FILE *out);
 /* The handler of this name; the default one for the empty name; null when there is none. Borrowed
  * from config. */
 const struct config_handler *config_handler_find(const struct config *config, const char *name);
+
+/* "cni", "ipv4" or "ipv6"; and back: -EINVAL for anything else. */
+const char *config_ip_preference_name(enum config_ip_preference preference);
+int config_ip_preference_parse(const char *text, enum config_ip_preference *preference);
 
 /* "systemd" or "cgroupfs". */
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver);

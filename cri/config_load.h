@@ -9,12 +9,15 @@
 #include "cri/config_machine.h"
 
 enum config_type {
-        CONFIG_NUMBER, /* unsigned */
-        CONFIG_PATHS,  /* char **, absolute paths */
-        CONFIG_TEXTS,  /* char **, none of them empty */
-        CONFIG_DRIVER, /* enum config_cgroup_driver */
-        CONFIG_KIND,   /* enum config_handler_kind */
-        CONFIG_LEVEL,  /* enum log_level */
+        CONFIG_NUMBER,        /* unsigned */
+        CONFIG_BOOL,          /* bool */
+        CONFIG_PATHS,         /* char **, absolute paths */
+        CONFIG_TEXTS,         /* char **, none of them empty */
+        CONFIG_DRIVER,        /* enum config_cgroup_driver */
+        CONFIG_KIND,          /* enum config_handler_kind */
+        CONFIG_LEVEL,         /* enum log_level */
+        CONFIG_SYSCTLS,       /* char **, each "name=value" */
+        CONFIG_IP_PREFERENCE, /* enum config_ip_preference */
         /* all others are char * */
         CONFIG_PATH,
         CONFIG_PATH_OR_NONE, /* or empty */
@@ -22,7 +25,8 @@ enum config_type {
         CONFIG_CGROUP,
         CONFIG_ADDRESS,
         CONFIG_HANDLER_NAME,
-        CONFIG_OFF, /* what this version does not support: empty */
+        CONFIG_TEXT_OR_NONE, /* whatever it is */
+        CONFIG_OFF,          /* what this version does not support: empty */
 };
 
 struct config_setting {
