@@ -15,7 +15,7 @@
 static void describe(const struct pod *pod, struct arena *arena, struct network_pod *described)
 {
         const Runtime__V1__PodSandboxMetadata *metadata = pod_config(pod)->metadata;
-        AUTO_FREE char *netns = pod_path(pod, "ns/net");
+        AUTO_FREE char *netns = pod_namespace_path(pod, "net");
         *described = (struct network_pod){
                 .id = pod->id,
                 .name = metadata->name,

@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "cri/pod.h"
 #include "cri/pod_network.h"
+#include "cri/pod_sysctl.h"
 #include "network/namespace.h"
 #include "oci/holder.h"
 
@@ -78,15 +79,11 @@ static void effective_hostname(const struct pod *pod, char *name, size_t size)
 
 static int pin_namespaces(struct pod *pod, const char *hostname, struct error *err)
 {
-        const Runtime__V1__LinuxPodSandboxConfig *config = pod_config(pod)->linux;
-        AUTO_FREE char *directory = pod_path(pod, "ns");
-        size_t count = config ? config->n_sysctls : 0;
-        AUTO_FREE struct namespace_sysctl *sysctls = xcalloc(count, sizeof *sysctls);
-        for (size_t i = 0; i < count; i++)
-                sysctls[i] = (struct namespace_sysctl){.name = config->sysctls[i]->key,
-                                                       .value = config->sysctls[i]->value};
+        AUTO_ARENA struct arena *arena = arena_new();
+        size_t count;
+        const struct namespace_sysctl *sysctls = pod_sysctls(pod, arena, &count);
         struct namespace_options options = {
-                .directory = directory,
+                .directory = pod->namespaces,
                 .network = pod_has_network(pod),
                 .ipc = pod_has_ipc(pod),
                 .uts = pod_has_network(pod),
@@ -147,7 +144,7 @@ struct pid_pin {
 static int pin_pid_on_worker(void *argument)
 {
         struct pid_pin *pin = argument;
-        AUTO_FREE char *path = pod_path(pin->pod, "ns/pid");
+        AUTO_FREE char *path = pod_namespace_path(pin->pod, "pid");
         return namespace_pin_process(pin->pod->holder_pid, "pid", path, pin->err);
 }
 
@@ -167,9 +164,9 @@ static int start_holder(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
 
-        AUTO_FREE char *net = pod_path(pod, "ns/net");
-        AUTO_FREE char *ipc = pod_path(pod, "ns/ipc");
-        AUTO_FREE char *uts = pod_path(pod, "ns/uts");
+        AUTO_FREE char *net = pod_namespace_path(pod, "net");
+        AUTO_FREE char *ipc = pod_namespace_path(pod, "ipc");
+        AUTO_FREE char *uts = pod_namespace_path(pod, "uts");
         struct holder_start_options options = {
                 .program = node.pause_program,
                 .net = pod_has_network(pod) ? net : NULL,

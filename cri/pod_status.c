@@ -64,12 +64,11 @@ Runtime__V1__PodSandboxStatus *pod_status(const struct pod *pod, struct arena *a
 static void add_info(struct rpc *rpc, const struct pod *pod,
                      Runtime__V1__PodSandboxStatusResponse *response)
 {
-        AUTO_FREE char *namespaces = pod_path(pod, "ns");
         AUTO_JSON json_t *info = json_object();
         json_object_set_new(info, "pid", json_integer(pod->holder_pid));
         json_object_set_new(info, "runtimeHandler",
                             json_string(pod->handler ? pod->handler->name : ""));
-        json_object_set_new(info, "namespaces", json_string(namespaces));
+        json_object_set_new(info, "namespaces", json_string(pod->namespaces));
         json_object_set_new(info, "cgroupParent", json_string(pod_cgroup_parent(pod)));
         json_object_set_new(info, "networkAttached", json_boolean(pod->attached));
         status_text_add_step(info, pod->step, pod->step_since);
