@@ -9,10 +9,16 @@
 #include "cri/config_machine.h"
 
 enum config_type {
-        CONFIG_NUMBER,        /* unsigned */
-        CONFIG_BOOL,          /* bool */
-        CONFIG_PATHS,         /* char **, absolute paths */
-        CONFIG_TEXTS,         /* char **, none of them empty */
+        CONFIG_NUMBER, /* unsigned */
+        CONFIG_PATHS,  /* char **, absolute paths */
+        CONFIG_TEXTS,  /* char **, none of them empty */
+        CONFIG_BOOL,   /* bool */
+        CONFIG_PAIRS,  /* char **, keys and values in turn: a table */
+        /* lists of texts with a form of their own, which config_check.c checks */
+        CONFIG_ANNOTATIONS,
+        CONFIG_DEVICES,
+        CONFIG_VARIABLES,
+        CONFIG_ULIMITS,
         CONFIG_DRIVER,        /* enum config_cgroup_driver */
         CONFIG_KIND,          /* enum config_handler_kind */
         CONFIG_LEVEL,         /* enum log_level */
@@ -26,7 +32,8 @@ enum config_type {
         CONFIG_ADDRESS,
         CONFIG_HANDLER_NAME,
         CONFIG_TEXT_OR_NONE, /* whatever it is */
-        CONFIG_OFF,          /* what this version does not support: empty */
+        CONFIG_TIMEZONE,
+        CONFIG_OFF, /* what this version does not support: empty */
 };
 
 struct config_setting {
