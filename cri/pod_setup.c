@@ -10,13 +10,16 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/quantity.h"
+#include "cri/annotation.h"
 #include "cri/pod.h"
 #include "cri/pod_network.h"
 #include "cri/pod_sysctl.h"
 #include "network/namespace.h"
 #include "oci/holder.h"
 
-#define SHM_SIZE        "65536k"
+#define SHM_SIZE        (UINT64_C(64) << 20) /* bytes */
+#define SHM_ANNOTATION  "shm-size.crio.io"
 #define RESOLV_CONF_MAX (64 * 1024)
 #define HOLDER_DEADLINE (10 * NSEC_PER_SEC)
 
@@ -56,13 +59,30 @@ static int write_resolv_conf(struct pod *pod, struct error *err)
         return write_run_file(pod, "resolv.conf", text.data ? text.data : "", err);
 }
 
+static int shm_size(const struct pod *pod, uint64_t *size, struct error *err)
+{
+        const char *text = annotation_of_pod(pod, SHM_ANNOTATION);
+        *size = SHM_SIZE;
+        /* A tmpfs of size 0 has no bound. */
+        if (text && (quantity_parse(text, size) < 0 || *size == 0))
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "annotation " SHM_ANNOTATION
+                                 ": \"%.64s\" is no size in bytes like 128Mi",
+                                 text);
+        return 0;
+}
+
 static int make_shm(struct pod *pod, struct error *err)
 {
         AUTO_FREE char *path = pod_path(pod, "shm");
+        uint64_t size;
+        int result = shm_size(pod, &size, err);
+        if (result < 0)
+                return result;
+        AUTO_FREE char *options = xprintf("mode=1777,size=%llu", (unsigned long long)size);
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
                 return error_errno(err, errno, "make folder %s", path);
-        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                  "mode=1777,size=" SHM_SIZE) < 0)
+        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
                 return error_errno(err, errno, "mount the pod's /dev/shm on %s", path);
         return 0;
 }
