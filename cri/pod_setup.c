@@ -209,8 +209,15 @@ static int start_holder(struct pod *pod, struct error *err)
 int pod_set_up(struct pod *pod, struct error *err)
 {
         struct setup setup = {.pod = pod, .err = err};
+        int result = 0;
+        if (pod_has_network(pod)) {
+                pod_step(pod, "waiting for the network to become ready");
+                result = pod_network_wait(pod, err);
+                if (result < 0)
+                        return error_context(err, "network");
+        }
         pod_step(pod, "making its cgroup parent");
-        int result = pod_join_cgroup(pod, err);
+        result = pod_join_cgroup(pod, err);
         if (result < 0)
                 return error_context(err, "make its cgroup parent");
         pod_step(pod, "making namespaces");

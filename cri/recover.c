@@ -288,19 +288,28 @@ static int load_all(const char *folder, int (*load)(const char *id, struct error
         return 0;
 }
 
-/* Addresses of pods that went while nobody was there to free them. */
-static void free_lost_addresses(void *argument)
+/* Those that are there now: a pod that came since must not be missing. */
+static void collect(struct network *network)
 {
+        static char *const none[] = {NULL};
         char **valid = NULL;
         struct error err;
         size_t cursor = 0;
-        (void)argument;
         for (struct pod *pod; (pod = table_next(node.pods, &cursor, NULL));)
                 strv_push(&valid, pod->id);
-        static char *const none[] = {NULL};
-        if (network_gc(node.network, valid ? valid : none, &err) < 0)
+        if (network_gc(network, valid ? valid : none, &err) < 0)
                 log_failure(&err, "freeing the addresses of pods that are gone", NULL);
         strv_free(valid);
+}
+
+/* Addresses of pods that went while nobody was there to free them. */
+static void free_lost_addresses(void *argument)
+{
+        size_t cursor = 0;
+        (void)argument;
+        collect(node.network);
+        for (struct network *each; (each = table_next(node.handler_networks, &cursor, NULL));)
+                collect(each);
 }
 
 int node_recover(struct error *err)
