@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "cri/container.h"
 #include "cri/image_volume.h"
+#include "cri/orphan.h"
 #include "cri/record.h"
 #include "image/adopt.h"
 
@@ -267,7 +268,7 @@ static int load_container(const char *id, struct error *err)
 /* ---- all of them ---- */
 
 static int load_all(const char *folder, int (*load)(const char *id, struct error *err),
-                    struct error *err)
+                    void (*end)(const char *id), struct error *err)
 {
         char **ids;
         char **leftovers;
@@ -279,8 +280,10 @@ static int load_all(const char *folder, int (*load)(const char *id, struct error
                 int loaded = load(ids[i], &reason);
                 if (loaded == -ENOENT)
                         strv_push(&leftovers, ids[i]);
-                else if (loaded < 0)
+                if (loaded < 0 && loaded != -ENOENT) {
                         record_set_aside(folder, ids[i], &reason);
+                        end(ids[i]);
+                }
         }
         remove_leftovers(folder, leftovers);
         strv_free(ids);
@@ -314,9 +317,9 @@ static void free_lost_addresses(void *argument)
 
 int node_recover(struct error *err)
 {
-        int result = load_all(node.pods_dir, load_pod, err);
+        int result = load_all(node.pods_dir, load_pod, orphan_end_pod, err);
         if (result == 0)
-                result = load_all(node.containers_dir, load_container, err);
+                result = load_all(node.containers_dir, load_container, orphan_end_container, err);
         if (result < 0)
                 return result;
         puller_adopt(node.puller);
