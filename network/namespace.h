@@ -75,6 +75,12 @@ bool namespace_mounts_are_shared_with_init(void);
 bool namespace_sysctl_is(const char *name, const char *other);
 
 /*
+ * Goes into the mount namespace that is pinned at path, for good. Only a process with one thread
+ * may. FAILED_PRECONDITION where there is none.
+ */
+int namespace_join_mounts(const char *path, struct error *err);
+
+/*
  * Checks a sysctl's name without doing anything: 0 when it belongs to the network namespace and
  * network is set, or to the IPC namespace and ipc is set; else INVALID_ARGUMENT saying why. Does
  * not block.

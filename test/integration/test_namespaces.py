@@ -1,5 +1,6 @@
 """Whose namespaces containers are in, where they are pinned, and the kernel settings in them."""
 import os
+import subprocess
 
 import pytest
 from kit import leaks
@@ -210,3 +211,28 @@ def test_a_pod_without_a_part_of_its_name_is_refused(node, missing):
     assert f"config.metadata.{missing}" in error_of(lambda: node.run_pod(config), KINDS.INVALID_ARGUMENT)
     del config["metadata"]
     assert "config.metadata" in error_of(lambda: node.run_pod(config), KINDS.INVALID_ARGUMENT)
+
+
+# ---- the daemon's own ----
+
+def test_the_daemon_joins_the_mount_namespace_that_it_is_told(own_daemon):
+    daemon = own_daemon(start=False)
+    folder, pin = f"{daemon.root}/mounts", f"{daemon.root}/mounts/mnt"
+    os.makedirs(folder)
+    # A mount namespace can be pinned only where its mount does not spread into itself.
+    subprocess.run(["mount", "--bind", folder, folder], check=True)
+    try:
+        subprocess.run(["mount", "--make-private", folder], check=True)
+        open(pin, "w").close()
+        subprocess.run(["unshare", f"--mount={pin}", "true"], check=True)
+        daemon.start(env={"KUBENSMNT": pin})
+        assert link(daemon.pid, "mnt") == f"mnt:[{os.stat(pin).st_ino}]" != link("self", "mnt")
+        assert "mount namespace of its own" not in daemon.log_text()
+        daemon.terminate()
+    finally:
+        subprocess.run(["umount", pin])
+        subprocess.run(["umount", folder])
+    daemon.start(wait=False, env={"KUBENSMNT": pin})
+    wait_for(lambda: not daemon.alive(), "the start to be refused")
+    assert "KUBENSMNT" in daemon.log_text()
+    daemon.start()
