@@ -145,6 +145,15 @@ def test_capabilities(recording):
     assert runtime["bandwidth"]["egressRate"] == 1000
 
 
+def test_the_pods_cgroup_annotations_and_the_nodes_ranges_are_told(recording):
+    node, recorder = recording(capabilities={"cgroupPath": True, "io.kubernetes.cri.pod-annotations": True, "ipRanges": True})
+    tell_ranges(node.daemon, "10.9.9.0/24")
+    node.run_pod(annotations={"example.com/note": "x"})
+    told = recorder.calls("ADD")[0]["config"]["runtimeConfig"]
+    assert told == {"cgroupPath": node.daemon.cgroup, "io.kubernetes.cri.pod-annotations": {"example.com/note": "x"},
+                    "ipRanges": [[{"subnet": "10.9.9.0/24"}]]}
+
+
 def test_capabilities_that_a_plugin_has_not_are_not_given(recording):
     node, recorder = recording()
     node.run_pod(dns_config={"servers": ["192.0.2.53"]})
