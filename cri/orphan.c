@@ -95,11 +95,9 @@ static int unmount_below(const char *folder, struct error *err)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
         size_t length = strlen(folder);
-        char **paths = NULL;
+        char **paths = xcalloc(1, sizeof *paths);
         int result = file_read("/proc/self/mountinfo", MOUNTINFO_MAX, &text, err);
-        if (result < 0)
-                return result;
-        char *rest = text.data;
+        char *rest = result == 0 ? text.data : NULL;
         for (char *line; rest && (line = strsep(&rest, "\n"));) {
                 const char *path = mount_point(line);
                 if (path && strncmp(path, folder, length) == 0 && path[length] == '/')

@@ -36,10 +36,10 @@ struct reader {
         struct error *err;
 };
 
-static int fail(const struct reader *reader, size_t at, const char *format, ...)
+static void tell(const struct reader *reader, size_t at, const char *format, ...)
         __attribute__((format(printf, 3, 4)));
 
-static int fail(const struct reader *reader, size_t at, const char *format, ...)
+static void tell(const struct reader *reader, size_t at, const char *format, ...)
 {
         unsigned line = 1;
         for (size_t i = 0; i < at && i < reader->length; i++)
@@ -49,8 +49,11 @@ static int fail(const struct reader *reader, size_t at, const char *format, ...)
         error_vset(reader->err, ERROR_INVALID_ARGUMENT, format, arguments);
         va_end(arguments);
         error_context(reader->err, "line %u", line);
-        return -EINVAL;
 }
+
+/* A macro, since clang's analyzer does not look into variadic functions and would not know that
+ * this is negative. */
+#define fail(...) (tell(__VA_ARGS__), -EINVAL)
 
 /* ---- text and places ---- */
 
