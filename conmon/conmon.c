@@ -84,6 +84,7 @@ static void fill_status(const struct conmon *m, struct monitor_status *status)
                 .pid = m->end.pid,
                 .start_time = m->end.start_time,
                 .log_lost_lines = m->output.log.lost_lines,
+                .journal_lost_lines = m->output.journal.lost_lines,
         };
         if (m->ended) {
                 status->exit_code = m->end.exit_code;
@@ -455,6 +456,7 @@ int conmon_run(const struct conmon_options *options)
         for (unsigned i = 0; i < OUTPUTS; i++)
                 output_close(&m->output, i);
         crilog_close(&m->output.log);
+        journal_close(&m->output.journal);
         console_close(&m->console);
         if (m->clients.listener >= 0)
                 unlink(options->socket);

@@ -1,6 +1,7 @@
 #include "cri/config.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -26,6 +27,9 @@
 #define AUTH_FILES_MAX        32
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
+#define LOG_FILES_MAX         100 /* as the monitor has it */
+#define LOG_LINE_LEAST        256
+#define LOG_LINE_MOST         (128 * 1024) /* as the monitor has it */
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -71,6 +75,13 @@ const struct config_setting config_settings[] = {
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
+        {"runtime.stop_timeout", CONFIG_NUMBER, PLACE(runtime.stop_timeout), 1, SECONDS_MAX},
+        {"runtime.log_size_max", CONFIG_NUMBER, PLACE(runtime.log_size_max), 0, INT_MAX},
+        {"runtime.log_files_max", CONFIG_NUMBER, PLACE(runtime.log_files_max), 1, LOG_FILES_MAX},
+        {"runtime.log_line_max", CONFIG_NUMBER, PLACE(runtime.log_line_max), LOG_LINE_LEAST,
+         LOG_LINE_MOST},
+        {"runtime.log_to_journald", CONFIG_BOOL, PLACE(runtime.log_to_journald)},
+        {"runtime.journald_socket", CONFIG_SOCKET, PLACE(runtime.journald_socket)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
@@ -169,6 +180,10 @@ struct config *config_new(const struct config_machine *machine)
                 machine->systemd ? CONFIG_CGROUP_SYSTEMD : CONFIG_CGROUP_CGROUPFS;
         config->runtime.create_timeout = 120;
         config->runtime.monitor_cgroup = xstrdup("/crisp-monitors");
+        config->runtime.stop_timeout = 10;
+        config->runtime.log_files_max = 2;
+        config->runtime.log_line_max = 16384;
+        config->runtime.journald_socket = xstrdup("/run/systemd/journal/socket");
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
         config->metrics.listen = xstrdup("");
@@ -252,6 +267,7 @@ void config_free(struct config *config)
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
+        free(config->runtime.journald_socket);
         free(config->streaming.address);
         free(config->nri.listen);
         free(config->metrics.listen);
@@ -283,6 +299,9 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         switch (setting->type) {
         case CONFIG_NUMBER:
                 buffer_printf(out, "%u", *(const unsigned *)field);
+                return;
+        case CONFIG_BOOL:
+                buffer_add_text(out, *(const bool *)field ? "true" : "false");
                 return;
         case CONFIG_TEXTS:
         case CONFIG_PATHS: {

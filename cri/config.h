@@ -11,6 +11,7 @@
 #ifndef CRISP_CRI_CONFIG_H
 #define CRISP_CRI_CONFIG_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
@@ -133,6 +134,20 @@ struct config {
                 unsigned create_timeout;
                 /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
                 char *monitor_cgroup;
+                /* Seconds after SIGKILL until a container that has not ended is told as an error.
+                 * [10] */
+                unsigned stop_timeout;
+                /* Bytes of a container's log after which it starts anew; 0: the kubelet alone
+                 * rotates. [0] */
+                unsigned log_size_max;
+                /* Files that such a log has at most, with those that it was before. [2] */
+                unsigned log_files_max;
+                /* Bytes of a line in a log; a longer one is cut into parts. [16384] */
+                unsigned log_line_max;
+                /* Whether each line of a container goes to journald too. [false] */
+                bool log_to_journald;
+                /* Where journald listens. [/run/systemd/journal/socket] */
+                char *journald_socket;
                 /* One or more, sorted by name. [runc and crun where they are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;

@@ -219,6 +219,14 @@ static int apply_list(const struct loader *loader, const struct toml_node *node,
         return 0;
 }
 
+static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
+{
+        if (node->kind != TOML_BOOLEAN)
+                return wrong_kind(loader, node, "a boolean");
+        *field = json_is_true(node->value);
+        return 0;
+}
+
 static int apply_number(const struct loader *loader, const struct toml_node *node,
                         const struct config_setting *setting, unsigned *field)
 {
@@ -273,6 +281,8 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
         switch (setting->type) {
         case CONFIG_NUMBER:
                 return apply_number(loader, node, setting, field);
+        case CONFIG_BOOL:
+                return apply_bool(loader, node, field);
         case CONFIG_PATHS:
         case CONFIG_TEXTS:
                 return apply_list(loader, node, setting, field);

@@ -12,6 +12,7 @@ enum config_type {
         CONFIG_NUMBER, /* unsigned */
         CONFIG_PATHS,  /* char **, absolute paths */
         CONFIG_TEXTS,  /* char **, none of them empty */
+        CONFIG_BOOL,   /* bool */
         CONFIG_DRIVER, /* enum config_cgroup_driver */
         CONFIG_KIND,   /* enum config_handler_kind */
         CONFIG_LEVEL,  /* enum log_level */

@@ -37,6 +37,15 @@ static int prepare_on_worker(void *argument)
                                 job->leaf, job->err);
 }
 
+/* As Kubernetes' containers have been named in journals since docker's days. */
+static char *journal_name(const struct container *container)
+{
+        const Runtime__V1__ContainerMetadata *metadata = container_config(container)->metadata;
+        const Runtime__V1__PodSandboxMetadata *pod = container->pod->request->config->metadata;
+        return xprintf("k8s_%s_%s_%s_%s_%u", metadata->name, pod->name, pod->namespace_, pod->uid,
+                       metadata->attempt);
+}
+
 static int start_monitor(struct container *container, int64_t deadline, struct error *err)
 {
         const Runtime__V1__ContainerConfig *config = container_config(container);
@@ -60,6 +69,13 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.socket_path = socket;
         options.pid_file = pid_file;
         options.log_path = container->log_path;
+        options.log_size_max = node.config->runtime.log_size_max;
+        options.log_files_max = node.config->runtime.log_files_max;
+        options.log_line_max = node.config->runtime.log_line_max;
+        AUTO_FREE char *name = journal_name(container);
+        if (node.config->runtime.log_to_journald)
+                options.journal_socket = node.config->runtime.journald_socket;
+        options.name = options.journal_socket ? name : NULL;
         options.oom_file = oom_file;
         options.runtime_log = runtime_log;
         options.terminal = config->tty;

@@ -480,6 +480,8 @@ static void test_print(void **state)
                 "\n[runtime]\ndefault_handler = \"zz\"\n"
                 "cgroup_driver = \"systemd\"\ncreate_timeout = 15\n"
                 "monitor_cgroup = \"/m\"\n"
+                "stop_timeout = 27\nlog_size_max = 28\nlog_files_max = 29\n"
+                "log_line_max = 300\nlog_to_journald = true\njournald_socket = \"/j\"\n"
                 "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\n"
                 "root = \"/r1\"\n"
                 "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\n"
