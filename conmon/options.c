@@ -29,6 +29,7 @@ static const struct option_name names[] = {
         {"--journal", TEXT, false, FIELD(journal)},
         {"--name", TEXT, false, FIELD(name)},
         {"--oom-file", TEXT, false, FIELD(oom_file)},
+        {"--oom-parent-file", TEXT, false, FIELD(oom_parent_file)},
         {"--runtime-log", TEXT, false, FIELD(runtime_log)},
         {"--runtime-stderr-max", NUMBER, false, FIELD(runtime_stderr_max)},
         {"--terminal", SWITCH, false, FIELD(terminal)},

@@ -60,6 +60,8 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         AUTO_FREE char *pid_file = container_run_path(container, "pid");
         AUTO_FREE char *runtime_log = container_run_path(container, "runtime.log");
         AUTO_FREE char *oom_file = cgroup_oom_file(&node.cgroups, container->cgroup_path);
+        AUTO_FREE char *oom_parent_file =
+                cgroup_oom_parent_file(&node.cgroups, container->cgroup_path);
         char **command = runtime_create_argv(container->pod->handler, container->id, bundle,
                                              pid_file, runtime_log, config->tty);
         struct monitor_options options = MONITOR_OPTIONS_INIT;
@@ -77,6 +79,7 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
                 options.journal_socket = node.config->runtime.journald_socket;
         options.name = options.journal_socket ? name : NULL;
         options.oom_file = oom_file;
+        options.oom_parent_file = oom_parent_file;
         options.runtime_log = runtime_log;
         options.terminal = config->tty;
         options.stdin_open = config->stdin;

@@ -189,7 +189,7 @@ static void recover_started(struct container *container)
                 container_start_failed(container, &err);
                 container_save_later(container);
         } else {
-                container_exited_unseen(container);
+                container_exited_unseen(container, NULL);
         }
 }
 

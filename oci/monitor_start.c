@@ -46,6 +46,7 @@ static char **make_arguments(const struct monitor_options *options)
         push_pair(&arguments, "--journal", options->journal_socket);
         push_pair(&arguments, "--name", options->name);
         push_pair(&arguments, "--oom-file", options->oom_file);
+        push_pair(&arguments, "--oom-parent-file", options->oom_parent_file);
         push_pair(&arguments, "--runtime-log", options->runtime_log);
         if (options->terminal)
                 strv_push(&arguments, "--terminal");
