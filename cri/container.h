@@ -137,6 +137,13 @@ int container_restore(struct container *container, const json_t *record, struct 
 int container_connect(struct container *container, struct error *err);
 /* Notes the exit. Starts the cleaning up in a task of its own. */
 void container_exited(struct container *container, const struct monitor_exit *exit);
+/*
+ * How it ended, as its monitor recorded it; or, without such a record, that the kernel killed in it
+ * for want of memory, which is recorded then. -ENOENT where neither tells. Blocks on the disk; any
+ * thread.
+ */
+int container_read_exit(const struct container *container, struct monitor_exit *exit,
+                        struct error *err);
 /* The same for one whose end nobody saw: 255, Unknown, with a message that says why, or null. */
 void container_exited_unseen(struct container *container, const char *message);
 /* The same for one that did not start: exit code 128, StartError. */

@@ -196,24 +196,45 @@ void container_start_failed(struct container *container, const struct error *rea
 struct exit_job {
         const struct container *container;
         struct monitor_exit exit;
-        bool recorded;
-        bool oom_killed; /* where it is not recorded: what the kernel counts */
+        bool all_ended; /* so that what the kernel counts is all there will be */
+        bool known;
         struct error *err;
 };
+
+int container_read_exit(const struct container *container, struct monitor_exit *exit,
+                        struct error *err)
+{
+        AUTO_FREE char *directory = container_state_path(container, "");
+        int result = exit_record_read(directory, exit, err);
+        if (result != -ENOENT || !cgroup_oom_killed(&node.cgroups, container->cgroup_path))
+                return result;
+        /* Its exit code nobody will know; that it was short of memory the kernel still says, until
+         * the cgroup goes. */
+        *exit = (struct monitor_exit){.pid = container->pid,
+                                      .start_time = container->start_time,
+                                      .exit_code = 128 + SIGKILL,
+                                      .signal = SIGKILL,
+                                      .oom_killed = true,
+                                      .finished_at = clock_real()};
+        struct error unsaved;
+        if (exit_record_write_for(directory, exit, &unsaved) < 0)
+                log_failure(&unsaved, "the exit of a container could not be recorded", "container",
+                            container->id, NULL);
+        return 0;
+}
 
 static int read_exit_on_worker(void *argument)
 {
         struct exit_job *job = argument;
         AUTO_FREE char *directory = container_state_path(job->container, "");
-        job->recorded = exit_record_read(directory, &job->exit, job->err) == 0;
-        if (!job->recorded)
-                job->oom_killed = cgroup_oom_killed(&node.cgroups, job->container->cgroup_path);
+        int result = job->all_ended ? container_read_exit(job->container, &job->exit, job->err)
+                                    : exit_record_read(directory, &job->exit, job->err);
+        job->known = result == 0;
         return 0;
 }
 
-/* The container's output goes nowhere now and its exit code will never be known; only that it was
- * short of memory the kernel still says. */
-static void end_without_monitor(struct container *container, bool oom_killed)
+/* Without it the container's output goes nowhere and its exit code would never be known. */
+static void end_without_monitor(struct container *container)
 {
         struct error err;
         container_counts.monitors_lost++;
@@ -222,20 +243,6 @@ static void end_without_monitor(struct container *container, bool oom_killed)
         if (kill_cgroup(container, &err) < 0)
                 log_failure(&err, "killing a container's processes", "container", container->id,
                             NULL);
-        if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
-                return;
-        if (!oom_killed) {
-                container_exited_unseen(container, "its monitor had ended before it, and nobody "
-                                                   "else could see how it ended");
-                return;
-        }
-        struct monitor_exit exit = {.exit_code = 128 + SIGKILL,
-                                    .signal = SIGKILL,
-                                    .oom_killed = true,
-                                    .finished_at = clock_real()};
-        container_exited(container, &exit);
-        container->exit_told = false;
-        container_save_later(container);
 }
 
 /* The monitor went without a word: perhaps it wrote the record and could not say so, perhaps it was
@@ -246,12 +253,18 @@ static void monitor_gone_task(void *argument)
         struct error err;
         struct exit_job job = {.container = container, .err = &err};
         task_offload(read_exit_on_worker, &job);
+        if (!job.known) {
+                end_without_monitor(container);
+                job.all_ended = true;
+                task_offload(read_exit_on_worker, &job);
+        }
         if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
                 return;
-        if (job.recorded)
+        if (job.known)
                 container_exited(container, &job.exit);
         else
-                end_without_monitor(container, job.oom_killed);
+                container_exited_unseen(container, "its monitor had ended before it, and nobody "
+                                                   "else could see how it ended");
 }
 
 static void on_exit_told(void *argument, const struct monitor_exit *exit)

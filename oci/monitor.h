@@ -35,8 +35,8 @@ struct monitor_options {
         const char
                 *oom_file; /* v1 memory.oom_control or v2 memory.events of the container, or null */
         const char *oom_parent_file; /* v2: that of the cgroup above; else null */
-        const char *runtime_log; /* what the command's --log names (JSON), or null */
-        bool terminal;           /* the command has "--console-socket", MONITOR_CONSOLE_SOCKET */
+        const char *runtime_log;     /* what the command's --log names (JSON), or null */
+        bool terminal;   /* the command has "--console-socket", MONITOR_CONSOLE_SOCKET */
         bool stdin_open; /* a pipe stays open as the container's stdin (else it is /dev/null) */
         bool stdin_once;
         char *const *command; /* the runtime's whole create command; command[0] an absolute path */
@@ -128,5 +128,9 @@ int monitor_reopen_log(struct monitor *monitor, int64_t deadline, struct error *
  * task_offload. Any thread.
  */
 int exit_record_read(const char *directory, struct monitor_exit *record, struct error *err);
+
+/* Writes one in the stead of a monitor that is gone, durably. Blocks on the disk. Any thread. */
+int exit_record_write_for(const char *directory, const struct monitor_exit *record,
+                          struct error *err);
 
 #endif
