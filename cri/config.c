@@ -87,6 +87,7 @@ const struct config_setting config_settings[] = {
          LOG_LINE_MOST},
         {"runtime.log_to_journald", CONFIG_BOOL, PLACE(runtime.log_to_journald)},
         {"runtime.journald_socket", CONFIG_SOCKET, PLACE(runtime.journald_socket)},
+        {"runtime.kubelet_dir", CONFIG_PATH, PLACE(runtime.kubelet_dir)},
         {"runtime.allowed_annotations", CONFIG_ANNOTATIONS, PLACE(runtime.allowed_annotations), 0,
          ANNOTATIONS_MAX},
         {"runtime.additional_devices", CONFIG_DEVICES, PLACE(runtime.additional_devices), 0,
@@ -209,6 +210,7 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.log_files_max = 2;
         config->runtime.log_line_max = 16384;
         config->runtime.journald_socket = xstrdup("/run/systemd/journal/socket");
+        config->runtime.kubelet_dir = xstrdup("/var/lib/kubelet");
         strv_push(&config->runtime.allowed_annotations, "io.containers.trace-syscall");
         strv_push(&config->runtime.allowed_annotations, "devices.crio.io");
         strv_push(&config->runtime.allowed_devices, "/dev/fuse");
@@ -304,6 +306,7 @@ void config_free(struct config *config)
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
         free(config->runtime.journald_socket);
+        free(config->runtime.kubelet_dir);
         strv_free(config->runtime.allowed_annotations);
         strv_free(config->runtime.additional_devices);
         strv_free(config->runtime.allowed_devices);

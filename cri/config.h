@@ -158,6 +158,8 @@ struct config {
                 bool log_to_journald;
                 /* Where journald listens. [/run/systemd/journal/socket] */
                 char *journald_socket;
+                /* The kubelet's own folder, in which the pods' volumes are. [/var/lib/kubelet] */
+                char *kubelet_dir;
                 /* strv of annotations that pods may use (annotation.h); may be null.
                  * [io.containers.trace-syscall, devices.crio.io] */
                 char **allowed_annotations;

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "cri/container.h"
+#include "cri/pod_logs.h"
 #include "oci/cgroup.h"
 
 #define END_DEADLINE (5 * NSEC_PER_SEC) /* for a container that failed to start to go away */
@@ -31,6 +32,8 @@ static int prepare_on_worker(void *argument)
                 *strrchr(log, '/') = '\0';
                 result = file_make_directories(log, 0755, job->err);
         }
+        if (result == 0)
+                result = pod_logs_link(job->container, job->err);
         if (result < 0)
                 return result;
         return cgroup_leaf_make(&node.cgroups, node.config->runtime.monitor_cgroup, controllers,

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cri/pod.h"
+#include "cri/pod_logs.h"
 #include "cri/pod_network.h"
 #include "network/namespace.h"
 #include "oci/holder.h"
@@ -109,6 +110,8 @@ static int set_up_on_worker(void *argument)
         int result = file_make_directories(directory, 0700, err);
         if (result == 0 && *logs)
                 result = file_make_directories(logs, 0755, err);
+        if (result == 0)
+                result = pod_logs_mount(pod, err);
         if (result == 0)
                 result = write_resolv_conf(pod, err);
         if (result < 0)

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cri/container.h"
 #include "cri/pod.h"
+#include "cri/pod_logs.h"
 #include "cri/pod_network.h"
 #include "cri/record.h"
 #include "network/namespace.h"
@@ -74,6 +75,8 @@ static int tear_down_on_worker(void *argument)
         AUTO_FREE char *namespaces = pod_path(pod, "ns");
         AUTO_FREE char *directory = pod_path(pod, "");
         int result = remove_holder_cgroup(pod, teardown->err);
+        if (result == 0)
+                result = pod_logs_unmount(pod, teardown->err);
         if (result == 0)
                 result = namespace_unpin(namespaces, teardown->err);
         if (result == 0)

@@ -267,3 +267,79 @@ def test_journald_holds_nobody_up(own_node, journal_path):
     container = node.sh(pod, "seq 1 10", name="second")
     assert node.wait_exit(container).exit_code == 0
     assert metric(node, "crisp_container_lines_lost_total", to="journald") == lost + 10
+
+
+# ---- in a volume of the pod's ----
+
+@pytest.fixture
+def linking(own_node):
+    """A node that allows it, with the kubelet's folder somewhere of its own; and what makes a pod with such a volume."""
+    folders = []
+
+    def make(allowed=True):
+        kubelet = f"/tmp/crt-kubelet-{os.getpid()}-{time.monotonic_ns()}"
+        folders.append(kubelet)
+        os.makedirs(kubelet)
+        lines = f'kubelet_dir = "{kubelet}"\n'
+        if allowed:
+            lines += 'allowed_annotations = ["link-logs.crio.io"]\n'
+        node = own_node(config={"runtime": lines})
+
+        def pod(key="link-logs.crio.io", volume="logs", made=True):
+            config = node.pod_config(annotations={key: volume})
+            path = f"{kubelet}/pods/{config['metadata']['uid']}/volumes/kubernetes.io~empty-dir/{volume}"
+            if made:
+                os.makedirs(path)
+            return config, path
+        return node, pod
+    yield make
+    for folder in folders:
+        shutil.rmtree(folder)
+
+
+@pytest.mark.parametrize("key", ["link-logs.crio.io", "io.kubernetes.cri-o.LinkLogs"])
+def test_logs_in_a_volume(linking, key):
+    node, make = linking()
+    config, volume = make(key)
+    pod = node.run_pod(config), config
+    first = node.sh(pod, "echo from the first", name="first")
+    node.wait_exit(first)
+    reader = node.sh(
+        pod, f"cat /logs/first/0.log; cat /logs/{first}.log; touch /logs/mine && echo written; echo end", name="reader",
+        mounts=[{"container_path": "/logs", "host_path": volume}],
+    )
+    node.wait_exit(reader)
+    text = node.text(pod, reader)
+    assert text.count("stdout F from the first") == 2 and "\nend\n" in text
+    assert "written" not in text, "the logs can be changed from inside"
+    node.remove_pod(pod[0])
+    assert os.listdir(volume) == [], "the volume is the pod's own again"
+
+
+def test_logs_are_linked_only_where_that_is_allowed(linking):
+    node, make = linking(allowed=False)
+    config, volume = make()
+    pod = node.run_pod(config), config
+    node.wait_exit(node.sh(pod, "echo secret"))
+    assert os.listdir(volume) == []
+
+
+@pytest.mark.parametrize("volume, made, word", [("logs", False, "emptyDir"), ("../../x", False, "name of a volume"), ("", False, "name of a volume")])
+def test_a_volume_that_is_not_there_is_told(linking, volume, made, word):
+    node, make = linking()
+    config, _ = make(volume=volume, made=made)
+    message = error_of(lambda: node.run_pod(config), KINDS.FAILED_PRECONDITION, KINDS.INVALID_ARGUMENT)
+    assert "link-logs.crio.io" in message and word in message
+
+
+def test_a_volume_in_memory_stays_the_kubelets(linking):
+    node, make = linking()
+    config, volume = make()
+    subprocess.run(["mount", "-t", "tmpfs", "tmpfs", volume], check=True)
+    try:
+        pod = node.run_pod(config)
+        node.remove_pod(pod)
+        node.client.RemovePodSandbox(pod_sandbox_id=pod)
+        assert os.path.ismount(volume)
+    finally:
+        subprocess.run(["umount", volume], check=True)

@@ -65,7 +65,8 @@ WAYS = {
     "shell's own memory": script("x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo ${#x}"),
     "many at once": script(f"for i in 1 2 3 4 5 6 7 8; do {EAT} & done; wait; exit 0"),
     "fork bomb of those who eat": script(f"b() {{ {EAT} & [ $1 -gt 0 ] && {{ b $(($1 - 1)) & b $(($1 - 1)) & }}; wait; }}; b 3; exit 0"),
-    "orphan": script(f"(setsid {EAT} &) ; while ps -o args | grep -q '[t]ail /dev/zero'; do :; done; exit 0"),
+    "orphan": script(f"(setsid sh -c 'echo $$ >/tmp/p; exec {EAT}' &); until [ -s /tmp/p ]; do sleep 0.01; done; "
+                     "while [ -d /proc/$(cat /tmp/p) ]; do sleep 0.01; done; exit 0"),
     "tmpfs": script("dd if=/dev/zero of=/dev/shm/x bs=1M count=60; rm -f /dev/shm/x; exit 0"),
     "executed command": executed,
     "limit lowered": lowered,
@@ -163,19 +164,22 @@ def test_in_a_cgroup_of_the_containers_own(node):
 
 @pytest.mark.slow
 def test_many_kills_each_told(node):
-    """CRISP_OOM_KILLS of them, four at a time."""
+    """CRISP_OOM_KILLS of them, four at a time, each way once in a pod."""
     wanted = int(os.environ.get("CRISP_OOM_KILLS", "30"))
     ways = list(itertools.islice(itertools.cycle(WAYS), wanted))
 
-    def kill_one(job):
-        number, way = job
+    def kill_in_a_pod(ways):
         pod = node.pod()
-        container = WAYS[way](node, pod, f"c{number}")
-        status = node.wait_exit(container, 300)
+        wrong = []
+        for number, way in enumerate(ways):
+            status = node.wait_exit(WAYS[way](node, pod, f"c{number}"), 300)
+            if status.reason != "OOMKilled":
+                wrong.append((way, status.reason, status.exit_code))
         node.remove_pod(pod[0])
-        return None if status.reason == "OOMKilled" else (way, status.reason, status.exit_code)
+        return wrong
 
     with ThreadPoolExecutor(4) as pool:
-        wrong = [result for result in pool.map(kill_one, enumerate(ways)) if result]
+        pods = [ways[i:i + len(WAYS)] for i in range(0, wanted, len(WAYS))]
+        wrong = [each for result in pool.map(kill_in_a_pod, pods) for each in result]
     assert not wrong, f"{len(wrong)} of {wanted}: {wrong[:20]}"
     print(f"{wanted} containers were OOM-killed, {wanted} are told as OOMKilled")

@@ -482,6 +482,7 @@ static void test_print(void **state)
                 "monitor_cgroup = \"/m\"\n"
                 "stop_timeout = 27\nlog_size_max = 28\nlog_files_max = 29\n"
                 "log_line_max = 300\nlog_to_journald = true\njournald_socket = \"/j\"\n"
+                "kubelet_dir = \"/k\"\n"
                 "allowed_annotations = [\"run.oci.\"]\n"
                 "additional_devices = [\"/dev/fuse:/dev/f:rw\"]\n"
                 "allowed_devices = [\"/dev/x\"]\n"
