@@ -12,6 +12,7 @@
 #include "conmon/command.h"
 #include "conmon/console.h"
 #include "conmon/launch.h"
+#include "conmon/oom.h"
 #include "conmon/output.h"
 #include "conmon/protocol.h"
 #include "conmon/record.h"
@@ -56,6 +57,7 @@ struct conmon {
         int64_t linger_end;
         pid_t runtime;
         struct exit_record end; /* pid and start time at first */
+        int64_t parent_kills;   /* before the container ran; see oom_killed */
         bool ended;
         bool recorded;
         bool has_terminal;
@@ -84,6 +86,7 @@ static void fill_status(const struct conmon *m, struct monitor_status *status)
                 .pid = m->end.pid,
                 .start_time = m->end.start_time,
                 .log_lost_lines = m->output.log.lost_lines,
+                .journal_lost_lines = m->output.journal.lost_lines,
         };
         if (m->ended) {
                 status->exit_code = m->end.exit_code;
@@ -235,6 +238,7 @@ static enum state runtime_changed(struct conmon *m, unsigned unused)
                 return fail(errno, "adopt the container's process", NULL);
         m->end.pid = pid;
         m->end.start_time = command_start_time(pid);
+        m->parent_kills = oom_kills(m->options->oom_parent_file);
         report_ok(pid, m->end.start_time);
         /* It may have ended already, and its SIGCHLD be spent. */
         m->state = RUNNING;
@@ -279,6 +283,21 @@ static bool reap(struct conmon *m)
         return found;
 }
 
+/*
+ * systemd removes a scope as soon as it is empty, perhaps before we could look. The folder above,
+ * the pod's, counts for those below it on v2 and stays. It may have counted for another container
+ * of the pod, so it is asked only where a kill is what ended this one.
+ */
+static bool oom_killed(const struct conmon *m)
+{
+        int64_t kills = oom_kills_below(m->options->oom_file);
+
+        if (kills >= 0)
+                return kills > 0;
+        return m->end.signal == SIGKILL && m->parent_kills >= 0 &&
+               oom_kills(m->options->oom_parent_file) > m->parent_kills;
+}
+
 static enum state container_changed(struct conmon *m, unsigned unused)
 {
         struct monitor_message message;
@@ -287,7 +306,7 @@ static enum state container_changed(struct conmon *m, unsigned unused)
         if (!reap(m))
                 return m->state;
         m->end.finished_at = clock_now(CLOCK_REALTIME);
-        m->end.oom_killed = oom_file_tells_kill(m->options->oom_file);
+        m->end.oom_killed = oom_killed(m);
         m->ended = true;
         m->output.terminal_stays = m->output.hung_up = false;
         output_drain(&m->output);
@@ -455,6 +474,7 @@ int conmon_run(const struct conmon_options *options)
         for (unsigned i = 0; i < OUTPUTS; i++)
                 output_close(&m->output, i);
         crilog_close(&m->output.log);
+        journal_close(&m->output.journal);
         console_close(&m->console);
         if (m->clients.listener >= 0)
                 unlink(options->socket);

@@ -2,19 +2,23 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <limits.h>
-#include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+#include "conmon/rotation.h"
 
 #define LOG_MODE 0640 /* log collectors run in root's group */
 
 enum tag { PARTIAL, FULL };
 
-static int open_log(const char *path, int flags)
+static int open_log(const char *path)
 {
-        int fd = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | flags, LOG_MODE);
+        /* Nor is a fifo waited for. */
+        int fd =
+                open(path,
+                     O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOCTTY | O_NOFOLLOW | O_NONBLOCK,
+                     LOG_MODE);
 
         return fd < 0 ? -errno : fd;
 }
@@ -30,19 +34,25 @@ static void use_file(struct crilog *log, int fd)
         log->torn = false;
 }
 
-int crilog_open(struct crilog *log, const char *path, uint64_t size_max)
+int crilog_open(struct crilog *log, const char *path, const struct crilog_bounds *bounds)
 {
         int fd;
 
         log->fd = -1;
         log->path = path;
-        log->size_max = size_max;
+        log->size_max = bounds->size_max;
+        log->files_max = !bounds->files_max                       ? 1
+                         : bounds->files_max > ROTATION_FILES_MAX ? ROTATION_FILES_MAX
+                                                                  : (unsigned)bounds->files_max;
+        log->line_max = bounds->line_max ? bounds->line_max : CRILOG_LINE_DEFAULT;
+        if (log->line_max > CRILOG_LINE_MAX)
+                log->line_max = CRILOG_LINE_MAX;
         log->lost_lines = 0;
         log->part_count = 0;
         log->part_bytes = 0;
         if (!path)
                 return 0;
-        fd = open_log(path, 0);
+        fd = open_log(path);
         if (fd < 0)
                 return fd;
         use_file(log, fd);
@@ -55,7 +65,7 @@ int crilog_reopen(struct crilog *log)
 
         if (!log->path)
                 return 0;
-        fd = open_log(log->path, 0);
+        fd = open_log(log->path);
         if (fd < 0)
                 return fd;
         use_file(log, fd);
@@ -69,27 +79,39 @@ void crilog_close(struct crilog *log)
         log->fd = -1;
 }
 
-/* A reader who follows the log sees a new file; truncating would let him read on from an offset
- * that is gone. */
-static void start_anew(struct crilog *log)
+/* Whether the path still leads to our file; it does not between a rotation by the kubelet and its
+ * word to us. */
+static bool is_in_place(const struct crilog *log, const struct stat *ours)
 {
-        static char path[PATH_MAX];
-        struct text beside = text_in(path, sizeof(path));
+        struct stat there;
+
+        return lstat(log->path, &there) == 0 && there.st_ino == ours->st_ino &&
+               there.st_dev == ours->st_dev;
+}
+
+/* The next bytes would not fit any more. */
+static void start_anew(struct crilog *log, size_t next)
+{
+        struct stat ours;
         int fd;
 
-        text_add(&beside, log->path);
-        text_add(&beside, ".new");
-        if (beside.cut)
+        if (fstat(log->fd, &ours) < 0)
                 return;
-        fd = open_log(path, O_TRUNC);
-        if (fd < 0)
+        /* Its real size: somebody may have emptied it. */
+        log->size = (uint64_t)ours.st_size;
+        if (!log->size || log->size + next <= log->size_max)
                 return;
-        if (rename(path, log->path) < 0) {
-                close(fd);
-                unlink(path);
-                return;
+        if (is_in_place(log, &ours))
+                fd = rotation_start_anew(log->path, LOG_MODE, log->files_max, &log->last_rotation);
+        else
+                fd = open_log(log->path);
+        if (fd >= 0) {
+                use_file(log, fd);
+        } else if (ftruncate(log->fd, 0) == 0) {
+                /* The bound holds also where no other file can be made. */
+                log->size = 0;
+                log->torn = false;
         }
-        use_file(log, fd);
 }
 
 /*
@@ -119,10 +141,10 @@ static void write_parts(struct crilog *log)
         unsigned done = 0;
         size_t begun = 0; /* bytes of an uncompleted line that are in the file */
 
-        if (!log->part_count)
-                return;
+        if (!log->part_count || log->fd < 0)
+                goto out;
         if (log->size_max && log->size && log->size + log->part_bytes > log->size_max)
-                start_anew(log);
+                start_anew(log, log->part_bytes);
         if (log->torn) {
                 if (write(log->fd, "\n", 1) != 1) {
                         lose(log, 0, 0);
@@ -173,9 +195,15 @@ static void add_line(struct crilog *log, struct crilog_stream *stream, enum tag 
                      const char *bytes, size_t length)
 {
         enum { PARTS_OF_LINE = 4 };
+        uint64_t size = log->size + log->part_bytes + log->prefix_length + stream->pending +
+                        length + (tag == PARTIAL);
 
-        if (log->part_count + PARTS_OF_LINE > CRILOG_PARTS_MAX)
+        if (log->part_count + PARTS_OF_LINE > CRILOG_PARTS_MAX ||
+            (log->size_max && size > log->size_max))
                 write_parts(log);
+        if (log->journal)
+                journal_send(log->journal, stream->is_error, tag == PARTIAL, stream->bytes,
+                             stream->pending, bytes, length - (tag == FULL));
         add_part(log, log->prefix[tag], log->prefix_length, false);
         add_part(log, stream->bytes, stream->pending, false);
         add_part(log, bytes, length, tag == FULL);
@@ -208,11 +236,11 @@ static void set_prefix(struct crilog *log, const struct crilog_stream *stream, i
 void crilog_write(struct crilog *log, struct crilog_stream *stream, const char *bytes,
                   size_t length, int64_t time)
 {
-        if (log->fd < 0)
+        if (log->fd < 0 && !log->journal)
                 return;
         set_prefix(log, stream, time);
         for (;;) {
-                size_t room = CRILOG_LINE_MAX - stream->pending;
+                size_t room = log->line_max - stream->pending;
                 size_t look = length < room + 1 ? length : room + 1;
                 const char *newline = memchr(bytes, '\n', look);
                 size_t taken;
@@ -236,7 +264,7 @@ void crilog_write(struct crilog *log, struct crilog_stream *stream, const char *
 
 void crilog_finish(struct crilog *log, struct crilog_stream *stream, int64_t time)
 {
-        if (log->fd < 0 || !stream->pending)
+        if ((log->fd < 0 && !log->journal) || !stream->pending)
                 return;
         set_prefix(log, stream, time);
         add_line(log, stream, PARTIAL, "", 0);

@@ -4,9 +4,8 @@
  *     2016-10-06T00:17:09.669794202Z stdout F content
  *
  * One line for each line of the container: time, stream, F for a full line and P for a part of one
- * that goes on in the stream's next line, then the bytes as they came. A line of more than
- * CRILOG_LINE_MAX bytes is cut into parts. The time is when the bytes that complete the line were
- * read.
+ * that goes on in the stream's next line, then the bytes as they came. A line of more than line_max
+ * bytes is cut into parts. The time is when the bytes that complete the line were read.
  *
  * The container must never wait for a disk: what cannot be written is counted and dropped, in whole
  * lines.
@@ -19,15 +18,18 @@
 #include <stdint.h>
 #include <sys/uio.h>
 
+#include "conmon/journal.h"
 #include "conmon/text.h"
 
-#define CRILOG_LINE_MAX                                                                            \
+#define CRILOG_LINE_DEFAULT                                                                        \
         16384 /* bytes of content in a line of the log; as the other runtimes have it */
-#define CRILOG_PARTS_MAX 192 /* of one writev */
+#define CRILOG_LINE_MAX  (128 * 1024) /* that can be asked for; journald's socket takes no more */
+#define CRILOG_PARTS_MAX 192          /* of one writev */
 
 /* The beginning of a line whose end has not come yet. */
 struct crilog_stream {
         const char *name; /* "stdout" or "stderr" */
+        bool is_error;    /* the latter */
         size_t pending;
         char *bytes; /* CRILOG_LINE_MAX of them, borrowed */
 };
@@ -36,7 +38,11 @@ struct crilog {
         int fd;           /* -1: there is no log */
         const char *path; /* borrowed */
         uint64_t size;
-        uint64_t size_max; /* or 0 */
+        uint64_t size_max;       /* or 0 */
+        unsigned files_max;      /* that the log may have where size_max is set, 1 or more */
+        size_t line_max;         /* of content, at most CRILOG_LINE_MAX */
+        int64_t last_rotation;   /* see rotation.h */
+        struct journal *journal; /* gets a copy of each line; or null. Borrowed */
         uint64_t lost_lines;
         bool torn; /* the file ends within a line that could not be completed */
 
@@ -49,12 +55,20 @@ struct crilog {
         size_t prefix_length;
 };
 
+/* How much of a container's output is kept; zeroes are the defaults. */
+struct crilog_bounds {
+        uint64_t size_max;  /* bytes of a file, which only a single longer line exceeds: then an
+                               empty one takes its place; or 0 */
+        uint64_t files_max; /* files with those that the log was before, at least 1 */
+        uint64_t line_max;  /* bytes of content, at most CRILOG_LINE_MAX */
+};
+
 /*
  * Opens the log, made with mode 0640 where it is missing; a null path gives a log that swallows
- * everything. size_max: bytes after which an empty file takes the file's place, or 0. Returns 0 or
- * a negative errno.
+ * everything. A symlink is refused: who may write into the log's folder must not choose what we
+ * write to. Returns 0 or a negative errno.
  */
-int crilog_open(struct crilog *log, const char *path, uint64_t size_max);
+int crilog_open(struct crilog *log, const char *path, const struct crilog_bounds *bounds);
 
 /* Opens the path anew, after a rotation. On failure, a negative errno, the old file stays in use.
  */

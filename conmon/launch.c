@@ -139,6 +139,22 @@ static pid_t fail(int number, const char *step, const char *path)
         return -1;
 }
 
+static int open_log(const struct conmon_options *options, struct output *output)
+{
+        const struct crilog_bounds bounds = {
+                .size_max = options->log_size_max,
+                .files_max = options->log_files_max,
+                .line_max = options->log_line_max,
+        };
+        int result = journal_open(&output->journal, options->journal, options->id, options->name);
+
+        if (!result)
+                result = crilog_open(&output->log, options->log, &bounds);
+        if (!result && options->journal)
+                output->log.journal = &output->journal;
+        return result;
+}
+
 pid_t launch(const struct conmon_options *options, struct clients *clients, struct output *output,
              struct console *console)
 {
@@ -150,7 +166,7 @@ pid_t launch(const struct conmon_options *options, struct clients *clients, stru
         result = clients_listen(clients, options->socket);
         if (result < 0)
                 return fail(result, "listen at", options->socket);
-        result = crilog_open(&output->log, options->log, options->log_size_max);
+        result = open_log(options, output);
         if (result < 0)
                 return fail(result, "open the log", options->log);
         if (options->terminal) {

@@ -10,13 +10,18 @@
 /* All strings are borrowed from argv. */
 struct conmon_options {
         const char *id;
-        const char *directory;   /* where the exit record goes */
-        const char *socket;      /* where to listen */
-        const char *pid_file;    /* where the command writes the container's pid */
-        const char *log;         /* CRI log, or null */
-        uint64_t log_size_max;   /* bytes, or 0 */
-        const char *oom_file;    /* or null */
-        const char *runtime_log; /* or null */
+        const char *directory; /* where the exit record goes */
+        const char *socket;    /* where to listen */
+        const char *pid_file;  /* where the command writes the container's pid */
+        const char *log;       /* CRI log, or null */
+        uint64_t log_size_max; /* see struct crilog_bounds */
+        uint64_t log_files_max;
+        uint64_t log_line_max;
+        const char *journal;         /* journald's socket, or null */
+        const char *name;            /* what journald is told besides the id, or null */
+        const char *oom_file;        /* or null */
+        const char *oom_parent_file; /* of the cgroup above where that counts too (v2), or null */
+        const char *runtime_log;     /* or null */
         bool terminal;
         bool open_stdin;
         bool stdin_once;             /* counts once somebody attaches and detaches */

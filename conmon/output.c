@@ -21,9 +21,10 @@ void output_init(struct output *output, size_t runtime_text_max)
         output->runtime_text = text_in(output->runtime_text_memory, size);
         output->streams[OUTPUT_STDOUT].name = "stdout";
         output->streams[OUTPUT_STDERR].name = "stderr";
+        output->streams[OUTPUT_STDERR].is_error = true;
         for (unsigned i = 0; i < OUTPUTS; i++)
                 output->streams[i].bytes = output->pending[i];
-        output->log.fd = -1;
+        output->log.fd = output->journal.fd = -1;
         output->from_runtime = true;
 }
 

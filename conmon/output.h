@@ -29,6 +29,7 @@ struct output {
                                 is no end */
         bool hung_up;        /* nobody has the terminal open just now: polling it would spin */
         struct crilog log;
+        struct journal journal;
         struct text runtime_text; /* the end of what the runtime wrote */
         struct crilog_stream streams[OUTPUTS];
         /* Last, so that only those pages are touched that are needed. */

@@ -46,7 +46,7 @@ struct monitor_status {
         uint32_t state;      /* enum monitor_state */
         int32_t pid;         /* of the container's first process, 0 while creating */
         uint64_t start_time; /* its start, clock ticks since boot: field 22 of /proc/PID/stat */
-        /* the rest, except log_lost_lines, counts in MONITOR_ENDED only */
+        /* the rest, except lost lines, counts in MONITOR_ENDED only */
         int32_t exit_code;   /* 0 to 255; 128 + signal when a signal ended it */
         int32_t signal;      /* or 0 */
         int64_t finished_at; /* ns since 1970 */
@@ -54,7 +54,8 @@ struct monitor_status {
         uint8_t recorded; /* 0: the exit record could not be written yet (disk full); the monitor
                              goes on trying */
         uint8_t reserved[6];
-        uint64_t log_lost_lines; /* log lines that could not be written */
+        uint64_t log_lost_lines;     /* log lines that could not be written */
+        uint64_t journal_lost_lines; /* that journald did not take; older monitors leave 0 */
 };
 
 struct monitor_resize {

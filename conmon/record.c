@@ -11,8 +11,6 @@
 #include "conmon/protocol.h"
 #include "conmon/text.h"
 
-#define OOM_FILE_MAX 1024 /* bytes; memory.events has about 100 */
-
 static void add_field(struct text *text, const char *name, int64_t value)
 {
         text_add(text, name);
@@ -71,37 +69,4 @@ int exit_record_write(const char *directory, const struct exit_record *record)
                 result = -errno;
         close(fd);
         return result;
-}
-
-bool oom_file_tells_kill(const char *file)
-{
-        static const char key[] = "oom_kill ";
-        char contents[OOM_FILE_MAX + 1];
-        size_t length = 0;
-        int fd;
-
-        if (!file)
-                return false;
-        fd = open(file, O_RDONLY | O_CLOEXEC);
-        if (fd < 0)
-                return false;
-        for (;;) {
-                ssize_t got = read(fd, contents + length, OOM_FILE_MAX - length);
-
-                if (got < 0 && errno == EINTR)
-                        continue;
-                if (got <= 0)
-                        break;
-                length += (size_t)got;
-        }
-        close(fd);
-        contents[length] = 0;
-
-        for (char *line = contents; line; line = strchr(line, '\n')) {
-                if (*line == '\n')
-                        line++;
-                if (strncmp(line, key, sizeof(key) - 1) == 0)
-                        return line[sizeof(key) - 1] >= '1' && line[sizeof(key) - 1] <= '9';
-        }
-        return false;
 }

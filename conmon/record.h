@@ -23,10 +23,4 @@ struct exit_record {
  */
 int exit_record_write(const char *directory, const struct exit_record *record);
 
-/*
- * Whether the kernel killed for want of memory in a cgroup: file is its memory.oom_control (v1) or
- * memory.events (v2), both have a line "oom_kill N". False where it cannot be read, or is null.
- */
-bool oom_file_tells_kill(const char *file);
-
 #endif

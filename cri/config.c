@@ -2,6 +2,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -30,6 +31,9 @@
 #define MOUNT_SOURCES_MAX     256
 #define SYSCTLS_MAX           128
 #define NETWORKS_MAX          16
+#define LOG_FILES_MAX         100 /* as the monitor has it */
+#define LOG_LINE_LEAST        256
+#define LOG_LINE_MOST         (128 * 1024) /* as the monitor has it */
 #define ANNOTATIONS_MAX       256
 #define DEVICES_MAX           256
 #define SPEC_DIRS_MAX         16
@@ -93,6 +97,14 @@ const struct config_setting config_settings[] = {
         {"runtime.enable_unprivileged_ports", CONFIG_BOOL,
          PLACE(runtime.enable_unprivileged_ports)},
         {"runtime.enable_unprivileged_icmp", CONFIG_BOOL, PLACE(runtime.enable_unprivileged_icmp)},
+        {"runtime.stop_timeout", CONFIG_NUMBER, PLACE(runtime.stop_timeout), 1, SECONDS_MAX},
+        {"runtime.log_size_max", CONFIG_NUMBER, PLACE(runtime.log_size_max), 0, INT_MAX},
+        {"runtime.log_files_max", CONFIG_NUMBER, PLACE(runtime.log_files_max), 1, LOG_FILES_MAX},
+        {"runtime.log_line_max", CONFIG_NUMBER, PLACE(runtime.log_line_max), LOG_LINE_LEAST,
+         LOG_LINE_MOST},
+        {"runtime.log_to_journald", CONFIG_BOOL, PLACE(runtime.log_to_journald)},
+        {"runtime.journald_socket", CONFIG_SOCKET, PLACE(runtime.journald_socket)},
+        {"runtime.kubelet_dir", CONFIG_PATH, PLACE(runtime.kubelet_dir)},
         {"runtime.allowed_annotations", CONFIG_ANNOTATIONS, PLACE(runtime.allowed_annotations), 0,
          ANNOTATIONS_MAX},
         {"runtime.additional_devices", CONFIG_DEVICES, PLACE(runtime.additional_devices), 0,
@@ -236,6 +248,11 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.namespaces_dir = xstrdup("");
         config->runtime.enable_unprivileged_ports = true;
         config->runtime.enable_unprivileged_icmp = true;
+        config->runtime.stop_timeout = 10;
+        config->runtime.log_files_max = 2;
+        config->runtime.log_line_max = 16384;
+        config->runtime.journald_socket = xstrdup("/run/systemd/journal/socket");
+        config->runtime.kubelet_dir = xstrdup("/var/lib/kubelet");
         strv_push(&config->runtime.allowed_annotations, "io.containers.trace-syscall");
         strv_push(&config->runtime.allowed_annotations, "devices.crio.io");
         strv_push(&config->runtime.allowed_devices, "/dev/fuse");
@@ -339,6 +356,8 @@ void config_free(struct config *config)
         free(config->runtime.monitor_cgroup);
         free(config->runtime.namespaces_dir);
         strv_free(config->runtime.default_sysctls);
+        free(config->runtime.journald_socket);
+        free(config->runtime.kubelet_dir);
         strv_free(config->runtime.allowed_annotations);
         strv_free(config->runtime.additional_devices);
         strv_free(config->runtime.allowed_devices);

@@ -182,6 +182,22 @@ struct config {
                 /* Everybody in a pod may bind ports below 1024, and send pings. [true] */
                 bool enable_unprivileged_ports;
                 bool enable_unprivileged_icmp;
+                /* Seconds after SIGKILL until a container that has not ended is told as an error.
+                 * [10] */
+                unsigned stop_timeout;
+                /* Bytes of a container's log after which it starts anew; 0: the kubelet alone
+                 * rotates. [0] */
+                unsigned log_size_max;
+                /* Files that such a log has at most, with those that it was before. [2] */
+                unsigned log_files_max;
+                /* Bytes of a line in a log; a longer one is cut into parts. [16384] */
+                unsigned log_line_max;
+                /* Whether each line of a container goes to journald too. [false] */
+                bool log_to_journald;
+                /* Where journald listens. [/run/systemd/journal/socket] */
+                char *journald_socket;
+                /* The kubelet's own folder, in which the pods' volumes are. [/var/lib/kubelet] */
+                char *kubelet_dir;
                 /* strv of annotations that pods may use (annotation.h); may be null.
                  * [io.containers.trace-syscall, devices.crio.io] */
                 char **allowed_annotations;

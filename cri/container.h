@@ -14,9 +14,6 @@
 #include "cri/pod.h"
 #include "oci/monitor.h"
 
-#define CONTAINER_KILL_TIME                                                                        \
-        (INT64_C(10000000000)) /* ns that killing may take before it is an error */
-
 enum container_phase {
         CONTAINER_CREATING, /* CreateContainer is under way; in no list */
         CONTAINER_CREATED,
@@ -62,8 +59,9 @@ struct container {
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
-        bool starting; /* StartContainer is at work, and tells what came of it */
-        bool claimed;  /* a client knows its id */
+        bool killing_cgroup; /* a task is at it */
+        bool starting;       /* StartContainer is at work, and tells what came of it */
+        bool claimed;        /* a client knows its id */
         struct timer *unclaimed_timer;
         enum event_kind told; /* of it, by GetContainerEvents */
 
@@ -78,6 +76,15 @@ struct container {
         struct event ended;    /* signalled when it has exited */
         struct task_lock lock;
 };
+
+/* What happened since the daemon's start, for its metrics. */
+struct container_counts {
+        uint64_t oom_killed;
+        uint64_t stuck;         /* stops that gave up: see runtime.stop_timeout */
+        uint64_t monitors_lost; /* that ended before their containers */
+        uint64_t log_lines_lost, journal_lines_lost;
+};
+extern struct container_counts container_counts;
 
 /* ---- the object (container.c) ---- */
 
@@ -132,8 +139,15 @@ int container_restore(struct container *container, const json_t *record, struct 
 int container_connect(struct container *container, struct error *err);
 /* Notes the exit. Starts the cleaning up in a task of its own. */
 void container_exited(struct container *container, const struct monitor_exit *exit);
-/* The same for one whose end nobody saw. */
-void container_exited_unseen(struct container *container);
+/*
+ * How it ended, as its monitor recorded it; or, without such a record, that the kernel killed in it
+ * for want of memory, which is recorded then. -ENOENT where neither tells. Blocks on the disk; any
+ * thread.
+ */
+int container_read_exit(const struct container *container, struct monitor_exit *exit,
+                        struct error *err);
+/* The same for one whose end nobody saw: 255, Unknown, with a message that says why, or null. */
+void container_exited_unseen(struct container *container, const char *message);
 /* The same for one that did not start: exit code 128, StartError. */
 void container_start_failed(struct container *container, const struct error *reason);
 

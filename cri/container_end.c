@@ -18,6 +18,8 @@
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
 
+struct container_counts container_counts;
+
 #define CLEAN_UPS_AT_ONCE  8
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
 
@@ -38,7 +40,9 @@ static int kill_cgroup_on_worker(void *argument)
 static int kill_cgroup(struct container *container, struct error *err)
 {
         struct cgroup_job job = {
-                .container = container, .deadline = clock_after(CONTAINER_KILL_TIME), .err = err};
+                .container = container,
+                .deadline = clock_after(node.config->runtime.stop_timeout * NSEC_PER_SEC),
+                .err = err};
         return task_offload(kill_cgroup_on_worker, &job);
 }
 
@@ -49,6 +53,7 @@ static void kill_cgroup_task(void *argument)
         if (kill_cgroup(container, &err) < 0)
                 log_failure(&err, "killing a container's processes", "container", container->id,
                             NULL);
+        container->killing_cgroup = false;
 }
 
 void container_signal(struct container *container, int signal)
@@ -59,8 +64,10 @@ void container_signal(struct container *container, int signal)
         if (syscall(SYS_pidfd_send_signal, container->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
                 log_error("a signal could not be sent", "container", container->id, "error",
                           strerrordesc_np(errno), NULL);
-        if (signal == SIGKILL && !container_has_own_pids(container))
-                task_start("kill container's cgroup", kill_cgroup_task, container_ref(container));
+        if (signal != SIGKILL || container_has_own_pids(container) || container->killing_cgroup)
+                return;
+        container->killing_cgroup = true;
+        task_start("kill container's cgroup", kill_cgroup_task, container_ref(container));
 }
 
 /* ---- exits ---- */
@@ -138,6 +145,18 @@ static void finish(struct container *container, int exit_code, const char *reaso
         container_clean_up_later(container);
 }
 
+static void count_lost_lines(const struct container *container, const struct monitor_exit *exit)
+{
+        char lines[24];
+        container_counts.log_lines_lost += exit->log_lost_lines;
+        container_counts.journal_lines_lost += exit->journal_lost_lines;
+        if (!exit->log_lost_lines)
+                return;
+        snprintf(lines, sizeof lines, "%llu", (unsigned long long)exit->log_lost_lines);
+        log_warning("lines of a container could not be written to its log", "container",
+                    container->id, "lines", lines, NULL);
+}
+
 void container_exited(struct container *container, const struct monitor_exit *exit)
 {
         if (container->phase == CONTAINER_EXITED)
@@ -146,6 +165,8 @@ void container_exited(struct container *container, const struct monitor_exit *ex
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->exit_told = true;
+        container_counts.oom_killed += exit->oom_killed;
+        count_lost_lines(container, exit);
         finish(container, exit->exit_code, reason, exit->finished_at);
         char code[16];
         snprintf(code, sizeof code, "%d", exit->exit_code);
@@ -153,10 +174,12 @@ void container_exited(struct container *container, const struct monitor_exit *ex
                  NULL);
 }
 
-void container_exited_unseen(struct container *container)
+void container_exited_unseen(struct container *container, const char *message)
 {
         if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
                 return;
+        free(container->message);
+        container->message = message ? xstrdup(message) : NULL;
         finish(container, 255, "Unknown", clock_real());
         container_save_later(container);
         log_warning("nobody saw how the container ended", "container", container->id, NULL);
@@ -172,14 +195,53 @@ void container_start_failed(struct container *container, const struct error *rea
 struct exit_job {
         const struct container *container;
         struct monitor_exit exit;
+        bool all_ended; /* so that what the kernel counts is all there will be */
+        bool known;
         struct error *err;
 };
+
+int container_read_exit(const struct container *container, struct monitor_exit *exit,
+                        struct error *err)
+{
+        AUTO_FREE char *directory = container_state_path(container, "");
+        int result = exit_record_read(directory, exit, err);
+        if (result != -ENOENT || !cgroup_oom_killed(&node.cgroups, container->cgroup_path))
+                return result;
+        /* Its exit code nobody will know; that it was short of memory the kernel still says, until
+         * the cgroup goes. */
+        *exit = (struct monitor_exit){.pid = container->pid,
+                                      .start_time = container->start_time,
+                                      .exit_code = 128 + SIGKILL,
+                                      .signal = SIGKILL,
+                                      .oom_killed = true,
+                                      .finished_at = clock_real()};
+        struct error unsaved;
+        if (exit_record_write_for(directory, exit, &unsaved) < 0)
+                log_failure(&unsaved, "the exit of a container could not be recorded", "container",
+                            container->id, NULL);
+        return 0;
+}
 
 static int read_exit_on_worker(void *argument)
 {
         struct exit_job *job = argument;
         AUTO_FREE char *directory = container_state_path(job->container, "");
-        return exit_record_read(directory, &job->exit, job->err);
+        int result = job->all_ended ? container_read_exit(job->container, &job->exit, job->err)
+                                    : exit_record_read(directory, &job->exit, job->err);
+        job->known = result == 0;
+        return 0;
+}
+
+/* Without it the container's output goes nowhere and its exit code would never be known. */
+static void end_without_monitor(struct container *container)
+{
+        struct error err;
+        container_counts.monitors_lost++;
+        log_error("the container's monitor has gone: ending the container", "container",
+                  container->id, NULL);
+        if (kill_cgroup(container, &err) < 0)
+                log_failure(&err, "killing a container's processes", "container", container->id,
+                            NULL);
 }
 
 /* The monitor went without a word: perhaps it wrote the record and could not say so, perhaps it was
@@ -189,20 +251,19 @@ static void monitor_gone_task(void *argument)
         AUTO_CONTAINER struct container *container = argument;
         struct error err;
         struct exit_job job = {.container = container, .err = &err};
-        int result = task_offload(read_exit_on_worker, &job);
+        task_offload(read_exit_on_worker, &job);
+        if (!job.known) {
+                end_without_monitor(container);
+                job.all_ended = true;
+                task_offload(read_exit_on_worker, &job);
+        }
         if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
                 return;
-        if (result == 0) {
+        if (job.known)
                 container_exited(container, &job.exit);
-                return;
-        }
-        log_failure(&err, "the container's monitor has gone: ending the container", "container",
-                    container->id, NULL);
-        /* Without its monitor its output goes nowhere and its exit code would never be known. */
-        if (kill_cgroup(container, &err) < 0)
-                log_failure(&err, "killing a container's processes", "container", container->id,
-                            NULL);
-        container_exited_unseen(container);
+        else
+                container_exited_unseen(container, "its monitor had ended before it, and nobody "
+                                                   "else could see how it ended");
 }
 
 static void on_exit_told(void *argument, const struct monitor_exit *exit)

@@ -11,6 +11,7 @@
 #include "base/process.h"
 #include "cri/container.h"
 #include "cri/container_pids.h"
+#include "cri/pod_logs.h"
 #include "oci/cgroup.h"
 
 #define END_DEADLINE (5 * NSEC_PER_SEC) /* for a container that failed to start to go away */
@@ -32,10 +33,21 @@ static int prepare_on_worker(void *argument)
                 *strrchr(log, '/') = '\0';
                 result = file_make_directories(log, 0755, job->err);
         }
+        if (result == 0)
+                result = pod_logs_link(job->container, job->err);
         if (result < 0)
                 return result;
         return cgroup_leaf_make(&node.cgroups, node.config->runtime.monitor_cgroup, controllers,
                                 job->leaf, job->err);
+}
+
+/* As Kubernetes' containers have been named in journals since docker's days. */
+static char *journal_name(const struct container *container)
+{
+        const Runtime__V1__ContainerMetadata *metadata = container_config(container)->metadata;
+        const Runtime__V1__PodSandboxMetadata *pod = container->pod->request->config->metadata;
+        return xprintf("k8s_%s_%s_%s_%s_%u", metadata->name, pod->name, pod->namespace_, pod->uid,
+                       metadata->attempt);
 }
 
 static int start_monitor(struct container *container, int64_t deadline, struct error *err)
@@ -52,6 +64,8 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         AUTO_FREE char *pid_file = container_run_path(container, "pid");
         AUTO_FREE char *runtime_log = container_run_path(container, "runtime.log");
         AUTO_FREE char *oom_file = cgroup_oom_file(&node.cgroups, container->cgroup_path);
+        AUTO_FREE char *oom_parent_file =
+                cgroup_oom_parent_file(&node.cgroups, container->cgroup_path);
         char **command = runtime_create_argv(container->pod->handler, container->id, bundle,
                                              pid_file, runtime_log, config->tty);
         struct monitor_options options = MONITOR_OPTIONS_INIT;
@@ -61,7 +75,15 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.socket_path = socket;
         options.pid_file = pid_file;
         options.log_path = container->log_path;
+        options.log_size_max = node.config->runtime.log_size_max;
+        options.log_files_max = node.config->runtime.log_files_max;
+        options.log_line_max = node.config->runtime.log_line_max;
+        AUTO_FREE char *name = journal_name(container);
+        if (node.config->runtime.log_to_journald)
+                options.journal_socket = node.config->runtime.journald_socket;
+        options.name = options.journal_socket ? name : NULL;
         options.oom_file = oom_file;
+        options.oom_parent_file = oom_parent_file;
         options.runtime_log = runtime_log;
         options.terminal = config->tty;
         options.stdin_open = config->stdin;

@@ -1,12 +1,19 @@
 /* StopContainer and RemoveContainer. */
 #include <errno.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/log.h"
 #include "cri/container.h"
+#include "cri/container_stuck.h"
 #include "cri/record.h"
+#include "oci/cgroup.h"
+
+#define KILL_AGAIN_FIRST   (100 * NSEC_PER_MSEC)
+#define KILL_AGAIN_LONGEST NSEC_PER_SEC
+#define STUCK_TEXT_MAX     256
 
 /* Waits for the end of a container until a deadline: 0 when it has ended. */
 static int wait_for_end(struct container *container, int64_t deadline)
@@ -17,19 +24,74 @@ static int wait_for_end(struct container *container, int64_t deadline)
         return container_may_run(container) ? result : 0;
 }
 
+static int thaw_on_worker(void *argument)
+{
+        const struct container *container = argument;
+        cgroup_thaw(&node.cgroups, container->cgroup_path);
+        return 0;
+}
+
+static void thaw(struct container *container)
+{
+        task_offload(thaw_on_worker, container);
+}
+
+/*
+ * SIGKILL, and again: what was frozen meanwhile is thawed, for it ends no sooner. Waits until the
+ * container has ended or the deadline; as wait_for_end.
+ */
+static int kill_until(struct container *container, int64_t deadline)
+{
+        int64_t pause = KILL_AGAIN_FIRST;
+        for (;;) {
+                container_signal(container, SIGKILL);
+                int64_t again = clock_after(pause);
+                int result = wait_for_end(container, again < deadline ? again : deadline);
+                if (result != -ETIMEDOUT || clock_monotonic() >= deadline)
+                        return result;
+                thaw(container);
+                pause = pause * 2 < KILL_AGAIN_LONGEST ? pause * 2 : KILL_AGAIN_LONGEST;
+        }
+}
+
+static bool first_process_has_ended(const struct container *container)
+{
+        struct pollfd process = {.fd = container->pidfd, .events = POLLIN};
+        return container->pidfd >= 0 && poll(&process, 1, 0) == 1;
+}
+
+static int tell_stuck(struct container *container, struct error *err)
+{
+        char left[STUCK_TEXT_MAX];
+        unsigned seconds = node.config->runtime.stop_timeout;
+        container_describe_stuck(container, left, sizeof left);
+        container_counts.stuck++;
+        log_warning("a killed container does not end", "container", container->id, "left", left,
+                    NULL);
+        return error_set(err, ERROR_DEADLINE_EXCEEDED,
+                         "process %d has not ended %u s after SIGKILL: it may wait for a disk or a "
+                         "network file system%s",
+                         (int)container->pid, seconds, left);
+}
+
 static int kill_and_wait(struct container *container, struct error *err)
 {
-        container_signal(container, SIGKILL);
-        int result = wait_for_end(container, clock_after(CONTAINER_KILL_TIME));
+        int64_t patience = node.config->runtime.stop_timeout * NSEC_PER_SEC;
+        int result = kill_until(container, clock_after(patience));
+        if (result == -ETIMEDOUT && first_process_has_ended(container) && container->monitor) {
+                /* Nothing is left to watch, and it would wait for ever: that it goes is an end that
+                 * nobody saw. */
+                pid_t pid = monitor_pid(container->monitor);
+                log_warning("a container's monitor does not tell its end: killing the monitor",
+                            "container", container->id, NULL);
+                if (pid > 0)
+                        kill(pid, SIGKILL);
+                result = wait_for_end(container, clock_after(patience));
+        }
         if (result == -ECANCELED)
                 return error_set(err, ERROR_CANCELLED,
                                  "the client went away before the container had ended");
-        if (result < 0)
-                return error_set(err, ERROR_DEADLINE_EXCEEDED,
-                                 "process %d has not ended %d s after SIGKILL: it may wait for a "
-                                 "disk or a network file system",
-                                 (int)container->pid, (int)(CONTAINER_KILL_TIME / NSEC_PER_SEC));
-        return 0;
+        return result < 0 ? tell_stuck(container, err) : 0;
 }
 
 /*

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/clock.h"
+#include "cri/container.h"
 #include "cri/events.h"
 #include "cri/node.h"
 
@@ -86,6 +87,8 @@ static void write_pulls(struct buffer *text)
                     "How often a bound of the configuration was reached, by its key.");
         metric_sample(text, "crisp_bound_reached_total", "bound", "images.max_parallel_pulls",
                       (double)counts.queued);
+        metric_sample(text, "crisp_bound_reached_total", "bound", "runtime.stop_timeout",
+                      (double)container_counts.stuck);
 }
 
 static void write_store(struct buffer *text)
@@ -101,6 +104,23 @@ static void write_store(struct buffer *text)
                "Bytes of the contents of the store's layers.", (double)usage.bytes);
         single(text, "crisp_image_store_inodes", METRIC_GAUGE,
                "Files, folders and links in the store's layers.", (double)usage.inodes);
+}
+
+static void write_ends(struct buffer *text)
+{
+        const struct container_counts *counts = &container_counts;
+
+        single(text, "crisp_containers_oom_killed_total", METRIC_COUNTER,
+               "Containers of which the kernel killed a process for want of memory.",
+               (double)counts->oom_killed);
+        single(text, "crisp_monitors_lost_total", METRIC_COUNTER,
+               "Monitors that ended before their containers.", (double)counts->monitors_lost);
+        metric_head(text, "crisp_container_lines_lost_total", METRIC_COUNTER,
+                    "Lines of containers that have ended which could not be written, by where to.");
+        metric_sample(text, "crisp_container_lines_lost_total", "to", "log",
+                      (double)counts->log_lines_lost);
+        metric_sample(text, "crisp_container_lines_lost_total", "to", "journald",
+                      (double)counts->journal_lines_lost);
 }
 
 static void write_events(struct buffer *text)
@@ -139,4 +159,5 @@ void metrics_write(struct buffer *text)
                (double)table_size(node.pods));
         single(text, "crisp_containers", METRIC_GAUGE, "Containers that the daemon keeps.",
                (double)table_size(node.containers));
+        write_ends(text);
 }

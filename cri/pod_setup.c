@@ -13,6 +13,7 @@
 #include "base/quantity.h"
 #include "cri/annotation.h"
 #include "cri/pod.h"
+#include "cri/pod_logs.h"
 #include "cri/pod_network.h"
 #include "cri/pod_sysctl.h"
 #include "network/namespace.h"
@@ -126,6 +127,8 @@ static int set_up_on_worker(void *argument)
         int result = file_make_directories(directory, 0700, err);
         if (result == 0 && *logs)
                 result = file_make_directories(logs, 0755, err);
+        if (result == 0)
+                result = pod_logs_mount(pod, err);
         if (result == 0)
                 result = write_resolv_conf(pod, err);
         if (result < 0)

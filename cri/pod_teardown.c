@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cri/container.h"
 #include "cri/pod.h"
+#include "cri/pod_logs.h"
 #include "cri/pod_network.h"
 #include "cri/record.h"
 #include "network/namespace.h"
@@ -74,6 +75,8 @@ static int tear_down_on_worker(void *argument)
         AUTO_FREE char *directory = pod_path(pod, "");
         int result = remove_holder_cgroup(pod, teardown->err);
         if (result == 0)
+                result = pod_logs_unmount(pod, teardown->err);
+        if (result == 0)
                 result = namespace_unpin(pod->namespaces, teardown->err);
         if (result == 0)
                 result = unmount_shm(pod, teardown->err);
@@ -105,27 +108,52 @@ int pod_tear_down(struct pod *pod, struct error *err)
 
 /* ---- stopping and removing ---- */
 
+/* One of a pod's containers, while all of them are ended side by side. */
+struct ending {
+        struct container *container; /* a reference */
+        struct event *changed;
+        size_t *left;
+        int result;
+        struct error err;
+};
+
+static void end_task(void *argument)
+{
+        struct ending *ending = argument;
+        ending->result = container_end(ending->container, &ending->err);
+        --*ending->left;
+        event_signal(ending->changed);
+}
+
+/* All are told first; one that does not end keeps none of the others from it. */
 static int stop_containers(struct pod *pod, struct error *err)
 {
+        struct event changed = {0};
+        size_t count = 0, left = 0;
+        int result = 0;
         pod_step(pod, "ending containers");
-        /* All are told first, so that they end side by side. */
-        for (struct container *each = pod->containers; each; each = each->next)
-                container_signal(each, SIGKILL);
-        /* Those that are there now, held: anybody may remove one meanwhile. */
-        size_t count = 0;
         for (struct container *each = pod->containers; each; each = each->next)
                 count++;
-        struct container **held = xcalloc(count, sizeof(struct container *));
-        count = 0;
+        struct ending *endings = xcalloc(count, sizeof *endings);
         for (struct container *each = pod->containers; each; each = each->next)
-                held[count++] = container_ref(each);
-        int result = 0;
+                endings[left++] = (struct ending){
+                        .container = container_ref(each), .changed = &changed, .left = &left};
         for (size_t i = 0; i < count; i++) {
-                if (result == 0 && (result = container_end(held[i], err)) < 0)
-                        error_context(err, "container %s", held[i]->id);
-                container_unref(held[i]);
+                container_signal(endings[i].container, SIGKILL);
+                task_start("end container", end_task, &endings[i]);
         }
-        free(held);
+        while (left)
+                task_wait(&changed, CLOCK_NEVER);
+        for (size_t i = 0; i < count; i++) {
+                if (endings[i].result < 0 && result == 0) {
+                        result = endings[i].result;
+                        if (err)
+                                *err = endings[i].err;
+                        error_context(err, "container %s", endings[i].container->id);
+                }
+                container_unref(endings[i].container);
+        }
+        free(endings);
         return result;
 }
 

@@ -193,8 +193,10 @@ static void recover_started(struct container *container)
                           "the daemon ended while the container was being started");
                 container_start_failed(container, &err);
                 container_save_later(container);
+        } else if (container_read_exit(container, &exit, &err) == 0) {
+                container_exited(container, &exit);
         } else {
-                container_exited_unseen(container);
+                container_exited_unseen(container, NULL);
         }
 }
 

@@ -15,6 +15,7 @@
 #include "oci/cgroup_private.h"
 
 #define MOUNTINFO_MAX (16 * 1024 * 1024) /* bytes; a node with thousands of pods has a few */
+#define OOM_FILE_MAX  1024               /* bytes; memory.events has about 100 */
 #define MOUNTINFO     "/proc/self/mountinfo"
 #define CGROUP_ROOT   "/sys/fs/cgroup" /* where runtimes look to tell v1 from v2 */
 
@@ -319,4 +320,27 @@ char *cgroup_oom_file(const struct cgroup_system *system, const char *path)
 {
         return cgroup_file(system, path, "memory",
                            system->mode == CGROUP_MODE_V2 ? "memory.events" : "memory.oom_control");
+}
+
+char *cgroup_oom_parent_file(const struct cgroup_system *system, const char *path)
+{
+        const char *slash = strrchr(path, '/');
+        if (system->mode != CGROUP_MODE_V2 || !slash || slash == path)
+                return NULL;
+        AUTO_FREE char *parent = xstrndup(path, (size_t)(slash - path));
+        return cgroup_oom_file(system, parent);
+}
+
+bool cgroup_oom_killed(const struct cgroup_system *system, const char *path)
+{
+        AUTO_FREE char *file = cgroup_oom_file(system, path);
+        AUTO_BUFFER struct buffer contents = BUFFER_INIT;
+        if (!file || file_read(file, OOM_FILE_MAX, &contents, NULL) < 0 || !contents.data)
+                return false;
+        char *state = NULL;
+        for (char *line = strtok_r(contents.data, "\n", &state); line;
+             line = strtok_r(NULL, "\n", &state))
+                if (strncmp(line, "oom_kill ", 9) == 0)
+                        return strtoull(line + 9, NULL, 10) > 0;
+        return false;
 }

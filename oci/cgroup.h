@@ -75,6 +75,10 @@ char *cgroup_file(const struct cgroup_system *system, const char *path, const ch
 /* The file that counts OOM kills (v1 memory.oom_control, v2 memory.events), on the heap; null where
  * there is none. */
 char *cgroup_oom_file(const struct cgroup_system *system, const char *path);
+/* That of the folder above where it counts for those below (v2); else null. */
+char *cgroup_oom_parent_file(const struct cgroup_system *system, const char *path);
+/* Whether that file, of a cgroup that is still there, counts a kill. Blocks. */
+bool cgroup_oom_killed(const struct cgroup_system *system, const char *path);
 
 /* ---- folders ---- */
 
@@ -118,6 +122,9 @@ int cgroup_remove(const struct cgroup_system *system, const char *path, int64_t 
 
 /* Whether the folder is there in any hierarchy. */
 bool cgroup_exists(const struct cgroup_system *system, const char *path);
+
+/* Lets a frozen cgroup go on: nothing in it ends before. Not there is fine. */
+void cgroup_thaw(const struct cgroup_system *system, const char *path);
 
 /* ---- processes ---- */
 

@@ -177,6 +177,11 @@ static void freeze(const struct cgroup_system *system, const char *path, bool fr
         }
 }
 
+void cgroup_thaw(const struct cgroup_system *system, const char *path)
+{
+        freeze(system, path, false);
+}
+
 /* True when the kernel did it all at once (Linux 5.14, v2). */
 static bool kill_at_once(const struct cgroup_system *system, const char *path)
 {

@@ -108,3 +108,23 @@ int exit_record_read(const char *directory, struct monitor_exit *record, struct 
         };
         return 0;
 }
+
+int exit_record_write_for(const char *directory, const struct monitor_exit *record,
+                          struct error *err)
+{
+        AUTO_FREE char *path = xprintf("%s/%s", directory, MONITOR_EXIT_RECORD);
+        const unsigned long long values[FIELDS] = {
+                [VERSION] = MONITOR_EXIT_RECORD_VERSION,
+                [PID] = (unsigned long long)record->pid,
+                [START_TIME] = record->start_time,
+                [EXIT_CODE] = (unsigned long long)record->exit_code,
+                [SIGNAL] = (unsigned long long)record->signal,
+                [OOM_KILLED] = record->oom_killed,
+                [FINISHED_AT] = (unsigned long long)record->finished_at,
+        };
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+
+        for (int i = 0; i < FIELDS; i++)
+                buffer_printf(&text, "%s=%llu\n", fields[i].name, values[i]);
+        return file_replace(path, text.data, text.length, 0600, err);
+}

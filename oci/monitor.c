@@ -72,6 +72,8 @@ static struct monitor_exit exit_of(const struct monitor_status *status)
                 .signal = status->signal,
                 .oom_killed = status->oom_killed,
                 .finished_at = status->finished_at,
+                .log_lost_lines = status->log_lost_lines,
+                .journal_lost_lines = status->journal_lost_lines,
         };
 }
 

@@ -28,10 +28,15 @@ struct monitor_options {
         const char *pid_file;    /* where the runtime's command writes the container's pid */
         const char *log_path;    /* the CRI log, or null for none. Its folder must be there */
         uint64_t log_size_max;   /* bytes after which the log starts anew, or 0 for no bound */
+        unsigned log_files_max;  /* files of a log with such a bound, 1 or more; 0 is 1 */
+        unsigned log_line_max;   /* bytes of a line after which it is cut, or 0 for the default */
+        const char *journal_socket; /* journald's, which gets a copy of each line; or null */
+        const char *name;           /* the container's in the journal, or null */
         const char
                 *oom_file; /* v1 memory.oom_control or v2 memory.events of the container, or null */
-        const char *runtime_log; /* what the command's --log names (JSON), or null */
-        bool terminal;           /* the command has "--console-socket", MONITOR_CONSOLE_SOCKET */
+        const char *oom_parent_file; /* v2: that of the cgroup above; else null */
+        const char *runtime_log;     /* what the command's --log names (JSON), or null */
+        bool terminal;   /* the command has "--console-socket", MONITOR_CONSOLE_SOCKET */
         bool stdin_open; /* a pipe stays open as the container's stdin (else it is /dev/null) */
         bool stdin_once;
         char *const *command; /* the runtime's whole create command; command[0] an absolute path */
@@ -72,6 +77,8 @@ struct monitor_exit {
         int signal;    /* or 0 */
         bool oom_killed;
         int64_t finished_at; /* real time, ns since 1970 */
+        /* lines of output that could not be written up to then; 0 where a record tells the exit */
+        uint64_t log_lost_lines, journal_lost_lines;
 };
 
 struct monitor;
@@ -121,5 +128,9 @@ int monitor_reopen_log(struct monitor *monitor, int64_t deadline, struct error *
  * task_offload. Any thread.
  */
 int exit_record_read(const char *directory, struct monitor_exit *record, struct error *err);
+
+/* Writes one in the stead of a monitor that is gone, durably. Blocks on the disk. Any thread. */
+int exit_record_write_for(const char *directory, const struct monitor_exit *record,
+                          struct error *err);
 
 #endif

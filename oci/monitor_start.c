@@ -22,6 +22,14 @@ static void push_pair(char ***arguments, const char *name, const char *value)
         strv_push(arguments, value);
 }
 
+static void push_number(char ***arguments, const char *name, uint64_t number)
+{
+        AUTO_FREE char *digits = xprintf("%llu", (unsigned long long)number);
+
+        if (number)
+                push_pair(arguments, name, digits);
+}
+
 static char **make_arguments(const struct monitor_options *options)
 {
         char **arguments = NULL;
@@ -32,12 +40,13 @@ static char **make_arguments(const struct monitor_options *options)
         push_pair(&arguments, "--socket", options->socket_path);
         push_pair(&arguments, "--pid-file", options->pid_file);
         push_pair(&arguments, "--log", options->log_path);
-        if (options->log_path && options->log_size_max) {
-                AUTO_FREE char *bytes = xprintf("%llu", (unsigned long long)options->log_size_max);
-
-                push_pair(&arguments, "--log-size-max", bytes);
-        }
+        push_number(&arguments, "--log-size-max", options->log_size_max);
+        push_number(&arguments, "--log-files-max", options->log_files_max);
+        push_number(&arguments, "--log-line-max", options->log_line_max);
+        push_pair(&arguments, "--journal", options->journal_socket);
+        push_pair(&arguments, "--name", options->name);
         push_pair(&arguments, "--oom-file", options->oom_file);
+        push_pair(&arguments, "--oom-parent-file", options->oom_parent_file);
         push_pair(&arguments, "--runtime-log", options->runtime_log);
         if (options->terminal)
                 strv_push(&arguments, "--terminal");

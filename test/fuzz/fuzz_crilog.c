@@ -17,7 +17,7 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-static char text[4 * OUTPUT_MAX], joined[OUTPUT_MAX + 1], pending[CRILOG_LINE_MAX];
+static char text[4 * OUTPUT_MAX], joined[OUTPUT_MAX + 1], pending[CRILOG_LINE_DEFAULT];
 
 static size_t join(size_t length)
 {
@@ -31,7 +31,7 @@ static size_t join(size_t length)
 
                 assert(memcmp(line, head, sizeof(head) - 1) == 0);
                 assert((tag == 'F' || tag == 'P') && content[-1] == ' ');
-                assert(end && end - content <= CRILOG_LINE_MAX);
+                assert(end && end - content <= CRILOG_LINE_DEFAULT);
                 memcpy(joined + done, content, (size_t)(end - content));
                 done += (size_t)(end - content);
                 if (tag == 'F')
@@ -65,7 +65,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         file = memfd_create("log", MFD_CLOEXEC);
         snprintf(path, sizeof(path), "/proc/self/fd/%d", file);
         memset(&log, 0, sizeof(log));
-        assert(file >= 0 && crilog_open(&log, path, 0) == 0);
+        assert(file >= 0 && crilog_open(&log, path, &(struct crilog_bounds){0}) == 0);
         for (size_t done = 0; done < length; done += read_size)
                 crilog_write(&log, &stream, output + done,
                              length - done < read_size ? length - done : read_size, 1);

@@ -139,6 +139,48 @@ def test_descriptors_and_memory_stay_flat(own_node):
     assert after[2] < before[2] + 2048, (before, after)
 
 
+@pytest.mark.slow
+def test_execs_leave_nothing_behind(own_node):
+    """CRISP_EXECS of them, four at a time: memory and descriptors stay flat, and there is no zombie."""
+    wanted = int(os.environ.get("CRISP_EXECS", "200"))
+    node = own_node()
+    container = node.sleeper(node.pod())
+    monitor = int(re.search(r"PPid:\s*(\d+)", open(f"/proc/{node.pid_of(container)}/status").read())[1])
+
+    def run(count):
+        with ThreadPoolExecutor(4) as pool:
+            assert all(code == 3 for code in pool.map(
+                lambda i: node.exec(container, "/bin/sh", "-c", f"echo {i}; exit 3", timeout=120).exit_code, range(count)))
+
+    def monitor_numbers():
+        with open(f"/proc/{monitor}/status") as file:
+            return len(os.listdir(f"/proc/{monitor}/fd")), int(re.search(r"VmRSS:\s*(\d+)", file.read())[1])
+
+    def zombies():
+        found = []
+        for pid in filter(str.isdigit, os.listdir("/proc")):
+            try:
+                with open(f"/proc/{pid}/stat") as file:
+                    after = file.read().rpartition(")")[2].split()
+            except OSError:
+                continue
+            if after[0] == "Z" and int(after[1]) in (node.daemon.pid, monitor):
+                found.append(pid)
+        return found
+
+    run(100)
+    before, monitor_before = numbers(node.daemon), monitor_numbers()
+    run(wanted)
+    after = wait_for(
+        lambda: (lambda now: now if now[0] <= before[0] and now[1] <= before[1] + 4 else None)(numbers(node.daemon)),
+        f"descriptors and threads to be back at {before}, now {numbers(node.daemon)}", 30)
+    wait_for(lambda: not zombies(), "no zombie", 30)
+    print(f"{wanted} execs: daemon's descriptors, threads, KiB {before} -> {after}; monitor's descriptors, KiB "
+          f"{monitor_before} -> {monitor_numbers()}")
+    assert after[2] < before[2] + 2048, (before, after)
+    assert monitor_numbers()[0] == monitor_before[0] and monitor_numbers()[1] <= monitor_before[1] + 64
+
+
 def test_clients_that_come_and_go_cost_nothing(node):
     def visit(_):
         client = Client(node.daemon.socket)

@@ -24,7 +24,7 @@
 
 static char directory[] = "/tmp/crisp-crilog-XXXXXX";
 static char path[PATH_MAX];
-static char pending[2][CRILOG_LINE_MAX];
+static char pending[2][CRILOG_LINE_DEFAULT];
 static struct crilog crilog;
 static struct crilog_stream out, err;
 
@@ -34,7 +34,7 @@ static int set_up(void **state)
         out = (struct crilog_stream){.name = "stdout", .bytes = pending[0]};
         err = (struct crilog_stream){.name = "stderr", .bytes = pending[1]};
         unlink(path);
-        return crilog_open(&crilog, path, 0);
+        return crilog_open(&crilog, path, &(struct crilog_bounds){0});
 }
 
 static int tear_down(void **state)
@@ -114,7 +114,7 @@ static size_t join(char *text, char *joined, unsigned *partial)
                 assert_memory_equal(text, HEAD "stdout ", head - 2);
                 assert_true(tag == 'P' || tag == 'F');
                 *partial += tag == 'P';
-                assert_true(end - text - (ptrdiff_t)head <= CRILOG_LINE_MAX);
+                assert_true(end - text - (ptrdiff_t)head <= CRILOG_LINE_DEFAULT);
                 memcpy(joined + length, text + head, (size_t)(end - text) - head);
                 length += (size_t)(end - text) - head;
                 if (tag == 'F')
@@ -127,10 +127,10 @@ static size_t join(char *text, char *joined, unsigned *partial)
 /* Whatever the sizes of reads, nothing is lost or doubled, and parts are as few as can be. */
 static void long_lines(void **state)
 {
-        static const size_t lengths[] = {CRILOG_LINE_MAX - 1, CRILOG_LINE_MAX, CRILOG_LINE_MAX + 1,
-                                         2 * CRILOG_LINE_MAX, 100000};
-        static const size_t reads[] = {1000, CRILOG_LINE_MAX - 1, CRILOG_LINE_MAX,
-                                       CRILOG_LINE_MAX + 1, 65536};
+        static const size_t lengths[] = {CRILOG_LINE_DEFAULT - 1, CRILOG_LINE_DEFAULT,
+                                         CRILOG_LINE_DEFAULT + 1, 2 * CRILOG_LINE_DEFAULT, 100000};
+        static const size_t reads[] = {1000, CRILOG_LINE_DEFAULT - 1, CRILOG_LINE_DEFAULT,
+                                       CRILOG_LINE_DEFAULT + 1, 65536};
         static char line[100001], joined[200000];
 
         for (unsigned l = 0; l < 5; l++) {
@@ -151,7 +151,7 @@ static void long_lines(void **state)
                         assert_int_equal(join(contents(path, NULL), joined, &partial),
                                          lengths[l] + 1);
                         assert_memory_equal(joined, line, lengths[l] + 1);
-                        assert_int_equal(partial, (lengths[l] - 1) / CRILOG_LINE_MAX);
+                        assert_int_equal(partial, (lengths[l] - 1) / CRILOG_LINE_DEFAULT);
                 }
         }
 }
@@ -218,7 +218,7 @@ static void full_disk_after_truncation(void **state)
 static void nowhere_to_write(void **state)
 {
         crilog_close(&crilog);
-        assert_int_equal(crilog_open(&crilog, "/dev/full", 0), 0);
+        assert_int_equal(crilog_open(&crilog, "/dev/full", &(struct crilog_bounds){0}), 0);
         add(&out, "one\ntwo\nrest");
         crilog_finish(&crilog, &out, TIME);
         assert_int_equal(crilog.lost_lines, 3);
@@ -267,7 +267,7 @@ static void no_log(void **state)
         struct crilog none;
 
         memset(&none, 0, sizeof(none));
-        assert_int_equal(crilog_open(&none, NULL, 0), 0);
+        assert_int_equal(crilog_open(&none, NULL, &(struct crilog_bounds){0}), 0);
         crilog_write(&none, &out, "one\ntwo", 7, TIME);
         crilog_finish(&none, &out, TIME);
         assert_int_equal(crilog_reopen(&none), 0);

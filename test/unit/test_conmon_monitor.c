@@ -315,6 +315,43 @@ static void killed(void **state)
         assert_int_equal(wait_for_monitor(), 0);
 }
 
+/* systemd was faster than we and removed the cgroup: the one above counts for it, if a kill is what
+ * ended the container. */
+static void cgroup_gone(void **state)
+{
+        static const struct {
+                int signal;
+                const char *after;
+                int told;
+        } cases[] = {
+                {SIGKILL, "oom_kill 2\n", 1},
+                {SIGKILL, "oom_kill 1\n", 0}, /* somebody else's, from before */
+                {SIGKILL, "", 0},
+                {SIGTERM, "oom_kill 2\n", 0},
+        };
+
+        for (unsigned i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+                struct conmon_options options = plain_options();
+                struct monitor_message message;
+                char oom[128], parent[128];
+                int client;
+
+                snprintf(oom, sizeof(oom), "%s/missing", directory);
+                snprintf(parent, sizeof(parent), "%s/parent", directory);
+                put(parent, "oom_kill 1\n");
+                options.oom_file = oom;
+                options.oom_parent_file = parent;
+                create_with(options, "sleep 100");
+                put(parent, cases[i].after);
+                client = join();
+                kill(report.pid, cases[i].signal);
+                message = receive(client);
+                assert_int_equal(message.body.status.oom_killed, cases[i].told);
+                close(client);
+                assert_int_equal(wait_for_monitor(), 0);
+        }
+}
+
 /* It has ended before anybody could know its pid. */
 static void ended_at_once(void **state)
 {
@@ -815,6 +852,7 @@ int main(int argc, char **argv)
         const struct CMUnitTest tests[] = {
                 TEST(whole_life),
                 TEST(killed),
+                TEST(cgroup_gone),
                 TEST(ended_at_once),
                 TEST(runtime_fails),
                 TEST(runtime_says_too_much),

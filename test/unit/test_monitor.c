@@ -416,6 +416,21 @@ static void records(void **state)
                 assert_true(read_record(wrong[i]) < 0);
                 assert_int_equal(err.code, ERROR_DATA_LOSS);
         }
+        record = (struct monitor_exit){.pid = 12,
+                                       .start_time = 34,
+                                       .exit_code = 137,
+                                       .signal = 9,
+                                       .oom_killed = true,
+                                       .finished_at = INT64_C(1700000000123456789)};
+        assert_int_equal(exit_record_write_for(directory, &record, &err), 0);
+        memset(&record, 0x55, sizeof(record));
+        assert_int_equal(exit_record_read(directory, &record, &err), 0);
+        assert_int_equal(record.pid, 12);
+        assert_int_equal(record.start_time, 34);
+        assert_int_equal(record.exit_code, 137);
+        assert_int_equal(record.signal, 9);
+        assert_true(record.oom_killed);
+        assert_int_equal(record.finished_at, INT64_C(1700000000123456789));
         memset(large, 'x', sizeof(large) - 1);
         large[sizeof(large) - 1] = 0;
         assert_true(read_record(large) < 0);
