@@ -29,6 +29,9 @@ struct container_spec {
         size_t mount_room;
         int root_fd;      /* of the container's root, O_PATH: while mounts are made */
         bool init_system; /* what it runs is one (init_system.h) */
+        /* Annotations of the pod and the container that may have an effect, part of spec's. */
+        const struct spec_pair *asked;
+        size_t asked_count;
         struct spec_namespace namespaces[CONTAINER_SPEC_NAMESPACES_MAX];
         struct error *err;
 };
@@ -36,7 +39,8 @@ struct container_spec {
 /* Moves a text from the heap into the arena. */
 char *container_spec_keep(struct container_spec *draft, char *heap_text);
 
-/* Arguments, environment and user (container_spec_process.c); user is filled and the caller's. */
+/* Arguments, environment, limits, umask, user and working folder (container_spec_process.c); user
+ * is filled and the caller's. */
 int container_spec_process(struct container_spec *draft, const char *hostname, struct user *user);
 /*
  * Mounts, whether the root is read-only, and how it spreads. First what every container has
@@ -51,8 +55,18 @@ int container_spec_binds(struct container_spec *draft);
 /* Adds one, in the place of that with the same destination. */
 void container_spec_add_mount(struct container_spec *draft, const struct spec_mount *mount);
 bool container_spec_has_mount(const struct container_spec *draft, const char *destination);
+/* What the node adds to its mounts: the time zone, FIPS mode (container_spec_files.c). */
+int container_spec_files(struct container_spec *draft);
+/* Annotations of all kinds (container_spec_annotations.c). */
+void container_spec_annotations(struct container_spec *draft);
+/* The node's OCI hooks, when arguments and annotations are there (container_spec_hooks.c). */
+void container_spec_hooks(struct container_spec *draft);
 /* Cgroup limits and the OOM score (container_spec_resources.c). */
 void container_spec_resources(struct container_spec *draft);
+/* Devices, but for those of CDI (container_spec_devices.c). */
+int container_spec_devices(struct container_spec *draft);
+/* What CDI adds to all other parts, which must be there (container_spec_cdi.c). */
+int container_spec_cdi(struct container_spec *draft);
 /* Capabilities, and what of the kernel is hidden from it (container_spec_security.c). */
 int container_spec_security(struct container_spec *draft);
 
