@@ -27,6 +27,7 @@
 #define AUTH_FILES_MAX        32
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
+#define MOUNT_SOURCES_MAX     256
 #define SYSCTLS_MAX           128
 #define NETWORKS_MAX          16
 #define ANNOTATIONS_MAX       256
@@ -104,6 +105,12 @@ const struct config_setting config_settings[] = {
         {"runtime.default_env", CONFIG_VARIABLES, PLACE(runtime.default_env), 0, VARIABLES_MAX},
         {"runtime.default_ulimits", CONFIG_ULIMITS, PLACE(runtime.default_ulimits), 0, ULIMITS_MAX},
         {"runtime.timezone", CONFIG_TIMEZONE, PLACE(runtime.timezone)},
+        {"runtime.absent_mount_sources_to_reject", CONFIG_PATHS,
+         PLACE(runtime.absent_mount_sources_to_reject), 0, MOUNT_SOURCES_MAX},
+        {"runtime.bind_mount_prefix", CONFIG_PATH_OR_NONE, PLACE(runtime.bind_mount_prefix)},
+        {"runtime.default_mounts_file", CONFIG_PATH_OR_NONE, PLACE(runtime.default_mounts_file)},
+        {"runtime.read_only", CONFIG_BOOL, PLACE(runtime.read_only)},
+        {"runtime.image_volumes", CONFIG_IMAGE_VOLUMES, PLACE(runtime.image_volumes)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
@@ -130,6 +137,7 @@ const struct config_setting config_handler_settings[] = {
          offsetof(struct config_handler, privileged_without_host_devices)},
         {"privileged_without_host_devices_all_devices_allowed", CONFIG_BOOL,
          offsetof(struct config_handler, privileged_without_host_devices_all_devices_allowed)},
+        {"cgroup_writable", CONFIG_BOOL, offsetof(struct config_handler, cgroup_writable)},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
@@ -137,6 +145,11 @@ const size_t config_handler_setting_count =
 static const char *const driver_names[] = {
         [CONFIG_CGROUP_SYSTEMD] = "systemd",
         [CONFIG_CGROUP_CGROUPFS] = "cgroupfs",
+};
+static const char *const image_volumes_names[] = {
+        [CONFIG_IMAGE_VOLUMES_MKDIR] = "mkdir",
+        [CONFIG_IMAGE_VOLUMES_BIND] = "bind",
+        [CONFIG_IMAGE_VOLUMES_IGNORE] = "ignore",
 };
 static const char *const ip_preference_names[] = {
         [CONFIG_IP_AS_PLUGINS_SAY] = "cni",
@@ -232,6 +245,8 @@ struct config *config_new(const struct config_machine *machine)
         strv_push(&config->runtime.hooks_dir, "/usr/share/containers/oci/hooks.d");
         strv_push(&config->runtime.hooks_dir, "/etc/containers/oci/hooks.d");
         config->runtime.timezone = xstrdup("");
+        config->runtime.bind_mount_prefix = xstrdup("");
+        config->runtime.default_mounts_file = xstrdup("");
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
         config->metrics.listen = xstrdup("");
@@ -332,6 +347,9 @@ void config_free(struct config *config)
         strv_free(config->runtime.default_env);
         strv_free(config->runtime.default_ulimits);
         free(config->runtime.timezone);
+        strv_free(config->runtime.absent_mount_sources_to_reject);
+        free(config->runtime.bind_mount_prefix);
+        free(config->runtime.default_mounts_file);
         free(config->streaming.address);
         free(config->nri.listen);
         free(config->metrics.listen);
@@ -347,6 +365,21 @@ const struct config_handler *config_handler_find(const struct config *config, co
                 if (strcmp(config->runtime.handlers[i].name, name) == 0)
                         return &config->runtime.handlers[i];
         return NULL;
+}
+
+const char *config_image_volumes_name(enum config_image_volumes volumes)
+{
+        return image_volumes_names[volumes];
+}
+
+int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes)
+{
+        for (size_t i = 0; i < sizeof(image_volumes_names) / sizeof(image_volumes_names[0]); i++)
+                if (strcmp(text, image_volumes_names[i]) == 0) {
+                        *volumes = (enum config_image_volumes)i;
+                        return 0;
+                }
+        return -EINVAL;
 }
 
 const char *config_ip_preference_name(enum config_ip_preference preference)
@@ -417,6 +450,10 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_DRIVER:
                 toml_add_string(out, driver_names[*(const enum config_cgroup_driver *)field]);
                 return;
+        case CONFIG_IMAGE_VOLUMES:
+                toml_add_string(out,
+                                image_volumes_names[*(const enum config_image_volumes *)field]);
+                break;
         case CONFIG_IP_PREFERENCE:
                 toml_add_string(out,
                                 ip_preference_names[*(const enum config_ip_preference *)field]);

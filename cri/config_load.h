@@ -24,6 +24,7 @@ enum config_type {
         CONFIG_LEVEL,         /* enum log_level */
         CONFIG_SYSCTLS,       /* char **, each "name=value" */
         CONFIG_IP_PREFERENCE, /* enum config_ip_preference */
+        CONFIG_IMAGE_VOLUMES, /* enum config_image_volumes */
         /* all others are char * */
         CONFIG_PATH,
         CONFIG_PATH_OR_NONE, /* or empty */

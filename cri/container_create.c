@@ -9,6 +9,7 @@
 #include "cri/container.h"
 #include "cri/container_pids.h"
 #include "cri/image_volume.h"
+#include "cri/init_system.h"
 #include "cri/record.h"
 #include "cri/signals.h"
 #include "cri/validate.h"
@@ -110,6 +111,15 @@ static int check_trust(struct container *container, struct error *err)
         return result < 0 ? result : image_volumes_check_trust(container, err);
 }
 
+/* What the image says; an init system that says nothing takes SIGTERM for something else. */
+static const char *stop_signal(const struct container *container, const struct image_config *image)
+{
+        bool says = image->stop_signal && *image->stop_signal;
+        return !says && init_system_runs(container_config(container), image)
+                       ? INIT_SYSTEM_STOP_SIGNAL
+                       : image->stop_signal;
+}
+
 static int create(struct container *container, struct error *err)
 {
         AUTO_IMAGE_CONFIG struct image_config *image = NULL;
@@ -125,8 +135,9 @@ static int create(struct container *container, struct error *err)
         container->cgroup_path = take_ptr(place.path);
         result = store_config(node.images, container->image_id, &image, err);
         if (result == 0)
-                result = signals_effective(container_config(container), image->stop_signal,
-                                           &container->stop_signal, err);
+                result = signals_effective(container_config(container),
+                                           stop_signal(container, image), &container->stop_signal,
+                                           err);
         if (result < 0)
                 return result;
         /* So says the intent too: who finds it cleans up. */

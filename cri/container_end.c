@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cri/container_pids.h"
 #include "cri/image_volume.h"
+#include "cri/mount_idmap.h"
 #include "cri/record.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
@@ -237,6 +238,8 @@ static int unmount_on_worker(void *argument)
         int result = rootfs_unmount(rootfs, job->err);
         if (result == 0)
                 result = image_volumes_unmount(job->container, job->err);
+        if (result == 0)
+                result = mount_idmap_unmount(job->container, job->err);
         if (result == 0)
                 result = container_unpin_target(job->container, job->err);
         if (result < 0)

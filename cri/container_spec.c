@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "cri/init_system.h"
 #include "cri/container_pids.h"
 
 char *container_spec_keep(struct container_spec *draft, char *heap_text)
@@ -115,7 +116,9 @@ int container_make_bundle(void *argument)
                 .volumes = bundle->volumes,
                 .arena = arena,
                 .err = bundle->err,
+                .root_fd = -1,
         };
+        draft.init_system = init_system_runs(draft.config, bundle->image);
         draft.spec.terminal = draft.config->tty;
         draft.spec.cwd = *draft.config->working_dir          ? draft.config->working_dir
                          : *bundle->image->working_directory ? bundle->image->working_directory

@@ -82,7 +82,7 @@ static void set_environment(struct container_spec *draft, const struct user *use
         size_t image_count = strv_length(draft->image->environment);
         char *const *defaults = node.config->runtime.default_env;
         size_t default_count = strv_length((char **)defaults);
-        char **env = arena_array(draft->arena, default_count + image_count + config->n_envs + 5,
+        char **env = arena_array(draft->arena, default_count + image_count + config->n_envs + 6,
                                  sizeof *env);
         size_t count = 0;
         for (size_t i = 0; i < default_count; i++)
@@ -105,6 +105,9 @@ static void set_environment(struct container_spec *draft, const struct user *use
                 env[count++] = arena_printf(draft->arena, "HOSTNAME=%s", hostname);
         if (config->tty && !has_variable(env, count, "TERM"))
                 env[count++] = (char *)"TERM=xterm";
+        /* By it systemd knows that it is not the node's. */
+        if (draft->init_system && !has_variable(env, count, "container"))
+                env[count++] = (char *)"container=crisp";
         draft->spec.env = env;
 }
 

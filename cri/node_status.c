@@ -44,10 +44,12 @@ static Runtime__V1__RuntimeCondition *network_condition(struct arena *arena)
         return condition(arena, "NetworkReady", ready, "NetworkPluginNotReady", reason);
 }
 
-static Runtime__V1__RuntimeHandler *handler_entry(struct arena *arena, const char *name)
+static Runtime__V1__RuntimeHandler *handler_entry(struct arena *arena, const char *name,
+                                                  const struct runtime_handler *handler)
 {
         Runtime__V1__RuntimeHandlerFeatures *features = arena_alloc(arena, sizeof *features);
         runtime__v1__runtime_handler_features__init(features);
+        features->recursive_read_only_mounts = handler->recursive_read_only;
         Runtime__V1__RuntimeHandler *entry = arena_alloc(arena, sizeof *entry);
         runtime__v1__runtime_handler__init(entry);
         entry->name = (char *)name;
@@ -62,10 +64,10 @@ static void add_handlers(struct arena *arena, Runtime__V1__StatusResponse *respo
         const struct runtime_handler *handler;
         if (node_handler("", &handler, NULL) == 0)
                 response->runtime_handlers[response->n_runtime_handlers++] =
-                        handler_entry(arena, "");
+                        handler_entry(arena, "", handler);
         for (size_t i = 0; i < node.handler_count; i++)
                 response->runtime_handlers[response->n_runtime_handlers++] =
-                        handler_entry(arena, node.handlers[i].name);
+                        handler_entry(arena, node.handlers[i].name, &node.handlers[i]);
 }
 
 /* What `crisp config` prints is all of it, in TOML that reads back. */
@@ -140,6 +142,7 @@ int node_status_handler(struct rpc *rpc, const void *request_, void *response_, 
         response->features = arena_alloc(rpc->arena, sizeof *response->features);
         runtime__v1__runtime_features__init(response->features);
         response->features->supplemental_groups_policy = true;
+        response->features->mount_options = true;
         add_handlers(rpc->arena, response);
         if (request->verbose)
                 add_info(rpc, response);

@@ -40,46 +40,6 @@ static int check_profiles(const Runtime__V1__LinuxContainerSecurityContext *secu
         return 0;
 }
 
-/* It has no host path and no mounts that could spread, and nobody writes to it. */
-static int check_image_mount(const Runtime__V1__Mount *mount, struct error *err)
-{
-        if (*mount->host_path)
-                return validate_invalid(err, "config.mounts", "both an image and a host_path");
-        if (!mount->readonly)
-                return validate_invalid(err, "config.mounts.readonly",
-                                        "false, but images are read-only");
-        if (mount->propagation != RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_PRIVATE)
-                return validate_invalid(err, "config.mounts.propagation",
-                                        "an image has no mounts that could spread");
-        return 0;
-}
-
-static int check_mount(const Runtime__V1__Mount *mount, struct error *err)
-{
-        static const char field[] = "config.mounts";
-        int result = validate_absolute(mount->container_path, "config.mounts.container_path", err);
-        if (result < 0)
-                return result;
-        if (mount->n_uidmappings || mount->n_gidmappings)
-                return validate_unsupported(err, "config.mounts.uidMappings",
-                                            "id-mapped mounts are");
-        if (mount->recursive_read_only)
-                return validate_unsupported(err, field, "recursive read-only mounts are");
-        if (mount->n_mount_options)
-                return validate_unsupported(err, field, "mount options are");
-        if (mount->image && *mount->image->image)
-                result = check_image_mount(mount, err);
-        else
-                result = validate_absolute(mount->host_path, "config.mounts.host_path", err);
-        if (result == 0 && validate_has_dot_dot(mount->container_path))
-                result =
-                        validate_invalid(err, "config.mounts.container_path", "it contains \"..\"");
-        if (result == 0 &&
-            mount->propagation > RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
-                result = validate_invalid(err, "config.mounts.propagation", "unknown value");
-        return result;
-}
-
 static int check_security(const Runtime__V1__LinuxContainerSecurityContext *security,
                           struct error *err)
 {
@@ -217,7 +177,7 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
         if (result == 0 && config->linux && config->linux->resources)
                 result = check_resources(config->linux->resources, err);
         for (size_t i = 0; result == 0 && i < config->n_mounts; i++)
-                result = check_mount(config->mounts[i], err);
+                result = validate_mount(config->mounts[i], err);
         if (result == 0 && config->linux && config->linux->security_context)
                 result = check_security(config->linux->security_context, err);
         return result;

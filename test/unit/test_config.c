@@ -331,6 +331,9 @@ static void test_wrong_values(void **state)
                 "c.toml:1: runtime.cgroup_driver: \"cgroup\" is neither systemd nor cgroupfs");
         assert_refused("runtime.monitor_cgroup = '/'",
                        "c.toml:1: runtime.monitor_cgroup: cannot be the root cgroup");
+        assert_refused(
+                "runtime.image_volumes = 'copy'",
+                "c.toml:1: runtime.image_volumes: \"copy\" is none of mkdir, bind and ignore");
         assert_refused("log.level = 'loud'",
                        "c.toml:1: log.level: \"loud\" is none of debug, info, warning and error");
         assert_refused("a = b", "c.toml:1: b is no value (a string needs quotes around it)");
@@ -539,24 +542,30 @@ static void test_print(void **state)
                 "cdi_spec_dirs = [\"/cdi\"]\nhooks_dir = []\n"
                 "default_env = [\"A=b=c\"]\ndefault_ulimits = [\"nofile=1:2\"]\n"
                 "timezone = \"Europe/Berlin\"\n"
+                "absent_mount_sources_to_reject = [\"/etc/hostname\"]\n"
+                "bind_mount_prefix = \"/host\"\ndefault_mounts_file = \"/m.conf\"\n"
+                "read_only = true\nimage_volumes = \"bind\"\n"
                 "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\n"
                 "root = \"/r1\"\ncni_conf_dir = \"/c1\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
+                "cgroup_writable = false\n"
                 "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\n"
                 "root = \"/r2\"\ncni_conf_dir = \"\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
+                "cgroup_writable = false\n"
                 "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\n"
                 "root = \"/r3\"\ncni_conf_dir = \"\"\n"
                 "allowed_annotations = [\"umask.crio.io\"]\n"
                 "default_annotations = {\"a.b\" = \"c\", \"d\" = \"\"}\n"
                 "privileged_without_host_devices = true\n"
                 "privileged_without_host_devices_all_devices_allowed = true\n"
+                "cgroup_writable = true\n"
                 "\n[streaming]\naddress = \"::\"\nport = 16\n"
                 "\n[nri]\nlisten = \"\"\n"
                 "\n[metrics]\nlisten = \"\"\n"
