@@ -14,8 +14,8 @@
 #include "base/memory.h"
 #include "base/table.h"
 #include "base/toml.h"
-#include "network/namespace.h"
 #include "cri/config_check.h"
+#include "network/namespace.h"
 
 #ifndef CRISP_SYSCONFDIR
 #define CRISP_SYSCONFDIR "/etc"
@@ -280,6 +280,14 @@ static int apply_pairs(const struct loader *loader, const struct toml_node *node
         return 0;
 }
 
+static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
+{
+        if (node->kind != TOML_BOOLEAN)
+                return wrong_kind(loader, node, "a boolean");
+        *field = json_is_true(node->value);
+        return 0;
+}
+
 static int apply_number(const struct loader *loader, const struct toml_node *node,
                         const struct config_setting *setting, unsigned *field)
 {
@@ -292,14 +300,6 @@ static int apply_number(const struct loader *loader, const struct toml_node *nod
                 return fail(loader, node, "%lld is not between %u and %u", number, setting->least,
                             setting->most);
         *field = (unsigned)number;
-        return 0;
-}
-
-static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
-{
-        if (node->kind != TOML_BOOLEAN)
-                return wrong_kind(loader, node, "true or false");
-        *field = json_is_true(node->value);
         return 0;
 }
 

@@ -308,8 +308,8 @@ static void test_wrong_values(void **state)
         assert_refused("network.ip_preference = 'v4'",
                        "c.toml:1: network.ip_preference: \"v4\" is none of cni, ipv4 and ipv6");
         assert_refused("network.disable_hostport_mapping = 1",
-                       "c.toml:1: network.disable_hostport_mapping: expected true or false, found "
-                       "an integer");
+                       "c.toml:1: network.disable_hostport_mapping: expected a boolean, found an "
+                       "integer");
         assert_refused("runtime.default_sysctls = ['net.a']",
                        "c.toml:1: runtime.default_sysctls[0]: \"net.a\" is not name=value");
         assert_refused("runtime.default_sysctls = ['vm.swappiness=1']",
