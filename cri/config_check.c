@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "cri/annotation.h"
+#include "oci/spec.h"
 
 static const char *check_variable(const char *text)
 {
@@ -34,6 +35,10 @@ const char *config_check_item(enum config_type type, const char *text)
                 return check_variable(text);
         case CONFIG_TIMEZONE:
                 return check_timezone(text);
+        case CONFIG_CAPABILITIES:
+                return spec_capability_is_known(text) ? NULL : "is no capability";
+        case CONFIG_NAME:
+                return *text && !strpbrk(text, " \t\n\"") ? NULL : "is no name";
         default:
                 return NULL;
         }

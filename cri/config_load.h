@@ -19,6 +19,7 @@ enum config_type {
         CONFIG_DEVICES,
         CONFIG_VARIABLES,
         CONFIG_ULIMITS,
+        CONFIG_CAPABILITIES,
         CONFIG_DRIVER, /* enum config_cgroup_driver */
         CONFIG_KIND,   /* enum config_handler_kind */
         CONFIG_LEVEL,  /* enum log_level */
@@ -30,6 +31,7 @@ enum config_type {
         CONFIG_ADDRESS,
         CONFIG_HANDLER_NAME,
         CONFIG_TIMEZONE,
+        CONFIG_NAME, /* not empty, without spaces */
         CONFIG_OFF, /* what this version does not support: empty */
 };
 

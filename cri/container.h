@@ -158,6 +158,7 @@ struct container_bundle {
         const struct image_config *image;
         const struct rootfs *rootfs;
         char *const *volumes; /* for each mount what of an image it binds, or "" */
+        const struct confinement *confinement;
         /* the result: moved into the container on the loop's thread */
         uint32_t uid, gid;
         uint32_t *gids;

@@ -123,6 +123,7 @@ int container_make_bundle(void *argument)
                 .image = bundle->image,
                 .pod = bundle->container->pod,
                 .volumes = bundle->volumes,
+                .confinement = bundle->confinement,
                 .arena = arena,
                 .err = bundle->err,
         };
@@ -141,6 +142,7 @@ int container_make_bundle(void *argument)
                 result = set_linux(&draft);
         if (result == 0)
                 result = write_bundle(&draft);
+        json_decref(draft.seccomp);
         if (result < 0)
                 return result;
         bundle->uid = user.uid;

@@ -39,6 +39,9 @@ struct pod {
 
         enum pod_phase phase;
         int64_t created_at; /* real time, ns */
+        char *selinux_label; /* of its members' processes, which may differ by their requests; null
+                                where it has none */
+        char *selinux_mount_label; /* of its files; null with it */
         char **ips;         /* strv, the first is the pod's own; null with the host's network */
         bool attached;      /* the CNI plugins may hold something for it */
         bool torn_down;     /* nothing but its records is left */

@@ -10,6 +10,7 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "cri/confinement.h"
 #include "cri/pod.h"
 #include "cri/pod_network.h"
 #include "network/namespace.h"
@@ -60,8 +61,11 @@ static int make_shm(struct pod *pod, struct error *err)
         AUTO_FREE char *path = pod_path(pod, "shm");
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
                 return error_errno(err, errno, "make folder %s", path);
-        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                  "mode=1777,size=" SHM_SIZE) < 0)
+        AUTO_FREE char *options = pod->selinux_mount_label
+                                          ? xprintf("mode=1777,size=" SHM_SIZE ",context=\"%s\"",
+                                                    pod->selinux_mount_label)
+                                          : xstrdup("mode=1777,size=" SHM_SIZE);
+        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
                 return error_errno(err, errno, "mount the pod's /dev/shm on %s", path);
         return 0;
 }
@@ -97,6 +101,18 @@ static int pin_namespaces(struct pod *pod, const char *hostname, struct error *e
         return namespace_pin(&options, err);
 }
 
+/* What its containers get from its folder. */
+static int label_files(struct pod *pod, struct error *err)
+{
+        static const char *const names[] = {"resolv.conf", "hostname"};
+        int result = 0;
+        for (size_t i = 0; pod->selinux_mount_label && result == 0 && i < 2; i++) {
+                AUTO_FREE char *path = pod_path(pod, names[i]);
+                result = selinux_set_label(path, pod->selinux_mount_label, err);
+        }
+        return result;
+}
+
 static int set_up_on_worker(void *argument)
 {
         struct setup *setup = argument;
@@ -116,6 +132,10 @@ static int set_up_on_worker(void *argument)
         effective_hostname(pod, hostname, sizeof hostname);
         AUTO_FREE char *line = xprintf("%s\n", hostname);
         result = write_run_file(pod, "hostname", line, err);
+        if (result == 0)
+                result = label_files(pod, err);
+        if (result == 0)
+                result = confinement_check_pod(pod, err);
         if (result == 0 && pod_has_ipc(pod))
                 result = make_shm(pod, err);
         if (result == 0)
@@ -196,6 +216,9 @@ int pod_set_up(struct pod *pod, struct error *err)
         int result = pod_join_cgroup(pod, err);
         if (result < 0)
                 return error_context(err, "make its cgroup parent");
+        result = confinement_label_pod(pod, err);
+        if (result < 0)
+                return result;
         pod_step(pod, "making namespaces");
         result = task_offload(set_up_on_worker, &setup);
         if (result < 0)

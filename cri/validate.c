@@ -99,10 +99,5 @@ int validate_pod(const Runtime__V1__RunPodSandboxRequest *request, struct error 
                 config->linux ? config->linux->security_context : NULL;
         if (!security)
                 return 0;
-        result = validate_namespaces(security->namespace_options,
-                                     "config.linux.security_context.namespace_options", err);
-        if (result == 0)
-                result = validate_selinux(security->selinux_options,
-                                          "config.linux.security_context.selinux_options", err);
-        return result;
+        return validate_pod_security(security, err);
 }

@@ -2,13 +2,16 @@
 #include "oci/seccomp.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <linux/seccomp.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/utsname.h>
 
 #include "base/file.h"
+#include "base/memory.h"
 
 #define NAME_MAX_LENGTH  64   /* bytes of a system call's, capability's or other name */
 #define CONDITION_MAX    256  /* names in includes and excludes */
@@ -283,13 +286,28 @@ int seccomp_parse(const char *bytes, size_t length, const char *place, json_t **
         return 0;
 }
 
-int seccomp_load(const char *path, json_t **profile, struct error *err)
+int seccomp_load_fd(int fd, const char *place, json_t **profile, struct error *err)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        struct stat st;
+        if (fstat(fd, &st) < 0)
+                return error_errno(err, errno, "look at %s", place);
+        if (!S_ISREG(st.st_mode))
+                return error_set(err, ERROR_FAILED_PRECONDITION, "%s: not a plain file", place);
+        AUTO_FREE char *path = xprintf("/proc/self/fd/%d", fd);
         int result = file_read(path, SECCOMP_PROFILE_MAX, &text, err);
         if (result < 0)
-                return result;
-        return seccomp_parse(text.data ? text.data : "", text.length, path, profile, err);
+                return error_context(err, "%s", place);
+        return seccomp_parse(text.data ? text.data : "", text.length, place, profile, err);
+}
+
+int seccomp_load(const char *path, json_t **profile, struct error *err)
+{
+        /* The path may be a stranger's: of a pipe nobody writes to, or of a terminal. */
+        AUTO_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", path);
+        return seccomp_load_fd(fd, path, profile, err);
 }
 
 /* ---- translating ---- */

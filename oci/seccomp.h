@@ -28,8 +28,12 @@
 int seccomp_parse(const char *bytes, size_t length, const char *place, json_t **profile,
                   struct error *err);
 
-/* The same from a file. Blocks on the disk. */
+/*
+ * The same from a file, by its path or by a descriptor of it (borrowed; opened with O_NONBLOCK).
+ * What is no plain file is FAILED_PRECONDITION. Blocks on the disk.
+ */
 int seccomp_load(const char *path, json_t **profile, struct error *err);
+int seccomp_load_fd(int fd, const char *place, json_t **profile, struct error *err);
 
 /* Our own profile: what most programs need, and nothing that reaches past the container unless its
  * capabilities let it do so anyway. */

@@ -22,6 +22,7 @@ const char *const SPEC_MASKED_PATHS[] = {
         "/proc/scsi",
         "/sys/firmware",
         "/sys/devices/virtual/powercap",
+        "/sys/fs/selinux",
         NULL,
 };
 

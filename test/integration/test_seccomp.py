@@ -1,0 +1,276 @@
+"""Seccomp profiles: which one a container gets, and what it lets through."""
+import json
+import os
+import subprocess
+
+import pytest
+from kit.image import Image, Layer
+from kit.paths import program
+from support import KINDS, error_of
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
+
+
+@pytest.fixture(scope="session")
+def caller(workdir, registry, layer):
+    """An image with /syscalls in it."""
+    path = f"{workdir}/syscalls"
+    subprocess.run([program("gcc"), "-std=gnu17", "-O1", "-static", "-o", path, f"{HERE}/syscalls.c"], check=True)
+    with open(path, "rb") as file:
+        extra = Layer().file("syscalls", file.read(), mode=0o755)
+    return registry.push("test/syscalls", "1", Image([layer, extra]))
+
+
+def secured(**context):
+    return {"security_context": context}
+
+
+def profile(kind, ref=""):
+    return {"profile_type": kind, "localhost_ref": ref}
+
+
+def seccomp_line(node, pod, **context):
+    out = node.output(pod, "grep ^Seccomp: /proc/self/status", linux=secured(**context), name=f"n{len(node.daemon.ids)}")
+    return int(out.split()[1])
+
+
+def calls(node, pod, caller, *names, **context):
+    """What came of each system call, by its name."""
+    if node.image_status(caller) is None:
+        node.pull(caller)
+    container = node.run(pod, ["/syscalls", *names], image=caller, linux=secured(**context), name=f"c{len(node.daemon.ids)}")
+    assert node.wait_exit(container).exit_code == 0
+    return dict(line.split() for line in node.text(pod, container).splitlines())
+
+
+DENY_MKDIR = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["mkdir", "mkdirat"], "action": "SCMP_ACT_ERRNO", "errno": "EXDEV"}],
+}
+
+
+def write(path, contents):
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    with open(path, "w") as file:
+        file.write(contents if isinstance(contents, str) else json.dumps(contents))
+    return str(path)
+
+
+@pytest.mark.parametrize("context, mode", [
+    ({}, 0),
+    ({"seccomp": profile(UNCONFINED)}, 0),
+    ({"seccomp": profile(RUNTIME_DEFAULT)}, 2),
+    ({"seccomp_profile_path": ""}, 0),
+    ({"seccomp_profile_path": "unconfined"}, 0),
+    ({"seccomp_profile_path": "runtime/default"}, 2),
+    ({"seccomp_profile_path": "docker/default"}, 2),
+    ({"seccomp_profile_path": "runtime/default", "seccomp": profile(UNCONFINED)}, 0),  # the message goes first
+], ids=str)
+def test_the_profile_shows_in_the_process_state(node, context, mode):
+    assert seccomp_line(node, node.pod(), **context) == mode
+
+
+def test_a_privileged_container_is_unconfined(node):
+    pod = node.pod(linux=privileged(node))
+    assert seccomp_line(node, pod, privileged=True, seccomp=profile(RUNTIME_DEFAULT)) == 0
+
+
+def privileged(node):
+    linux = node.namespaces()
+    linux["security_context"]["privileged"] = True
+    return linux
+
+
+def test_privileged_containers_have_a_profile_where_it_is_configured(own_node, caller, tmp_path):
+    path = write(f"{tmp_path}/p.json", DENY_MKDIR)
+    node = own_node(config={"runtime": f'privileged_seccomp_profile = "{path}"\n'})
+    pod = node.pod(linux=privileged(node))
+    assert calls(node, pod, caller, "mkdir", privileged=True)["mkdir"] == "EXDEV"
+    assert calls(node, pod, caller, "mkdir")["mkdir"] == "ok"
+
+
+DEFAULT = {  # with each of the two default profiles
+    "unshare-user": "EPERM", "unshare-mount": "EPERM", "clone-user": "EPERM", "clone-net": "EPERM", "clone": "ok",
+    "clone3": "ENOSYS", "swapoff": "EPERM", "mkdir": "ok", "personality": "ok", "future": "ENOSYS", "socket-unix": "ok",
+}
+
+
+def test_the_distributions_default_keeps_containers_from_new_namespaces(node, caller):
+    assert os.path.exists("/usr/share/containers/seccomp.json")
+    assert calls(node, node.pod(), caller, *DEFAULT, seccomp=profile(RUNTIME_DEFAULT)) == DEFAULT
+
+
+OWN = {**DEFAULT, "io_uring": "EPERM", "keyctl": "EPERM", "socket-vsock": "ENOSYS", "socket-alg": "ENOSYS",
+       "personality-odd": "ENOSYS"}
+
+
+@pytest.fixture
+def builtin(own_node):
+    return own_node(config={"runtime": 'seccomp_profile = ""\n'})
+
+
+def test_our_own_default(builtin, caller):
+    assert calls(builtin, builtin.pod(), caller, *OWN, seccomp=profile(RUNTIME_DEFAULT)) == OWN
+    free = calls(builtin, builtin.pod(), caller, "socket-nfc", "personality-odd", "keyctl")
+    own = calls(builtin, builtin.pod(), caller, "socket-nfc", seccomp=profile(RUNTIME_DEFAULT))
+    assert own["socket-nfc"] == free["socket-nfc"] != "ENOSYS"
+    assert free["personality-odd"] == "ok"
+
+
+@pytest.mark.parametrize("which", ["node", "builtin"])
+def test_what_capabilities_allow_the_default_allows(which, request, caller):
+    node = request.getfixturevalue(which)
+    got = calls(node, node.pod(), caller, "unshare-mount", "clone-user", "clone3", "swapoff",
+                capabilities={"add_capabilities": ["SYS_ADMIN"]}, seccomp=profile(RUNTIME_DEFAULT))
+    assert got["unshare-mount"] == got["clone-user"] == "ok"
+    assert got["clone3"] == "EINVAL"  # it came to the kernel
+    if which == "builtin":
+        assert got["swapoff"] == "ENOENT"
+
+
+def test_a_localhost_profile_by_its_path(node, caller, tmp_path):
+    path = write(f"{tmp_path}/deny.json", DENY_MKDIR)
+    pod = node.pod()
+    for context in ({"seccomp": profile(LOCALHOST, path)}, {"seccomp": profile(LOCALHOST, f"localhost/{path}")},
+                    {"seccomp_profile_path": f"localhost/{path}"}):
+        assert calls(node, pod, caller, "mkdir", **context) == {"mkdir": "EXDEV"}
+
+
+def test_a_localhost_profile_in_the_runtimes_own_form(node, caller, tmp_path):
+    path = write(f"{tmp_path}/oci.json", {
+        "defaultAction": "SCMP_ACT_ALLOW", "architectures": ["SCMP_ARCH_X86_64", "SCMP_ARCH_X86"],
+        "syscalls": [{"names": ["mkdirat"], "action": "SCMP_ACT_ERRNO", "errnoRet": 18}],
+    })
+    assert calls(node, node.pod(), caller, "mkdir", seccomp=profile(LOCALHOST, path)) == {"mkdir": "EXDEV"}
+
+
+def test_conditions_of_a_profile(node, caller, tmp_path):
+    """Rules for capabilities, architectures and kernels; conditions on arguments."""
+    deny = {"action": "SCMP_ACT_ERRNO", "errnoRet": 18}
+    path = write(f"{tmp_path}/conditions.json", {
+        "defaultAction": "SCMP_ACT_ALLOW",
+        "archMap": [{"architecture": "SCMP_ARCH_X86_64", "subArchitectures": ["SCMP_ARCH_X86"]}, {"architecture": "SCMP_ARCH_AARCH64"}],
+        "syscalls": [
+            {"name": "mkdirat", "includes": {"caps": ["CAP_SYS_TIME"]}, **deny},
+            {"name": "swapoff", "excludes": {"caps": ["CAP_SYS_TIME"]}, **deny},
+            {"name": "keyctl", "includes": {"arches": ["s390x"]}, **deny},
+            {"name": "io_uring_setup", "includes": {"minKernel": "99.1"}, **deny},
+            {"name": "unshare", "includes": {"minKernel": "4.8"}, "args": [{"index": 0, "value": 0x20000, "op": "SCMP_CMP_EQ"}], **deny},
+        ],
+    })
+    names = ["mkdir", "swapoff", "keyctl", "io_uring", "unshare-mount", "unshare-user"]
+    context = {"seccomp": profile(LOCALHOST, path)}
+    free = calls(node, node.pod(), caller, *names)
+    plain = calls(node, node.pod(), caller, *names, **context)
+    assert plain == {**free, "swapoff": "EXDEV", "unshare-mount": "EXDEV"}
+    timed = calls(node, node.pod(), caller, *names, capabilities={"add_capabilities": ["SYS_TIME"]}, **context)
+    assert timed == {**free, "mkdir": "EXDEV", "unshare-mount": "EXDEV"}
+
+
+def test_relative_profiles_are_below_the_kubelets_folder(own_node, caller, tmp_path):
+    write(f"{tmp_path}/root/some/deny.json", DENY_MKDIR)
+    write(f"{tmp_path}/outside.json", DENY_MKDIR)
+    os.symlink("../../outside.json", f"{tmp_path}/root/some/link.json")
+    node = own_node(config={"runtime": f'seccomp_root = "{tmp_path}/root"\n'})
+    pod = node.pod()
+    assert calls(node, pod, caller, "mkdir", seccomp_profile_path="localhost/some/deny.json") == {"mkdir": "EXDEV"}
+    for name in ("../outside.json", "some/link.json"):
+        error = error_of(lambda: node.create(pod, ["true"], linux=secured(seccomp=profile(LOCALHOST, name))), KINDS.INVALID_ARGUMENT)
+        assert "seccomp" in error and "No such file" in error
+
+
+def test_a_handler_has_a_profile_of_its_own(own_node, handler, caller, tmp_path):
+    path = write(f"{tmp_path}/deny.json", DENY_MKDIR)
+    runtime = handler or "runc"
+    node = own_node(config={"runtime.handlers.strict": f'path = "{program(runtime)}"\nseccomp_profile = "{path}"\n'})
+    default = {"seccomp": profile(RUNTIME_DEFAULT)}
+    config = node.pod_config()
+    strict = (node.run_pod(config, handler="strict"), config)
+    assert calls(node, strict, caller, "mkdir", **default) == {"mkdir": "EXDEV"}
+    assert calls(node, strict, caller, "mkdir") == {"mkdir": "ok"}
+    assert calls(node, node.pod(), caller, "mkdir", **default) == {"mkdir": "ok"}
+
+
+def test_a_node_has_a_profile_of_its_own(own_node, caller, tmp_path):
+    path = write(f"{tmp_path}/deny.json", DENY_MKDIR)
+    node = own_node(config={"runtime": f'seccomp_profile = "{path}"\n'})
+    default = {"seccomp": profile(RUNTIME_DEFAULT)}
+    got = calls(node, node.pod(), caller, "mkdir", "unshare-user", **default)
+    assert got == {"mkdir": "EXDEV", "unshare-user": "ok"}  # it is taken as it is
+    os.unlink(path)
+    error = error_of(lambda: node.create(node.pod(), ["true"], linux=secured(**default)), KINDS.FAILED_PRECONDITION)
+    assert "seccomp" in error and path in error and "No such file" in error
+
+
+def test_an_exec_is_under_the_containers_profile(node):
+    pod = node.pod()
+    container = node.sleeper(pod, linux=secured(seccomp=profile(RUNTIME_DEFAULT)))
+    assert node.exec_sh(container, "grep ^Seccomp: /proc/self/status").split()[1] == "2"
+
+
+BROKEN = {
+    "nothing": ("", "JSON"),
+    "no JSON": ("{", "JSON"),
+    "an array": ("[]", "not an object"),
+    "no default": ({"syscalls": []}, "defaultAction"),
+    "an unknown default": ({"defaultAction": "ALLOW"}, "defaultAction"),
+    "an unknown action": ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [{"names": ["mkdir"], "action": "NO"}]}, "syscalls[0].action"),
+    "an unknown operator": ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": [
+        {"names": ["mkdir"], "action": "SCMP_ACT_ERRNO", "args": [{"index": 0, "value": 1, "op": "=="}]}]}, "op"),
+    "a text for a list": ({"defaultAction": "SCMP_ACT_ALLOW", "syscalls": "mkdir"}, "syscalls"),
+    "an unknown error": ({"defaultAction": "SCMP_ACT_ERRNO", "defaultErrno": "EWHAT"}, "defaultErrno"),
+    "too long": ('{"defaultAction": "SCMP_ACT_ALLOW"}' + " " * (1 << 20), "too large"),
+}
+
+
+@pytest.mark.parametrize("contents, words", BROKEN.values(), ids=BROKEN)
+def test_a_broken_profile_is_refused_in_words(node, tmp_path, contents, words):
+    path = write(f"{tmp_path}/broken.json", contents)
+    pod = node.pod()
+    error = error_of(lambda: node.create(pod, ["true"], linux=secured(seccomp=profile(LOCALHOST, path))), KINDS.INVALID_ARGUMENT)
+    assert "config.linux.security_context.seccomp" in error and path in error and words.lower() in error.lower(), error
+
+
+@pytest.mark.parametrize("what", ["missing", "folder", "pipe", "terminal"])
+def test_what_is_no_profile_is_refused_at_once(node, tmp_path, what):
+    path = "/dev/ptmx" if what == "terminal" else f"{tmp_path}/{what}"
+    if what == "folder":
+        os.mkdir(path)
+    if what == "pipe":
+        os.mkfifo(path)
+    pod = node.pod()
+    error = error_of(lambda: node.create(pod, ["true"], linux=secured(seccomp=profile(LOCALHOST, path))), KINDS.INVALID_ARGUMENT)
+    assert "seccomp" in error and path in error
+
+
+@pytest.mark.parametrize("context", [
+    {"seccomp": profile(LOCALHOST)},
+    {"seccomp": profile(RUNTIME_DEFAULT, "/some/file")},
+    {"seccomp": profile(7)},
+    {"seccomp_profile_path": "localhost/"},
+    {"seccomp_profile_path": "whatever"},
+], ids=str)
+def test_a_request_that_cannot_be_meant(node, context):
+    pod = node.pod()
+    assert "seccomp" in error_of(lambda: node.create(pod, ["true"], linux=secured(**context)), KINDS.INVALID_ARGUMENT)
+    config = node.pod_config()
+    config["linux"]["security_context"].update(context)
+    assert "seccomp" in error_of(lambda: node.run_pod(config), KINDS.INVALID_ARGUMENT)
+
+
+@pytest.mark.parametrize("context", [
+    {"seccomp": profile(RUNTIME_DEFAULT)}, {"seccomp": profile(UNCONFINED)}, {"seccomp_profile_path": "runtime/default"},
+], ids=str)
+def test_a_pods_own_profile_is_not_its_containers(node, context):
+    """It is of the process that would hold the sandbox. The kubelet asks for the default there."""
+    linux = node.namespaces()
+    linux["security_context"].update(context)
+    assert seccomp_line(node, node.pod(linux=linux)) == 0
+
+
+def test_a_pod_with_a_profile_that_is_missing_is_refused(node, tmp_path):
+    config = node.pod_config()
+    config["linux"]["security_context"]["seccomp"] = profile(LOCALHOST, f"{tmp_path}/missing.json")
+    error = error_of(lambda: node.run_pod(config), KINDS.INVALID_ARGUMENT)
+    assert "config.linux.security_context.seccomp" in error and "missing.json" in error
