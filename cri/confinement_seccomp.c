@@ -8,7 +8,7 @@
 #include "base/memory.h"
 #include "cri/confinement.h"
 #include "cri/container.h"
-#include "oci/seccomp.h"
+#include "oci/seccomp_profile.h"
 
 static const char seccomp_field[] = "config.linux.security_context.seccomp";
 
@@ -20,13 +20,13 @@ static int load_default(const char *path, json_t **profile, struct error *err)
 {
         bool distribution = strcmp(path, CONFIG_SECCOMP_PROFILE) == 0;
         if (*path) {
-                int result = seccomp_load(path, profile, err);
+                int result = seccomp_profile_load(path, profile, err);
                 if (result == 0 && distribution)
-                        seccomp_guard_namespaces(*profile);
+                        seccomp_profile_guard(*profile);
                 if (result != -ENOENT || !distribution)
                         return result;
         }
-        *profile = seccomp_default();
+        *profile = seccomp_profile_default();
         return 0;
 }
 
@@ -34,7 +34,7 @@ static int load_default(const char *path, json_t **profile, struct error *err)
 static int load_localhost(const char *name, json_t **profile, struct error *err)
 {
         if (*name == '/')
-                return seccomp_load(name, profile, err);
+                return seccomp_profile_load(name, profile, err);
         const char *root = node.config->runtime.seccomp_root;
         AUTO_FD int folder = open(root, O_PATH | O_DIRECTORY | O_CLOEXEC);
         if (folder < 0)
@@ -43,7 +43,7 @@ static int load_localhost(const char *name, json_t **profile, struct error *err)
         if (fd < 0)
                 return error_context(err, "%s", root);
         AUTO_FREE char *path = xprintf("%s/%s", root, name);
-        return seccomp_load_fd(fd, path, profile, err);
+        return seccomp_profile_load_fd(fd, path, profile, err);
 }
 
 /* Whose words an error is in: what the pod asked for, or the one who runs the node. */
@@ -97,7 +97,7 @@ int confinement_seccomp(const struct container *container, const char *const *ca
         int result = choose(container, &choice, err);
         if (result < 0 || choice.kind == CONFINEMENT_UNSET || choice.kind == CONFINEMENT_UNCONFINED)
                 return result;
-        if (!seccomp_is_supported()) {
+        if (!seccomp_profile_is_supported()) {
                 if (choice.kind == CONFINEMENT_LOCALHOST)
                         return error_set(err, ERROR_FAILED_PRECONDITION,
                                          "%s: profile %s: this node's kernel has no seccomp",
@@ -109,9 +109,9 @@ int confinement_seccomp(const struct container *container, const char *const *ca
         }
         result = load(&choice, default_of(container->pod), &profile, err);
         if (result == 0)
-                result = seccomp_translate(profile, capabilities,
-                                           choice.name ? choice.name : "the default profile",
-                                           seccomp, err);
+                result = seccomp_profile_translate(
+                        profile, capabilities, choice.name ? choice.name : "the default profile",
+                        seccomp, err);
         return result;
 }
 

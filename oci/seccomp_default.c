@@ -8,7 +8,7 @@
 #include <linux/sched.h>
 #include <string.h>
 
-#include "oci/seccomp.h"
+#include "oci/seccomp_profile.h"
 
 #define LIST(...) ((const char *const[]){__VA_ARGS__, NULL})
 
@@ -613,7 +613,7 @@ static bool makes_namespaces(const char *name)
                strcmp(name, "unshare") == 0;
 }
 
-void seccomp_guard_namespaces(json_t *profile)
+void seccomp_profile_guard(json_t *profile)
 {
         json_t *rules = json_object_get(profile, "syscalls");
         size_t index;
@@ -634,7 +634,7 @@ void seccomp_guard_namespaces(json_t *profile)
         add_namespaces(rules);
 }
 
-json_t *seccomp_default(void)
+json_t *seccomp_profile_default(void)
 {
         json_t *profile = json_object();
         json_t *rules = json_array();

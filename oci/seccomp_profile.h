@@ -1,5 +1,5 @@
 /*
- * seccomp: the system calls that a container may make.
+ * seccomp_profile: the system calls that a container may make.
  *
  * Profiles come in the form that Docker and containers-common write: rules that hold for some
  * architectures, kernels or capabilities only. OCI runtimes know no such conditions, so a profile
@@ -7,8 +7,8 @@
  *
  * Pure functions, any thread, unless said. What is given back belongs to the caller.
  */
-#ifndef CRISP_OCI_SECCOMP_H
-#define CRISP_OCI_SECCOMP_H
+#ifndef CRISP_OCI_SECCOMP_PROFILE_H
+#define CRISP_OCI_SECCOMP_PROFILE_H
 
 #include <stdbool.h>
 
@@ -25,34 +25,34 @@
  * no profile: it has a defaultAction, and each member that we know has the form that it must have.
  * Members that nobody knows are passed over, as the other implementations do.
  */
-int seccomp_parse(const char *bytes, size_t length, const char *place, json_t **profile,
-                  struct error *err);
+int seccomp_profile_parse(const char *bytes, size_t length, const char *place, json_t **profile,
+                          struct error *err);
 
 /*
  * The same from a file, by its path or by a descriptor of it (borrowed; opened with O_NONBLOCK).
  * What is no plain file is FAILED_PRECONDITION. Blocks on the disk.
  */
-int seccomp_load(const char *path, json_t **profile, struct error *err);
-int seccomp_load_fd(int fd, const char *place, json_t **profile, struct error *err);
+int seccomp_profile_load(const char *path, json_t **profile, struct error *err);
+int seccomp_profile_load_fd(int fd, const char *place, json_t **profile, struct error *err);
 
 /* Our own profile: what most programs need, and nothing that reaches past the container unless its
  * capabilities let it do so anyway. */
-json_t *seccomp_default(void);
+json_t *seccomp_profile_default(void);
 
 /*
  * Changes a profile so that new namespaces need CAP_SYS_ADMIN: clone with their flags and unshare
  * are EPERM, clone3, whose flags no filter can see, is ENOSYS, on which libcs go back to clone.
  */
-void seccomp_guard_namespaces(json_t *profile);
+void seccomp_profile_guard(json_t *profile);
 
 /*
  * The profile for a container with these capabilities in its bounding set (names as "CAP_CHOWN",
  * null-terminated; null is none), on this machine's architecture and kernel: linux.seccomp.
  */
-int seccomp_translate(const json_t *profile, const char *const *capabilities, const char *place,
-                      json_t **seccomp, struct error *err);
+int seccomp_profile_translate(const json_t *profile, const char *const *capabilities,
+                              const char *place, json_t **seccomp, struct error *err);
 
 /* Whether this kernel has seccomp filters. */
-bool seccomp_is_supported(void);
+bool seccomp_profile_is_supported(void);
 
 #endif

@@ -1,5 +1,5 @@
 /* Profiles, read and translated. */
-#include "oci/seccomp.h"
+#include "oci/seccomp_profile.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -270,8 +270,8 @@ static int check_profile(const json_t *profile, const char *place, struct error 
         return 0;
 }
 
-int seccomp_parse(const char *bytes, size_t length, const char *place, json_t **profile,
-                  struct error *err)
+int seccomp_profile_parse(const char *bytes, size_t length, const char *place, json_t **profile,
+                          struct error *err)
 {
         AUTO_JSON json_t *parsed = NULL;
         if (length > SECCOMP_PROFILE_MAX)
@@ -286,7 +286,7 @@ int seccomp_parse(const char *bytes, size_t length, const char *place, json_t **
         return 0;
 }
 
-int seccomp_load_fd(int fd, const char *place, json_t **profile, struct error *err)
+int seccomp_profile_load_fd(int fd, const char *place, json_t **profile, struct error *err)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
         struct stat st;
@@ -298,16 +298,16 @@ int seccomp_load_fd(int fd, const char *place, json_t **profile, struct error *e
         int result = file_read(path, SECCOMP_PROFILE_MAX, &text, err);
         if (result < 0)
                 return error_context(err, "%s", place);
-        return seccomp_parse(text.data ? text.data : "", text.length, place, profile, err);
+        return seccomp_profile_parse(text.data ? text.data : "", text.length, place, profile, err);
 }
 
-int seccomp_load(const char *path, json_t **profile, struct error *err)
+int seccomp_profile_load(const char *path, json_t **profile, struct error *err)
 {
         /* The path may be a stranger's: of a pipe nobody writes to, or of a terminal. */
         AUTO_FD int fd = open(path, O_RDONLY | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
         if (fd < 0)
                 return error_errno(err, errno, "open %s", path);
-        return seccomp_load_fd(fd, path, profile, err);
+        return seccomp_profile_load_fd(fd, path, profile, err);
 }
 
 /* ---- translating ---- */
@@ -450,8 +450,8 @@ static json_t *architectures_of(const json_t *profile)
         return list;
 }
 
-int seccomp_translate(const json_t *profile, const char *const *capabilities, const char *place,
-                      json_t **seccomp, struct error *err)
+int seccomp_profile_translate(const json_t *profile, const char *const *capabilities,
+                              const char *place, json_t **seccomp, struct error *err)
 {
         struct default_action fallback = {
                 .action = json_string_value(json_object_get(profile, "defaultAction"))};
@@ -484,7 +484,7 @@ int seccomp_translate(const json_t *profile, const char *const *capabilities, co
         return 0;
 }
 
-bool seccomp_is_supported(void)
+bool seccomp_profile_is_supported(void)
 {
         /* With a filter that cannot be read, a kernel that has filters says EFAULT. */
         return prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, NULL, 0, 0) < 0 && errno == EFAULT;
