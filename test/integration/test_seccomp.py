@@ -1,23 +1,19 @@
 """Seccomp profiles: which one a container gets, and what it lets through."""
 import json
 import os
-import subprocess
 
 import pytest
 from kit.image import Image, Layer
 from kit.paths import program
 from support import KINDS, error_of
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
 
 
 @pytest.fixture(scope="session")
-def caller(workdir, registry, layer):
+def caller(syscalls, registry, layer):
     """An image with /syscalls in it."""
-    path = f"{workdir}/syscalls"
-    subprocess.run([program("gcc"), "-std=gnu17", "-O1", "-static", "-o", path, f"{HERE}/syscalls.c"], check=True)
-    with open(path, "rb") as file:
+    with open(syscalls, "rb") as file:
         extra = Layer().file("syscalls", file.read(), mode=0o755)
     return registry.push("test/syscalls", "1", Image([layer, extra]))
 
