@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "cri/confinement.h"
 #include "cri/container.h"
+#include "cri/seccomp_notifier.h"
 #include "oci/seccomp_profile.h"
 
 static const char seccomp_field[] = "config.linux.security_context.seccomp";
@@ -108,6 +109,10 @@ int confinement_seccomp(const struct container *container, const char *const *ca
                 return 0;
         }
         result = load(&choice, default_of(container->pod), &profile, err);
+        if (result == 0 && container->seccomp_notifies) {
+                AUTO_FREE char *path = seccomp_notifier_path(container);
+                seccomp_profile_notify(profile, path);
+        }
         if (result == 0)
                 result = seccomp_profile_translate(
                         profile, capabilities, choice.name ? choice.name : "the default profile",

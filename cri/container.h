@@ -62,7 +62,10 @@ struct container {
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
-        bool claimed; /* a client knows its id */
+        bool seccomp_notifies;             /* its profile asks a seccomp_notifier */
+        struct seccomp_notifier *notifier; /* owned; while it may run, or null */
+        char *forbidden_calls;             /* why its notifier has stopped it, or null */
+        bool claimed;                      /* a client knows its id */
         struct timer *unclaimed_timer;
 
         uint8_t *listed; /* its entry in ListContainers, packed, for listed_state; or null */

@@ -10,6 +10,7 @@
 #include "cri/container.h"
 #include "cri/image_volume.h"
 #include "cri/record.h"
+#include "cri/seccomp_notifier.h"
 #include "cri/signals.h"
 #include "cri/validate.h"
 #include "image/rootfs.h"
@@ -76,6 +77,7 @@ static int build(struct container *container, const struct image_config *image, 
         if (result < 0)
                 return result;
         rootfs.label = confinement.labels.mount;
+        container->seccomp_notifies = seccomp_notifier_is_wanted(container);
         struct mount_job mount = {.container = container, .rootfs = &rootfs, .err = err};
         result = task_offload(mount_on_worker, &mount);
         if (result < 0)

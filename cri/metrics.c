@@ -4,6 +4,7 @@
 
 #include "base/clock.h"
 #include "cri/node.h"
+#include "cri/seccomp_notifier.h"
 
 /* Up to here a double holds every whole number. */
 #define WHOLE_MAX 9007199254740992.0
@@ -108,6 +109,7 @@ void metrics_write(struct buffer *text)
         metric_sample(text, "crisp_build_info", "version", CRISP_VERSION, 1);
         write_pulls(text);
         write_store(text);
+        seccomp_notifier_write_metrics(text);
         single(text, "crisp_pods", METRIC_GAUGE, "Pods that the daemon keeps.",
                (double)table_size(node.pods));
         single(text, "crisp_containers", METRIC_GAUGE, "Containers that the daemon keeps.",

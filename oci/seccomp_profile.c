@@ -484,6 +484,22 @@ int seccomp_profile_translate(const json_t *profile, const char *const *capabili
         return 0;
 }
 
+void seccomp_profile_notify(json_t *profile, const char *listener)
+{
+        static const char *const asked[] = {"SCMP_ACT_ERRNO", "SCMP_ACT_KILL",
+                                            "SCMP_ACT_KILL_PROCESS", "SCMP_ACT_KILL_THREAD", NULL};
+        size_t index;
+        json_t *rule;
+        json_array_foreach (json_object_get(profile, "syscalls"), index, rule) {
+                if (!is_among(json_string_value(json_object_get(rule, "action")), asked))
+                        continue;
+                json_object_set_new(rule, "action", json_string("SCMP_ACT_NOTIFY"));
+                json_object_del(rule, "errnoRet");
+                json_object_del(rule, "errno");
+        }
+        json_object_set_new(profile, "listenerPath", json_string(listener));
+}
+
 bool seccomp_profile_is_supported(void)
 {
         /* With a filter that cannot be read, a kernel that has filters says EFAULT. */

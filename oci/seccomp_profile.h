@@ -45,6 +45,10 @@ json_t *seccomp_profile_default(void);
  */
 void seccomp_profile_guard(json_t *profile);
 
+/* Changes a profile so that its rules that fail a call or kill for it ask who listens on this
+ * socket. What the default action does cannot be asked for. */
+void seccomp_profile_notify(json_t *profile, const char *listener);
+
 /*
  * The profile for a container with these capabilities in its bounding set (names as "CAP_CHOWN",
  * null-terminated; null is none), on this machine's architecture and kernel: linux.seccomp.

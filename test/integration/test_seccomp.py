@@ -1,10 +1,13 @@
 """Seccomp profiles: which one a container gets, and what it lets through."""
 import json
 import os
+import re
+import subprocess
 
 import pytest
 from kit.image import Image, Layer
 from kit.paths import program
+from kit.wait import wait_for
 from support import KINDS, error_of
 
 RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
@@ -270,3 +273,106 @@ def test_a_pod_with_a_profile_that_is_missing_is_refused(node, tmp_path):
     config["linux"]["security_context"]["seccomp"] = profile(LOCALHOST, f"{tmp_path}/missing.json")
     error = error_of(lambda: node.run_pod(config), KINDS.INVALID_ARGUMENT)
     assert "config.linux.security_context.seccomp" in error and "missing.json" in error
+
+
+# ---- the notifier ----
+
+NOTIFIER = "seccomp-notifier-action.crio.io"
+OLD_NOTIFIER = "io.kubernetes.cri-o.seccompNotifierAction"
+DENY_SWAPOFF = {
+    "defaultAction": "SCMP_ACT_ALLOW",
+    "syscalls": [{"names": ["swapoff", "keyctl"], "action": "SCMP_ACT_ERRNO", "errno": "EXDEV"}],
+}
+
+
+@pytest.fixture
+def tracer(own_node, handler, caller):
+    """A node on which pods may have their system calls told."""
+    node = own_node(config={f"runtime.handlers.{handler or 'runc'}": f'allowed_annotations = ["{NOTIFIER}"]\n'})
+    node.pull(caller)
+    return node
+
+
+def traced(node, caller, tmp_path, script, annotations=None, profile_contents=DENY_SWAPOFF, **more):
+    """Runs a script in a container of a pod with the annotations, and returns (pod, container)."""
+    path = write(f"{tmp_path}/traced.json", profile_contents)
+    pod = node.pod(annotations=annotations or {})
+    return pod, node.sh(pod, script, image=caller, linux=secured(seccomp=profile(LOCALHOST, path)), **more)
+
+
+def told(node):
+    """How often each system call was kept back, as metrics say it."""
+    lines = subprocess.run([node.daemon.crisp, "metrics", "--socket", node.daemon.socket], check=True, capture_output=True, text=True).stdout
+    return {name: int(count) for name, count in re.findall(r'^crisp_seccomp_notified_calls_total\{syscall="(\w+)"\} (\d+)$', lines, re.M)}
+
+
+@pytest.mark.parametrize("name", [NOTIFIER, OLD_NOTIFIER, f"{NOTIFIER}/main", f"{NOTIFIER}/POD"])
+def test_calls_that_are_kept_back_are_told(tracer, caller, tmp_path, name):
+    pod, container = traced(tracer, caller, tmp_path, "/syscalls swapoff mkdir swapoff keyctl", {name: ""})
+    status = tracer.wait_exit(container)
+    assert (status.exit_code, status.reason) == (0, "Completed")
+    assert tracer.text(pod, container).split() == ["swapoff", "ENOSYS", "mkdir", "ok", "swapoff", "ENOSYS", "keyctl", "ENOSYS"]
+    assert told(tracer) == {"swapoff": 2, "keyctl": 1}
+    log = tracer.daemon.log_text()
+    assert len(re.findall(f"system call.*{container}.*call=swapoff", log)) == 1
+
+
+def test_the_action_stop_kills_the_container(tracer, caller, tmp_path):
+    _, container = traced(tracer, caller, tmp_path, "/syscalls swapoff keyctl swapoff; sleep 1000", {NOTIFIER: "stop"})
+    status = tracer.wait_exit(container)
+    assert (status.exit_code, status.reason) == (137, "seccomp killed")
+    assert status.message == "Used forbidden syscalls: keyctl (1x), swapoff (2x)"
+    tracer.daemon.kill()
+    tracer.daemon.start()
+    again = tracer.status(container)
+    assert (again.reason, again.message) == (status.reason, status.message)
+
+
+def test_a_container_that_ends_by_itself_is_not_stopped(tracer, caller, tmp_path):
+    _, container = traced(tracer, caller, tmp_path, "/syscalls swapoff; exit 3", {NOTIFIER: "stop"})
+    status = tracer.wait_exit(container)
+    assert (status.exit_code, status.reason, status.message) == (3, "Error", "")
+
+
+def test_one_container_of_a_pod_alone(tracer, caller, tmp_path):
+    pod, container = traced(tracer, caller, tmp_path, "/syscalls swapoff", {f"{NOTIFIER}/other": "stop"})
+    tracer.wait_exit(container)
+    assert tracer.text(pod, container).split() == ["swapoff", "EXDEV"]
+
+
+def test_execs_are_told_too_and_after_a_restart(tracer, caller, tmp_path):
+    pod, container = traced(tracer, caller, tmp_path, "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done", {NOTIFIER: "log"})
+    assert tracer.exec_sh(container, "/syscalls swapoff").split() == ["swapoff", "ENOSYS"]
+    assert told(tracer) == {"swapoff": 1}
+    tracer.daemon.kill()
+    tracer.daemon.start()
+    assert tracer.exec_sh(container, "/syscalls swapoff keyctl").split() == ["swapoff", "ENOSYS", "keyctl", "ENOSYS"]
+    assert told(tracer) == {"swapoff": 1, "keyctl": 1}
+
+
+def test_a_flood_of_calls_holds_up_nobody(tracer, caller, tmp_path):
+    pod, container = traced(tracer, caller, tmp_path, "while :; do /syscalls swapoff keyctl >/dev/null; done", {NOTIFIER: "log"})
+    other = tracer.sh(pod, "echo there", name="other")
+    tracer.wait_exit(other)
+    assert tracer.text(pod, other) == "there\n"
+    wait_for(lambda: told(tracer).get("swapoff", 0) > 20, "many calls to be told")
+    tracer.stop(container)
+
+
+def test_without_the_nodes_leave_nothing_is_told(own_node, caller, tmp_path):
+    node = own_node()
+    node.pull(caller)
+    pod, container = traced(node, caller, tmp_path, "/syscalls swapoff", {NOTIFIER: "stop", OLD_NOTIFIER: "stop"})
+    node.wait_exit(container)
+    assert node.text(pod, container).split() == ["swapoff", "EXDEV"]
+    assert told(node) == {}
+
+
+def test_the_defaults_calls_are_told(tracer, caller):
+    pod = tracer.pod(annotations={NOTIFIER: ""})
+    assert calls(tracer, pod, caller, "unshare-user", "clone-user", "swapoff", "mkdir", seccomp=profile(RUNTIME_DEFAULT)) == {
+        "unshare-user": "ENOSYS", "clone-user": "ENOSYS", "swapoff": "ENOSYS", "mkdir": "ok",
+    }
+    assert told(tracer) == {"unshare": 1, "clone": 1, "swapoff": 1}
+    # Unconfined, there is nothing to tell.
+    assert calls(tracer, pod, caller, "mkdir") == {"mkdir": "ok"}
