@@ -92,9 +92,11 @@ static void stop_container(void *argument)
 {
         AUTO_CONTAINER struct container *container = argument;
         struct error err;
-        /* Why comes first: the next daemon finds the exit alone. */
+        /* Why comes first, into both records (after a reboot there is but one): the next daemon
+         * finds the exit alone. */
         task_lock(&container->lock, CLOCK_NEVER);
-        if (container_may_run(container) && container_save(container, true, &err) < 0)
+        if (container_may_run(container) &&
+            (container_save_run(container, &err) < 0 || container_save(container, true, &err) < 0))
                 log_failure(&err, "the container's record is not up to date", "container",
                             container->id, NULL);
         task_unlock(&container->lock);
