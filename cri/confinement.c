@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/seccomp_artifact.h"
 #include "oci/apparmor.h"
 
 #define LOAD_DEADLINE (30 * NSEC_PER_SEC)
@@ -73,6 +74,7 @@ int confinement_choice(const Runtime__V1__SecurityProfile *profile, const char *
 void confinement_fini(struct confinement *confinement)
 {
         free(confinement->apparmor_profile);
+        buffer_fini(&confinement->seccomp_profile);
         selinux_labels_fini(&confinement->labels);
         *confinement = (struct confinement){0};
 }
@@ -200,9 +202,26 @@ static int prepare_selinux(const struct container *container, struct confinement
         return 0;
 }
 
+/* A profile in the request goes before an artifact; a privileged container gets none from its pod.
+ */
+static int prepare_seccomp(const struct container *container, struct confinement *confinement,
+                           struct error *err)
+{
+        struct confinement_choice choice;
+        const char *name = seccomp_artifact_name(container);
+        int result = confinement_seccomp_choice(container, &choice, err);
+        if (result < 0 || !name || container_security(container)->privileged ||
+            (choice.kind != CONFINEMENT_UNSET && choice.kind != CONFINEMENT_UNCONFINED))
+                return result;
+        confinement->seccomp_artifact = name;
+        return seccomp_artifact_fetch(container, name, &confinement->seccomp_profile, err);
+}
+
 int confinement_prepare(const struct container *container, struct confinement *confinement,
                         struct error *err)
 {
         int result = prepare_apparmor(container, confinement, err);
-        return result < 0 ? result : prepare_selinux(container, confinement, err);
+        if (result == 0)
+                result = prepare_selinux(container, confinement, err);
+        return result < 0 ? result : prepare_seccomp(container, confinement, err);
 }

@@ -6,7 +6,7 @@
 #define CRISP_CRI_CONFINEMENT_H
 
 #include "api/cri/runtime_v1.pb-c.h"
-#include "base/arena.h"
+#include "base/buffer.h"
 #include "base/json.h"
 #include "oci/selinux.h"
 
@@ -37,12 +37,15 @@ int confinement_choice(const Runtime__V1__SecurityProfile *profile, const char *
 /* What is found out before the specification is written. Strings are owned. */
 struct confinement {
         char *apparmor_profile;       /* null: none is set */
+        const char *seccomp_artifact; /* where seccomp_profile is from, the pod's; null: nowhere */
+        struct buffer seccomp_profile;
         struct selinux_labels labels; /* null members: none */
 };
 void confinement_fini(struct confinement *confinement);
 #define AUTO_CONFINEMENT CLEANUP(confinement_fini)
 
-/* Chooses a container's, and has AppArmor's default profile loaded. Task only: waits. */
+/* Chooses a container's, has AppArmor's default profile loaded, and fetches a seccomp profile that
+ * is an artifact. Task only: waits. */
 int confinement_prepare(const struct container *container, struct confinement *confinement,
                         struct error *err);
 
@@ -56,8 +59,11 @@ int confinement_label_pod(struct pod *pod, struct error *err);
  * linux.seccomp for a container with these capabilities; null is unconfined. A new reference.
  * Blocks on the disk: on a worker only.
  */
-int confinement_seccomp(const struct container *container, const char *const *capabilities,
-                        json_t **seccomp, struct error *err);
+int confinement_seccomp(const struct container *container, const struct confinement *confinement,
+                        const char *const *capabilities, json_t **seccomp, struct error *err);
+/* The profile that the request, or the configuration of privileged containers, means. */
+int confinement_seccomp_choice(const struct container *container, struct confinement_choice *choice,
+                               struct error *err);
 /* Whether the pod's own profile can be used, though no process of ours runs under it. Blocks on the
  * disk. */
 int confinement_check_pod(const struct pod *pod, struct error *err);

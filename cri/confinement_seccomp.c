@@ -75,8 +75,8 @@ static const char *default_of(const struct pod *pod)
         return handler ? handler->seccomp_profile : node.config->runtime.seccomp_profile;
 }
 
-static int choose(const struct container *container, struct confinement_choice *choice,
-                  struct error *err)
+int confinement_seccomp_choice(const struct container *container, struct confinement_choice *choice,
+                               struct error *err)
 {
         const Runtime__V1__LinuxContainerSecurityContext *security = container_security(container);
         int result = confinement_choice(security->seccomp, security->seccomp_profile_path,
@@ -89,34 +89,50 @@ static int choose(const struct container *container, struct confinement_choice *
         return result;
 }
 
-int confinement_seccomp(const struct container *container, const char *const *capabilities,
-                        json_t **seccomp, struct error *err)
+static int load_artifact(const struct confinement *confinement, json_t **profile, struct error *err)
+{
+        const struct buffer *text = &confinement->seccomp_profile;
+        int result = seccomp_profile_parse(text->data ? text->data : "", text->length,
+                                           confinement->seccomp_artifact, profile, err);
+        return result < 0 ? error_context(err, "seccomp profile") : 0;
+}
+
+/* Whether to go on without: every pod asks for the default, and a node whose kernel has no seccomp
+ * would run none. */
+static int check_kernel(const struct container *container, const char *name, struct error *err)
+{
+        if (name)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "%s: profile %s: this node's kernel has no seccomp", seccomp_field,
+                                 name);
+        log_warning("this kernel has no seccomp: the container runs without", "container",
+                    container->id, NULL);
+        return 0;
+}
+
+int confinement_seccomp(const struct container *container, const struct confinement *confinement,
+                        const char *const *capabilities, json_t **seccomp, struct error *err)
 {
         struct confinement_choice choice;
         AUTO_JSON json_t *profile = NULL;
+        const char *artifact = confinement->seccomp_artifact;
         *seccomp = NULL;
-        int result = choose(container, &choice, err);
-        if (result < 0 || choice.kind == CONFINEMENT_UNSET || choice.kind == CONFINEMENT_UNCONFINED)
+        int result = confinement_seccomp_choice(container, &choice, err);
+        if (result < 0 || (!artifact && (choice.kind == CONFINEMENT_UNSET ||
+                                         choice.kind == CONFINEMENT_UNCONFINED)))
                 return result;
-        if (!seccomp_profile_is_supported()) {
-                if (choice.kind == CONFINEMENT_LOCALHOST)
-                        return error_set(err, ERROR_FAILED_PRECONDITION,
-                                         "%s: profile %s: this node's kernel has no seccomp",
-                                         seccomp_field, choice.name);
-                /* Every pod asks for the default: without it such a node would run none. */
-                log_warning("this kernel has no seccomp: the container runs without", "container",
-                            container->id, NULL);
-                return 0;
-        }
-        result = load(&choice, default_of(container->pod), &profile, err);
+        const char *name = artifact ? artifact : choice.name;
+        if (!seccomp_profile_is_supported())
+                return check_kernel(container, name, err);
+        result = artifact ? load_artifact(confinement, &profile, err)
+                          : load(&choice, default_of(container->pod), &profile, err);
         if (result == 0 && container->seccomp_notifies) {
                 AUTO_FREE char *path = seccomp_notifier_path(container);
                 seccomp_profile_notify(profile, path);
         }
         if (result == 0)
                 result = seccomp_profile_translate(
-                        profile, capabilities, choice.name ? choice.name : "the default profile",
-                        seccomp, err);
+                        profile, capabilities, name ? name : "the default profile", seccomp, err);
         return result;
 }
 

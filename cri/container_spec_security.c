@@ -93,8 +93,9 @@ int container_spec_security(struct container_spec *draft)
         set_hidden(draft);
         int result = set_capabilities(draft);
         if (result == 0)
-                result = confinement_seccomp(draft->container, draft->spec.capabilities.bounding,
-                                             &seccomp, draft->err);
+                result = confinement_seccomp(draft->container, confinement,
+                                             draft->spec.capabilities.bounding, &seccomp,
+                                             draft->err);
         if (result == 0)
                 result = container_spec_relabel(draft);
         draft->seccomp = seccomp;

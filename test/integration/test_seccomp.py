@@ -7,8 +7,10 @@ import subprocess
 import pytest
 from kit.image import Image, Layer
 from kit.paths import program
+from kit.registry import Registry
 from kit.wait import wait_for
 from support import KINDS, error_of
+from test_image_volumes import Artifact
 
 RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
 
@@ -376,3 +378,80 @@ def test_the_defaults_calls_are_told(tracer, caller):
     assert told(tracer) == {"unshare": 1, "clone": 1, "swapoff": 1}
     # Unconfined, there is nothing to tell.
     assert calls(tracer, pod, caller, "mkdir") == {"mkdir": "ok"}
+
+
+# ---- profiles of a registry ----
+
+ARTIFACT = "seccomp-profile.crio.io"
+
+
+@pytest.fixture
+def artifacts(own_node, handler, caller):
+    """A node on which pods may name artifacts as their profiles."""
+    node = own_node(config={f"runtime.handlers.{handler or 'runc'}": f'allowed_annotations = ["{ARTIFACT}"]\n'})
+    node.pull(caller)
+    return node
+
+
+def push(registry, name, *files):
+    made = Artifact(*[(title, data if isinstance(data, bytes) else json.dumps(data).encode()) for title, data in files])
+    return registry.push(f"test/{name}", "1", made), made.top.digest
+
+
+@pytest.mark.parametrize("key", [f"{ARTIFACT}/main", f"{ARTIFACT}/POD", "seccomp-profile.kubernetes.cri-o.io/main"])
+def test_a_profile_from_a_registry(artifacts, registry, caller, key):
+    name, _ = push(registry, "profile", ("seccomp.json", DENY_MKDIR))
+    pod = artifacts.pod(annotations={key: name})
+    assert run_calls(artifacts, pod, caller, "mkdir") == {"mkdir": "EXDEV"}
+    # A profile of the request goes before it.
+    assert run_calls(artifacts, pod, caller, "mkdir", name="other", seccomp=profile(RUNTIME_DEFAULT)) == {"mkdir": "ok"}
+    assert artifacts.image_status(name).id
+
+
+def run_calls(node, pod, caller, *names, name="main", **context):
+    container = node.run(pod, ["/syscalls", *names], image=caller, linux=secured(**context), name=name)
+    assert node.wait_exit(container).exit_code == 0
+    return dict(line.split() for line in node.text(pod, container).splitlines())
+
+
+def test_a_profile_from_a_registry_for_one_container(artifacts, registry, caller):
+    name, _ = push(registry, "profile", ("seccomp.json", DENY_MKDIR))
+    other, _ = push(registry, "other", ("profile", DENY_SWAPOFF))
+    pod = artifacts.pod(annotations={f"{ARTIFACT}/main": name, f"{ARTIFACT}/POD": other})
+    assert run_calls(artifacts, pod, caller, "mkdir", "swapoff")["mkdir"] == "EXDEV"
+    assert run_calls(artifacts, pod, caller, "mkdir", "swapoff", name="second") == {"mkdir": "ok", "swapoff": "EXDEV"}
+
+
+def test_a_profile_by_its_digest_needs_no_registry_again(artifacts, caller, tmp_path):
+    with Registry(f"{tmp_path}/registry") as own:
+        name, digest = push(own, "profile", ("seccomp.json", DENY_MKDIR))
+        by_digest = f"{name.rsplit(':', 1)[0]}@{digest}"
+        artifacts.pull(by_digest)
+    pod = artifacts.pod(annotations={f"{ARTIFACT}/POD": by_digest})
+    assert run_calls(artifacts, pod, caller, "mkdir") == {"mkdir": "EXDEV"}
+    error = error_of(lambda: artifacts.create(artifacts.pod(annotations={ARTIFACT: name}), ["true"]), KINDS.UNKNOWN)
+    assert error.startswith("RegistryUnavailable") and name in error
+
+
+@pytest.mark.parametrize("what", ["image", "two files", "broken", "missing"])
+def test_what_is_no_profile_of_a_registry(artifacts, registry, caller, what):
+    name = {
+        "image": lambda: caller,
+        "two files": lambda: push(registry, "two", ("a", DENY_MKDIR), ("b", DENY_MKDIR))[0],
+        "broken": lambda: push(registry, "broken", ("a", b"{"))[0],
+        "missing": lambda: caller.replace("syscalls", "nowhere"),
+    }[what]()
+    pod = artifacts.pod(annotations={f"{ARTIFACT}/POD": name})
+    error = error_of(lambda: artifacts.create(pod, ["true"]), KINDS.FAILED_PRECONDITION, KINDS.INVALID_ARGUMENT, KINDS.NOT_FOUND, KINDS.UNKNOWN,
+                     KINDS.PERMISSION_DENIED)
+    assert "seccomp" in error and name in error
+    assert not artifacts.client.ListContainers().containers
+
+
+def test_without_the_nodes_leave_no_profile_is_fetched(own_node, registry, caller):
+    node = own_node()
+    node.pull(caller)
+    name, _ = push(registry, "unasked", ("seccomp.json", DENY_MKDIR))
+    pod = node.pod(annotations={f"{ARTIFACT}/POD": name})
+    assert run_calls(node, pod, caller, "mkdir") == {"mkdir": "ok"}
+    assert node.image_status(name) is None
