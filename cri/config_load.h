@@ -32,7 +32,7 @@ enum config_type {
         CONFIG_HANDLER_NAME,
         CONFIG_TIMEZONE,
         CONFIG_NAME, /* not empty, without spaces */
-        CONFIG_OFF, /* what this version does not support: empty */
+        CONFIG_OFF,  /* what this version does not support: empty */
 };
 
 struct config_setting {

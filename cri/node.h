@@ -33,7 +33,7 @@ struct node {
         struct puller *puller;
         struct offline *offline;
         struct suspects *suspects;
-        struct selinux *selinux; /* null where nothing has labels */
+        struct selinux *selinux;    /* null where nothing has labels */
         char *const *pinned_images; /* patterns (image/pinned.h), the configuration's; or null */
 
         /* Records: pods and containers of a state folder, and what only lives until the next boot.
