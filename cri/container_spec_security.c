@@ -77,7 +77,6 @@ static void set_hidden(struct container_spec *draft)
         const Runtime__V1__LinuxContainerSecurityContext *security = draft->security;
         draft->spec.no_new_privileges = security->no_new_privs;
         draft->spec.root_readonly = security->readonly_rootfs;
-        draft->spec.all_devices = security->privileged;
         if (security->privileged)
                 return;
         /* Without any security context it is the default. */

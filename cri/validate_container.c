@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "oci/device.h"
+
 #define ARGUMENT_MAX (128 * 1024) /* bytes with the final zero: the kernel's MAX_ARG_STRLEN */
 
 /* It has no host path and no mounts that could spread, and nobody writes to it. */
@@ -41,6 +43,23 @@ static int check_mount(const Runtime__V1__Mount *mount, struct error *err)
         if (result == 0 &&
             mount->propagation > RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
                 result = validate_invalid(err, "config.mounts.propagation", "unknown value");
+        return result;
+}
+
+static int check_device(const Runtime__V1__Device *device, struct error *err)
+{
+        int result = validate_absolute(device->host_path, "config.devices.host_path", err);
+        if (result == 0 && *device->container_path)
+                result = validate_absolute(device->container_path, "config.devices.container_path",
+                                           err);
+        if (result == 0 && validate_has_dot_dot(device->container_path))
+                result = validate_invalid(err, "config.devices.container_path",
+                                          "it contains \"..\"");
+        if (result == 0 && *device->permissions && !device_is_access(device->permissions))
+                result = error_set(err, ERROR_INVALID_ARGUMENT,
+                                   "config.devices.permissions: \"%.40s\" is not of the letters r, "
+                                   "w and m",
+                                   device->permissions);
         return result;
 }
 
@@ -122,13 +141,15 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
                 return validate_invalid(err, "config.log_path", "it contains \"..\"");
         if (*config->working_dir && *config->working_dir != '/')
                 return validate_invalid(err, "config.working_dir", "not an absolute path");
-        if (config->n_devices)
-                return validate_unsupported(err, "config.devices", "devices are");
-        if (config->n_cdi_devices)
-                return validate_unsupported(err, "config.CDI_devices", "CDI devices are");
+        for (size_t i = 0; i < config->n_devices; i++) {
+                result = check_device(config->devices[i], err);
+                if (result < 0)
+                        return result;
+        }
         if (config->n_envs > VALIDATE_LIST_MAX || config->n_mounts > VALIDATE_LIST_MAX ||
             config->n_command > VALIDATE_LIST_MAX || config->n_args > VALIDATE_LIST_MAX ||
-            config->n_labels > VALIDATE_LIST_MAX || config->n_annotations > VALIDATE_LIST_MAX)
+            config->n_labels > VALIDATE_LIST_MAX || config->n_annotations > VALIDATE_LIST_MAX ||
+            config->n_devices > VALIDATE_LIST_MAX || config->n_cdi_devices > VALIDATE_LIST_MAX)
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "config: a list has more than %d entries", VALIDATE_LIST_MAX);
         result = check_variables(config, err);
