@@ -11,6 +11,7 @@
 #include "base/toml.h"
 #include "cri/config_load.h"
 #include "cri/config_machine.h"
+#include "oci/spec.h"
 
 #define SECONDS_MAX           3600 /* of any time that can be set: what takes longer hangs */
 #define PARALLEL_MAX          64
@@ -39,6 +40,7 @@
 #define SPEC_DIRS_MAX         16
 #define VARIABLES_MAX         256
 #define ULIMITS_MAX           32
+#define CAPABILITIES_MAX      64
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -123,6 +125,18 @@ const struct config_setting config_settings[] = {
         {"runtime.default_mounts_file", CONFIG_PATH_OR_NONE, PLACE(runtime.default_mounts_file)},
         {"runtime.read_only", CONFIG_BOOL, PLACE(runtime.read_only)},
         {"runtime.image_volumes", CONFIG_IMAGE_VOLUMES, PLACE(runtime.image_volumes)},
+        {"runtime.seccomp_profile", CONFIG_PATH_OR_NONE, PLACE(runtime.seccomp_profile)},
+        {"runtime.privileged_seccomp_profile", CONFIG_PATH_OR_NONE,
+         PLACE(runtime.privileged_seccomp_profile)},
+        {"runtime.seccomp_root", CONFIG_PATH, PLACE(runtime.seccomp_root)},
+        {"runtime.apparmor_profile", CONFIG_NAME, PLACE(runtime.apparmor_profile)},
+        {"runtime.default_capabilities", CONFIG_CAPABILITIES, PLACE(runtime.default_capabilities),
+         0, CAPABILITIES_MAX},
+        {"runtime.add_inheritable_capabilities", CONFIG_BOOL,
+         PLACE(runtime.add_inheritable_capabilities)},
+        {"runtime.selinux", CONFIG_BOOL, PLACE(runtime.selinux)},
+        {"runtime.hostnetwork_disable_selinux", CONFIG_BOOL,
+         PLACE(runtime.hostnetwork_disable_selinux)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
@@ -141,6 +155,7 @@ const struct config_setting config_handler_settings[] = {
         {"path", CONFIG_PATH, offsetof(struct config_handler, path)},
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
         {"cni_conf_dir", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, cni_conf_dir)},
+        {"seccomp_profile", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, seccomp_profile)},
         {"allowed_annotations", CONFIG_ANNOTATIONS,
          offsetof(struct config_handler, allowed_annotations), 0, ANNOTATIONS_MAX},
         {"default_annotations", CONFIG_PAIRS, offsetof(struct config_handler, default_annotations),
@@ -264,6 +279,14 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.timezone = xstrdup("");
         config->runtime.bind_mount_prefix = xstrdup("");
         config->runtime.default_mounts_file = xstrdup("");
+        config->runtime.seccomp_profile = xstrdup(CONFIG_SECCOMP_PROFILE);
+        config->runtime.privileged_seccomp_profile = xstrdup("");
+        config->runtime.seccomp_root = xstrdup("/var/lib/kubelet/seccomp");
+        config->runtime.apparmor_profile = xstrdup(CONFIG_APPARMOR_PROFILE);
+        for (const char *const *name = SPEC_DEFAULT_CAPABILITIES; *name; name++)
+                strv_push(&config->runtime.default_capabilities, *name);
+        config->runtime.selinux = true;
+        config->runtime.hostnetwork_disable_selinux = true;
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
         config->metrics.listen = xstrdup("");
@@ -303,6 +326,8 @@ void config_complete(struct config *config, const struct config_machine *machine
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
                 if (!handler->cni_conf_dir)
                         handler->cni_conf_dir = xstrdup("");
+                if (!handler->seccomp_profile)
+                        handler->seccomp_profile = xstrdup(config->runtime.seccomp_profile);
         }
         if (!config->api.listen)
                 config->api.listen = xprintf("%s/crisp.sock", config->run_dir);
@@ -328,6 +353,7 @@ void config_free(struct config *config)
                 free(handler->path);
                 free(handler->root);
                 free(handler->cni_conf_dir);
+                free(handler->seccomp_profile);
                 strv_free(handler->allowed_annotations);
                 strv_free(handler->default_annotations);
         }
@@ -358,6 +384,11 @@ void config_free(struct config *config)
         strv_free(config->runtime.default_sysctls);
         free(config->runtime.journald_socket);
         free(config->runtime.kubelet_dir);
+        free(config->runtime.seccomp_profile);
+        free(config->runtime.privileged_seccomp_profile);
+        free(config->runtime.seccomp_root);
+        free(config->runtime.apparmor_profile);
+        strv_free(config->runtime.default_capabilities);
         strv_free(config->runtime.allowed_annotations);
         strv_free(config->runtime.additional_devices);
         strv_free(config->runtime.allowed_devices);
@@ -455,6 +486,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_DEVICES:
         case CONFIG_VARIABLES:
         case CONFIG_ULIMITS:
+        case CONFIG_CAPABILITIES:
         case CONFIG_PATHS: {
                 char *const *paths = *(char *const *const *)field;
 
@@ -491,6 +523,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_HANDLER_NAME:
         case CONFIG_TEXT_OR_NONE:
         case CONFIG_TIMEZONE:
+        case CONFIG_NAME:
         case CONFIG_OFF:
                 toml_add_string(out, *(const char *const *)field);
                 return;

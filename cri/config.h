@@ -24,6 +24,9 @@
 
 /* Which of a pod's addresses is its first one. */
 enum config_ip_preference { CONFIG_IP_AS_PLUGINS_SAY, CONFIG_IP_V4_FIRST, CONFIG_IP_V6_FIRST };
+/* The distribution's seccomp profile, which may be missing, and the AppArmor profile of our own. */
+#define CONFIG_SECCOMP_PROFILE  "/usr/share/containers/seccomp.json"
+#define CONFIG_APPARMOR_PROFILE "crisp-default"
 
 enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
 
@@ -47,6 +50,7 @@ struct config_handler {
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
         /* CNI configurations for its pods; empty: those of network.config_dir. [] */
         char *cni_conf_dir;
+        char *seccomp_profile; /* in place of runtime.seccomp_profile, whose value is the default */
         /* strv of annotations that pods of this handler may use beside runtime's; may be null. []
          */
         char **allowed_annotations;
@@ -238,6 +242,25 @@ struct config {
                 /* One or more, sorted by name. [runc and crun where they are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;
+                /* RuntimeDefault's seccomp profile, a file; empty is crisp's own.
+                 * [/usr/share/containers/seccomp.json, or crisp's own where that is missing] */
+                char *seccomp_profile;
+                /* That of privileged containers, a file; empty is none. [""] */
+                char *privileged_seccomp_profile;
+                /* Where profiles are that are named by a relative path. [/var/lib/kubelet/seccomp]
+                 */
+                char *seccomp_root;
+                /* RuntimeDefault's AppArmor profile; "unconfined" is none. [crisp-default] */
+                char *apparmor_profile;
+                /* strv of names as "CAP_CHOWN" or "chown", may be empty.
+                 * [SPEC_DEFAULT_CAPABILITIES] */
+                char **default_capabilities;
+                /* Whether capabilities are inheritable, too. [false] */
+                bool add_inheritable_capabilities;
+                /* Whether pods get SELinux labels, where the kernel has SELinux. [true] */
+                bool selinux;
+                /* Whether containers with the host's network run without a process label. [true] */
+                bool hostnetwork_disable_selinux;
         } runtime;
 
         struct {

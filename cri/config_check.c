@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "cri/annotation.h"
 #include "oci/device.h"
+#include "oci/spec.h"
 #include "oci/ulimit.h"
 
 static const char *check_variable(const char *text)
@@ -55,6 +56,10 @@ const char *config_check_item(enum config_type type, const char *text)
                                : NULL;
         case CONFIG_TIMEZONE:
                 return check_timezone(text);
+        case CONFIG_CAPABILITIES:
+                return spec_capability_is_known(text) ? NULL : "is no capability";
+        case CONFIG_NAME:
+                return *text && !strpbrk(text, " \t\n\"") ? NULL : "is no name";
         default:
                 return NULL;
         }

@@ -119,6 +119,7 @@ static int check_text(const struct loader *loader, const struct toml_node *node,
 
         switch (type) {
         case CONFIG_TIMEZONE:
+        case CONFIG_NAME:
                 wrong = config_check_item(type, text);
                 return wrong ? fail(loader, node, "\"%s\" %s", text, wrong) : 0;
         case CONFIG_SOCKET:
@@ -355,6 +356,7 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
         case CONFIG_DEVICES:
         case CONFIG_VARIABLES:
         case CONFIG_ULIMITS:
+        case CONFIG_CAPABILITIES:
                 return apply_list(loader, node, setting, field);
         case CONFIG_PAIRS:
                 return apply_pairs(loader, node, setting, field);

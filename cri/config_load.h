@@ -25,6 +25,7 @@ enum config_type {
         CONFIG_SYSCTLS,       /* char **, each "name=value" */
         CONFIG_IP_PREFERENCE, /* enum config_ip_preference */
         CONFIG_IMAGE_VOLUMES, /* enum config_image_volumes */
+        CONFIG_CAPABILITIES,  /* char **, names of capabilities */
         /* all others are char * */
         CONFIG_PATH,
         CONFIG_PATH_OR_NONE, /* or empty */
@@ -34,7 +35,8 @@ enum config_type {
         CONFIG_HANDLER_NAME,
         CONFIG_TEXT_OR_NONE, /* whatever it is */
         CONFIG_TIMEZONE,
-        CONFIG_OFF, /* what this version does not support: empty */
+        CONFIG_NAME, /* not empty, without spaces */
+        CONFIG_OFF,  /* what this version does not support: empty */
 };
 
 struct config_setting {

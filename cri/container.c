@@ -12,6 +12,7 @@
 #include "cri/image_volume.h"
 #include "cri/lookup.h"
 #include "cri/record.h"
+#include "cri/seccomp_notifier.h"
 
 #define GIDS_MAX 65536 /* what the kernel takes */
 
@@ -54,6 +55,8 @@ void container_unref(struct container *container)
         free(container->image_name);
         free(container->image_id);
         strv_free(container->volume_ids);
+        seccomp_notifier_close(container);
+        free(container->forbidden_calls);
         free(container->message);
         free(container->name);
         arena_free(container->arena);
@@ -165,7 +168,8 @@ static const char *const phase_names[] = {
         [CONTAINER_EXITED] = "exited",     [CONTAINER_REMOVED] = "removed",
 };
 
-static const char *const reasons[] = {"Completed", "Error", "OOMKilled", "StartError", "Unknown"};
+static const char *const reasons[] = {"Completed",  "Error",   "OOMKilled",
+                                      "StartError", "Unknown", SECCOMP_NOTIFIER_REASON};
 
 static json_t *volume_ids(const struct container *container)
 {
@@ -204,6 +208,11 @@ json_t *container_record(const struct container *container)
         json_object_set_new(record, "gids", gids);
         json_object_set_new(record, "stop_signal", json_integer(container->stop_signal));
         json_object_set_new(record, "clean", json_boolean(container->clean));
+        if (container->seccomp_notifies)
+                json_object_set_new(record, "seccomp_notifies", json_true());
+        if (container->forbidden_calls)
+                json_object_set_new(record, "forbidden_calls",
+                                    json_string(container->forbidden_calls));
         json_object_set_new(record, "pid", json_integer(container->pid));
         json_object_set_new(record, "start_time", json_integer((json_int_t)container->start_time));
         return record;
@@ -258,6 +267,7 @@ int container_restore(struct container *container, const json_t *record, struct 
         static const char place[] = "record.json";
         const char *phase = "", *boot_id = "", *reason = NULL, *message = NULL, *image_id = NULL;
         const char *image_name = NULL, *cgroup_path = NULL, *log_path = NULL;
+        const char *forbidden_calls = NULL;
         int64_t exit_code = 0, uid = 0, gid = 0, stop_signal = SIGTERM, pid = 0, start_time = 0;
         if (json_get_string(record, "phase", place, &phase, err) < 0 ||
             json_get_string(record, "boot_id", place, &boot_id, err) < 0 ||
@@ -275,6 +285,9 @@ int container_restore(struct container *container, const json_t *record, struct 
             json_get_int(record, "gid", place, &gid, err) < 0 ||
             json_get_int(record, "stop_signal", place, &stop_signal, err) < 0 ||
             json_get_bool(record, "clean", place, &container->clean, err) < 0 ||
+            json_get_bool(record, "seccomp_notifies", place, &container->seccomp_notifies, err) <
+                    0 ||
+            json_get_string(record, "forbidden_calls", place, &forbidden_calls, err) < 0 ||
             json_get_int(record, "pid", place, &pid, err) < 0 ||
             json_get_int(record, "start_time", place, &start_time, err) < 0 ||
             json_get_strings(record, "volume_ids", place, &container->volume_ids, err) < 0 ||
@@ -295,6 +308,7 @@ int container_restore(struct container *container, const json_t *record, struct 
         bool same_boot = strcmp(boot_id, node.boot_id) == 0;
         container->exit_code = (int)exit_code;
         container->message = xstrdup(message);
+        container->forbidden_calls = xstrdup(forbidden_calls);
         container->image_id = xstrdup(image_id);
         container->image_name = xstrdup(image_name);
         container->cgroup_path = xstrdup(cgroup_path);

@@ -60,8 +60,11 @@ struct container {
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
         bool killing_cgroup; /* a task is at it */
-        bool starting;       /* StartContainer is at work, and tells what came of it */
-        bool claimed;        /* a client knows its id */
+        bool seccomp_notifies;             /* its profile asks a seccomp_notifier */
+        struct seccomp_notifier *notifier; /* owned; while it may run, or null */
+        char *forbidden_calls;             /* why its notifier has stopped it, or null */
+        bool starting; /* StartContainer is at work, and tells what came of it */
+        bool claimed;  /* a client knows its id */
         struct timer *unclaimed_timer;
         enum event_kind told; /* of it, by GetContainerEvents */
 
@@ -174,6 +177,7 @@ struct container_bundle {
         const struct image_config *image;
         const struct rootfs *rootfs;
         char *const *volumes; /* for each mount what of an image it binds, or "" */
+        const struct confinement *confinement;
         /* the result: moved into the container on the loop's thread */
         uint32_t uid, gid;
         uint32_t *gids;

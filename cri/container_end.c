@@ -15,6 +15,7 @@
 #include "cri/image_volume.h"
 #include "cri/mount_idmap.h"
 #include "cri/record.h"
+#include "cri/seccomp_notifier.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
 
@@ -139,6 +140,7 @@ static void finish(struct container *container, int exit_code, const char *reaso
         if (container->pidfd >= 0)
                 close(take_fd(&container->pidfd));
         monitor_free(take_ptr(container->monitor));
+        seccomp_notifier_close(container);
         event_signal(&container->ended);
         if (!container->starting)
                 events_tell_container(container, EVENT_STOPPED);
@@ -167,6 +169,11 @@ void container_exited(struct container *container, const struct monitor_exit *ex
         container->exit_told = true;
         container_counts.oom_killed += exit->oom_killed;
         count_lost_lines(container, exit);
+        if (container->forbidden_calls) {
+                reason = SECCOMP_NOTIFIER_REASON;
+                free(container->message);
+                container->message = take_ptr(container->forbidden_calls);
+        }
         finish(container, exit->exit_code, reason, exit->finished_at);
         char code[16];
         snprintf(code, sizeof code, "%d", exit->exit_code);
@@ -277,6 +284,13 @@ static void on_exit_told(void *argument, const struct monitor_exit *exit)
 
 int container_connect(struct container *container, struct error *err)
 {
+        /* Before its monitor can tell of an end. One that runs on is not traced, but its execs ask
+         * for somebody who listens. */
+        if (container->seccomp_notifies) {
+                int result = seccomp_notifier_open(container, err);
+                if (result < 0)
+                        return result;
+        }
         AUTO_FREE char *socket = container_run_path(container, "monitor.sock");
         return monitor_connect(socket, on_exit_told, container, &container->monitor, err);
 }
@@ -296,6 +310,11 @@ static int unmount_on_worker(void *argument)
         AUTO_FREE char *rootfs = container_run_path(job->container, "rootfs");
         AUTO_FREE char *directory = container_run_path(job->container, "");
         AUTO_FREE char *exit_record = container_state_path(job->container, MONITOR_EXIT_RECORD);
+        if (job->container->seccomp_notifies) {
+                /* That of a daemon that did not see the end. */
+                AUTO_FREE char *listener = seccomp_notifier_path(job->container);
+                unlink(listener);
+        }
         int result = rootfs_unmount(rootfs, job->err);
         if (result == 0)
                 result = image_volumes_unmount(job->container, job->err);

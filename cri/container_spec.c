@@ -114,6 +114,7 @@ int container_make_bundle(void *argument)
                 .image = bundle->image,
                 .pod = bundle->container->pod,
                 .volumes = bundle->volumes,
+                .confinement = bundle->confinement,
                 .arena = arena,
                 .err = bundle->err,
                 .root_fd = -1,
@@ -142,6 +143,7 @@ int container_make_bundle(void *argument)
                 result = container_spec_cdi(&draft);
         if (result == 0)
                 result = write_bundle(&draft);
+        json_decref(draft.seccomp);
         if (result < 0)
                 return result;
         bundle->uid = user.uid;

@@ -9,6 +9,7 @@
 #ifndef CRISP_CRI_CONTAINER_SPEC_H
 #define CRISP_CRI_CONTAINER_SPEC_H
 
+#include "cri/confinement.h"
 #include "cri/container.h"
 #include "image/config.h"
 #include "oci/spec.h"
@@ -23,6 +24,8 @@ struct container_spec {
         const struct image_config *image;
         const struct pod *pod;
         char *const *volumes; /* for each of the configuration's mounts */
+        const struct confinement *confinement;
+        json_t *seccomp; /* owned: what spec.seccomp points to; or null */
         struct arena *arena;
         struct spec_options spec;
         /* Annotations of the pod and the container that may have an effect, part of spec's. */
@@ -67,7 +70,10 @@ void container_spec_resources(struct container_spec *draft);
 int container_spec_devices(struct container_spec *draft);
 /* What CDI adds to all other parts, which must be there (container_spec_cdi.c). */
 int container_spec_cdi(struct container_spec *draft);
-/* Capabilities, and what of the kernel is hidden from it (container_spec_security.c). */
+/* Capabilities, profiles, and what of the kernel is hidden from it (container_spec_security.c). */
 int container_spec_security(struct container_spec *draft);
+/* Has volumes relabelled that shall be; its mounts' host paths are there
+ * (container_spec_selinux.c). */
+int container_spec_relabel(struct container_spec *draft);
 
 #endif

@@ -12,6 +12,7 @@
 #include "cri/container.h"
 #include "cri/container_pids.h"
 #include "cri/pod_logs.h"
+#include "cri/seccomp_notifier.h"
 #include "oci/cgroup.h"
 
 #define END_DEADLINE (5 * NSEC_PER_SEC) /* for a container that failed to start to go away */
@@ -94,7 +95,10 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
         options.deadline = deadline;
         struct monitor_started started;
-        result = monitor_start(&options, &started, err);
+        if (container->seccomp_notifies)
+                result = seccomp_notifier_open(container, err);
+        if (result == 0)
+                result = monitor_start(&options, &started, err);
         strv_free(command);
         if (result < 0)
                 return result;

@@ -6,6 +6,7 @@
 #include "cri/container.h"
 #include "cri/events.h"
 #include "cri/node.h"
+#include "cri/seccomp_notifier.h"
 
 /* Up to here a double holds every whole number. */
 #define WHOLE_MAX 9007199254740992.0
@@ -154,6 +155,7 @@ void metrics_write(struct buffer *text)
         metric_sample(text, "crisp_build_info", "version", CRISP_VERSION, 1);
         write_pulls(text);
         write_store(text);
+        seccomp_notifier_write_metrics(text);
         write_events(text);
         single(text, "crisp_pods", METRIC_GAUGE, "Pods that the daemon keeps.",
                (double)table_size(node.pods));

@@ -227,6 +227,8 @@ int node_open(const struct config *config, struct error *err)
         if (result < 0)
                 return result;
         open_handlers();
+        if (config->runtime.selinux)
+                node.selinux = selinux_open("");
         return 0;
 }
 
@@ -262,6 +264,7 @@ void node_close(void)
         trust_free(node.trust);
         sources_free(node.sources);
         store_free(node.images);
+        selinux_free(node.selinux);
         for (size_t i = 0; i < node.handler_count; i++)
                 runtime_handler_fini(&node.handlers[i]);
         free(node.handlers);

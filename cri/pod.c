@@ -48,6 +48,8 @@ void pod_unref(struct pod *pod)
         strv_free(pod->ips);
         free(pod->namespaces);
         free(pod->parent_made);
+        free(pod->selinux_label);
+        free(pod->selinux_mount_label);
         free(pod->failure);
         free(pod->name);
         arena_free(pod->arena);
@@ -165,6 +167,11 @@ json_t *pod_record(const struct pod *pod)
                 json_string(pod->handler ? pod->handler->name : pod->request->runtime_handler));
         json_object_set_new(record, "ips", ips);
         json_object_set_new(record, "namespaces", json_string(pod->namespaces));
+        if (pod->selinux_label) {
+                json_object_set_new(record, "selinux_label", json_string(pod->selinux_label));
+                json_object_set_new(record, "selinux_mount_label",
+                                    json_string(pod->selinux_mount_label));
+        }
         json_object_set_new(record, "attached", json_boolean(pod->attached));
         json_object_set_new(record, "torn_down", json_boolean(pod->torn_down));
         if (pod->parent_made)
@@ -198,8 +205,8 @@ void pod_save_later(struct pod *pod)
 int pod_restore(struct pod *pod, const json_t *record, struct error *err)
 {
         static const char place[] = "record.json";
-        const char *phase = "", *handler = "", *boot_id = "", *parent_made = NULL,
-                   *namespaces = NULL;
+        const char *phase = "", *handler = "", *boot_id = "", *parent_made = NULL;
+        const char *namespaces = NULL, *label = NULL, *mount_label = NULL;
         int64_t created_at = 0, holder_pid = 0, holder_start = 0;
         bool attached = true, torn_down = false;
         char **ips = NULL;
@@ -213,6 +220,8 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
             json_get_bool(record, "torn_down", place, &torn_down, err) < 0 ||
             json_get_string(record, "cgroup_parent_made", place, &parent_made, err) < 0 ||
             json_get_string(record, "namespaces", place, &namespaces, err) < 0 ||
+            json_get_string(record, "selinux_label", place, &label, err) < 0 ||
+            json_get_string(record, "selinux_mount_label", place, &mount_label, err) < 0 ||
             json_get_strings(record, "ips", place, &ips, err) < 0)
                 return err->number;
         pod->phase = strcmp(phase, "ready") == 0      ? POD_READY
@@ -240,6 +249,8 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
                 free(pod->namespaces);
                 pod->namespaces = xstrdup(namespaces);
         }
+        pod->selinux_label = xstrdup(label);
+        pod->selinux_mount_label = xstrdup(mount_label);
         pod->ips = ips;
         pod->claimed = true;
         return 0;

@@ -39,16 +39,19 @@ struct pod {
         const struct runtime_handler *handler;      /* null where the configuration lost it */
 
         enum pod_phase phase;
-        int64_t created_at; /* real time, ns */
-        char **ips;         /* strv, the first is the pod's own; null with the host's network */
-        bool attached;      /* the CNI plugins may hold something for it */
-        bool torn_down;     /* nothing but its records is left */
-        char *namespaces;   /* the folder where they are pinned */
-        char *parent_made;  /* the topmost folder of its cgroup parent that was not there before; or
-                               null */
-        bool left_cgroup;   /* its part in its cgroup parent is given up */
-        bool stopping;      /* takes no new containers */
-        bool claimed;       /* a client knows its id; until then it is in no list */
+        int64_t created_at;  /* real time, ns */
+        char *selinux_label; /* of its members' processes, which may differ by their requests; null
+                                where it has none */
+        char *selinux_mount_label; /* of its files; null with it */
+        char **ips;        /* strv, the first is the pod's own; null with the host's network */
+        bool attached;     /* the CNI plugins may hold something for it */
+        bool torn_down;    /* nothing but its records is left */
+        char *namespaces;  /* the folder where they are pinned */
+        char *parent_made; /* the topmost folder of its cgroup parent that was not there before; or
+                              null */
+        bool left_cgroup;  /* its part in its cgroup parent is given up */
+        bool stopping;     /* takes no new containers */
+        bool claimed;      /* a client knows its id; until then it is in no list */
         struct timer *unclaimed_timer;
         enum event_kind told; /* of it, by GetContainerEvents */
         pid_t holder_pid;     /* crisp-pause, where the pod shares a PID namespace; else 0 */

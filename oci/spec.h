@@ -240,12 +240,25 @@ extern const char *const SPEC_DEFAULT_CAPABILITIES[];
 /*
  * The default capabilities, then those dropped and added, by name with or without CAP_ in any case,
  * "ALL" for all that this process has in its bounding set. ALL is done first, so that "drop ALL,
- * add X" leaves X and "add ALL, drop X" all but X. INVALID_ARGUMENT for an unknown name.
- * Null-terminated vector in the arena. defaults may be null for SPEC_DEFAULT_CAPABILITIES.
+ * add X" leaves X and "add ALL, drop X" all but X. That makes the bounding, effective and permitted
+ * sets, and the inheritable one where it is wanted; what is ambient and not dropped is in all five,
+ * since the kernel takes it in no other way. INVALID_ARGUMENT for an unknown name,
+ * FAILED_PRECONDITION for one that this process has not got. The vectors are in the arena.
  */
-int spec_capabilities_apply(struct arena *arena, const char *const *defaults, char *const *add,
-                            size_t add_count, char *const *drop, size_t drop_count,
-                            const char *const **result, struct error *err);
+struct spec_capability_request {
+        const char *const *defaults; /* null for SPEC_DEFAULT_CAPABILITIES */
+        char *const *add;
+        size_t add_count;
+        char *const *drop;
+        size_t drop_count;
+        char *const *ambient;
+        size_t ambient_count;
+        bool inheritable;
+};
+int spec_capabilities_choose(struct arena *arena, const struct spec_capability_request *request,
+                             struct spec_capabilities *sets, struct error *err);
+/* Whether there is a capability of this name, with or without CAP_. */
+bool spec_capability_is_known(const char *name);
 /* All that this process has in its bounding set (privileged containers). */
 const char *const *spec_capabilities_all(struct arena *arena);
 
