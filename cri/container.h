@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cri/container_usage.h"
 #include "cri/pod.h"
 #include "oci/monitor.h"
 
@@ -68,6 +69,9 @@ struct container {
         uint8_t *listed; /* its entry in ListContainers, packed, for listed_state; or null */
         size_t listed_length;
         Runtime__V1__ContainerState listed_state;
+
+        struct stats_source *stats; /* once somebody asked; or null */
+        struct container_usage usage;
 
         const char *step; /* a literal; null when nothing is being done */
         int64_t step_since;

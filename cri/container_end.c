@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cri/image_volume.h"
 #include "cri/record.h"
+#include "cri/stats_source.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
 
@@ -293,6 +294,8 @@ int container_clean_up(struct container *container, bool removing, struct error 
         if (container->clean)
                 return 0;
         int result = 0;
+        stats_source_close(container->stats);
+        stats_source_unref(take_ptr(container->stats));
         if (!has_own_pids(container)) {
                 container_step(container, "ending its processes");
                 result = kill_cgroup(container, err);
