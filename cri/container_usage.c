@@ -30,8 +30,8 @@ struct measure_job {
 };
 
 /* The writable layer is told apart from what is beside it. */
-static int add_part(const char *directory, const char *name,
-                    struct container_usage *usage, struct error *err)
+static int add_part(const char *directory, const char *name, struct container_usage *usage,
+                    struct error *err)
 {
         AUTO_FREE char *path = xprintf("%s/%s", directory, name);
         unsigned long long bytes = 0, inodes = 0;
@@ -53,16 +53,16 @@ static int measure_on_worker(void *argument)
         struct stat status;
         AUTO_DIR DIR *dir = opendir(job->directory);
         if (!dir || fstat(dirfd(dir), &status) < 0)
-                return errno == ENOENT ? 0
-                                       : error_errno(&job->err, errno, "measure %s", job->directory);
+                return errno == ENOENT
+                               ? 0
+                               : error_errno(&job->err, errno, "measure %s", job->directory);
         job->usage.folder_bytes = (unsigned long long)status.st_blocks * BLOCK_SIZE;
         job->usage.folder_inodes = 1;
         struct dirent *entry;
         int result = 0;
         while (result == 0 && (entry = readdir(dir)))
                 if (strcmp(entry->d_name, ".") != 0 && strcmp(entry->d_name, "..") != 0)
-                        result = add_part(job->directory, entry->d_name, &job->usage,
-                                          &job->err);
+                        result = add_part(job->directory, entry->d_name, &job->usage, &job->err);
         return result;
 }
 
@@ -146,8 +146,7 @@ void container_usage_refresh(void)
         int64_t now = clock_monotonic();
         bool due = now >= state.next_at;
         size_t cursor = 0;
-        for (struct container *each;
-             !due && (each = table_next(node.containers, &cursor, NULL));)
+        for (struct container *each; !due && (each = table_next(node.containers, &cursor, NULL));)
                 due = is_due(each, now);
         if (!due)
                 return;

@@ -280,10 +280,9 @@ static int handle_image_fs_info(struct rpc *rpc, const void *request, void *resp
         info->image_filesystems =
                 usage_list(rpc->arena, images.directory, now, images.bytes, images.inodes);
         info->n_image_filesystems = 1;
-        info->container_filesystems =
-                usage_list(rpc->arena, node.containers_dir,
-                           containers.timestamp ? containers.timestamp : now, containers.bytes,
-                           containers.inodes);
+        info->container_filesystems = usage_list(rpc->arena, node.containers_dir,
+                                                 containers.timestamp ? containers.timestamp : now,
+                                                 containers.bytes, containers.inodes);
         info->n_container_filesystems = 1;
         return 0;
 }

@@ -7,7 +7,7 @@
 #include "cri/lookup.h"
 #include "cri/stats_message.h"
 
-#define IN_A_MESSAGE 100                   /* of a stream */
+#define IN_A_MESSAGE 100                  /* of a stream */
 #define SAMPLED_TIME (300 * NSEC_PER_SEC) /* without a request, after which nothing is sampled */
 
 /* ---- sources ---- */
@@ -18,8 +18,7 @@ static struct stats_source *container_source(struct container *container)
         if (container->phase != CONTAINER_RUNNING || !container->cgroup_path)
                 return NULL;
         if (!container->stats)
-                container->stats =
-                        stats_source_new(container->cgroup_path, NULL, container->pid);
+                container->stats = stats_source_new(container->cgroup_path, NULL, container->pid);
         return container->stats;
 }
 
@@ -89,8 +88,8 @@ static size_t add_container(struct container *container, unsigned parts, struct 
 
 static void sample(void)
 {
-        struct stats_wish *wishes = xcalloc(
-                table_size(node.containers) + table_size(node.pods) + 1, sizeof *wishes);
+        struct stats_wish *wishes =
+                xcalloc(table_size(node.containers) + table_size(node.pods) + 1, sizeof *wishes);
         size_t count = 0, cursor = 0;
         for (struct container *each; (each = table_next(node.containers, &cursor, NULL));)
                 if (each->stats)
@@ -248,7 +247,8 @@ int stats_container_stream_handler(struct rpc *rpc, const void *request_, void *
                 AUTO_ARENA struct arena *arena = arena_new();
                 Runtime__V1__ContainerStats *stats[IN_A_MESSAGE];
                 Runtime__V1__StreamContainerStatsResponse message;
-                size_t count = found.count - next < IN_A_MESSAGE ? found.count - next : IN_A_MESSAGE;
+                size_t count =
+                        found.count - next < IN_A_MESSAGE ? found.count - next : IN_A_MESSAGE;
                 read_containers(&found.list[next], count);
                 runtime__v1__stream_container_stats_response__init(&message);
                 message.container_stats = stats;
@@ -357,13 +357,12 @@ int stats_pod_stream_handler(struct rpc *rpc, const void *request_, void *respon
                 AUTO_ARENA struct arena *arena = arena_new();
                 Runtime__V1__PodSandboxStats *stats[IN_A_MESSAGE];
                 Runtime__V1__StreamPodSandboxStatsResponse message;
-                size_t count = found.count - next < IN_A_MESSAGE ? found.count - next : IN_A_MESSAGE;
-                stats_read_pods(&found.pods[next], count, STATS_PARTS_BASIC,
-                                STATS_PART_INTERFACES);
+                size_t count =
+                        found.count - next < IN_A_MESSAGE ? found.count - next : IN_A_MESSAGE;
+                stats_read_pods(&found.pods[next], count, STATS_PARTS_BASIC, STATS_PART_INTERFACES);
                 runtime__v1__stream_pod_sandbox_stats_response__init(&message);
                 message.pod_sandbox_stats = stats;
-                message.n_pod_sandbox_stats =
-                        describe_pods(&found.pods[next], count, arena, stats);
+                message.n_pod_sandbox_stats = describe_pods(&found.pods[next], count, arena, stats);
                 int result = message.n_pod_sandbox_stats ? rpc_send(rpc, &message, err) : 0;
                 if (result < 0)
                         return result;

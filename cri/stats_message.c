@@ -65,10 +65,9 @@ static Runtime__V1__MemoryUsage *memory(struct arena *arena, const struct cgroup
         usage->working_set_bytes = number(arena, working_set);
         /* Without a limit there is no such number: the node's memory is everybody's. */
         if (stats->memory_limit != CGROUP_UNLIMITED)
-                usage->available_bytes =
-                        number(arena, stats->memory_limit > working_set
-                                              ? stats->memory_limit - working_set
-                                              : 0);
+                usage->available_bytes = number(arena, stats->memory_limit > working_set
+                                                               ? stats->memory_limit - working_set
+                                                               : 0);
         usage->usage_bytes = number(arena, stats->memory_usage);
         usage->rss_bytes = number(arena, stats->memory_rss);
         usage->page_faults = number(arena, stats->page_faults);

@@ -11,10 +11,10 @@
 #include "base/worker.h"
 #include "cri/node.h"
 
-#define SOCKETS_MAX      1024 /* netlink sockets that are kept */
-#define SOCKETS_FRACTION 8    /* of the process's descriptors, at most */
+#define SOCKETS_MAX      1024         /* netlink sockets that are kept */
+#define SOCKETS_FRACTION 8            /* of the process's descriptors, at most */
 #define FRESH            NSEC_PER_SEC /* what another request has just read is as good */
-#define ROUNDS           2    /* a second one where another request read other parts meanwhile */
+#define ROUNDS           2 /* a second one where another request read other parts meanwhile */
 
 struct stats_source {
         unsigned refs;
@@ -330,7 +330,8 @@ static void pass_stuck(struct batch *batch)
                 item->source->stuck = true;
                 event_signal(&item->source->came);
                 batch->current->stuck = true;
-                if (++stuck_now < STATS_SOURCE_STUCK_MAX && atomic_load(&batch->next) < batch->count)
+                if (++stuck_now < STATS_SOURCE_STUCK_MAX &&
+                    atomic_load(&batch->next) < batch->count)
                         start_run(batch);
                 else
                         batch->ended = true;
@@ -362,7 +363,8 @@ static bool has_parts(const struct stats_source *source, const struct stats_wish
                (source->wanted & wish->parts) == wish->parts;
 }
 
-/* Those that nobody reads yet, in a batch that a worker has begun; *shared: others are being read. */
+/* Those that nobody reads yet, in a batch that a worker has begun; *shared: others are being read.
+ */
 static struct batch *begin_batch(const struct stats_wish *wishes, size_t count, bool again,
                                  int64_t since, bool *shared)
 {
