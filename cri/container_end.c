@@ -12,6 +12,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cri/image_volume.h"
+#include "cri/metric_counts.h"
 #include "cri/record.h"
 #include "cri/stats_source.h"
 #include "image/rootfs.h"
@@ -129,6 +130,7 @@ static void finish(struct container *container, int exit_code, const char *reaso
                    int64_t finished_at)
 {
         container->phase = CONTAINER_EXITED;
+        metric_counts[COUNT_ENDED]++;
         container->exit_code = exit_code;
         container->reason = reason;
         container->finished_at = finished_at;
@@ -148,6 +150,7 @@ void container_exited(struct container *container, const struct monitor_exit *ex
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->exit_told = true;
+        metric_counts[COUNT_OOM_KILLED] += exit->oom_killed;
         finish(container, exit->exit_code, reason, exit->finished_at);
         char code[16];
         snprintf(code, sizeof code, "%d", exit->exit_code);
@@ -159,6 +162,7 @@ void container_exited_unseen(struct container *container)
 {
         if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
                 return;
+        metric_counts[COUNT_ENDED_UNSEEN]++;
         finish(container, 255, "Unknown", clock_real());
         container_save_later(container);
         log_warning("nobody saw how the container ended", "container", container->id, NULL);
@@ -168,6 +172,7 @@ void container_start_failed(struct container *container, const struct error *rea
 {
         free(container->message);
         container->message = xstrdup(reason->message);
+        metric_counts[COUNT_FAILED_TO_START]++;
         finish(container, 128, "StartError", clock_real());
 }
 
