@@ -118,6 +118,33 @@ def is_monitor_of(pid, container):
     return words[0].endswith(b"crisp-monitor") and any(container.encode() in word for word in words)
 
 
+def test_a_stalled_step_is_told(own_node, tmp_path):
+    plugins, port = tmp_path / "plugins", free_port()
+    plugins.mkdir()
+    (plugins / "hangs").write_text("#!/bin/sh\n[ \"$CNI_COMMAND\" = ADD ] && exec sleep 1000\necho '{\"cniVersion\": \"1.0.0\"}'\n")
+    (plugins / "hangs").chmod(0o755)
+    node = own_node(network=False, config={"network": "timeout = 5\n", "metrics": f'listen = "127.0.0.1:{port}"\n'})
+    node.daemon.plugin_dirs.insert(0, str(plugins))
+    node.daemon.write_config()
+    node.daemon.write_network({"cniVersion": "1.0.0", "name": "hangs", "plugins": [{"type": "hangs"}]})
+    node.daemon.restart()
+    call = node.client.start("RunPodSandbox", config=node.pod_config("stuck"))
+    def steps():
+        return {labels for name, labels in read(port) if name == "crisp_step_oldest_seconds"}
+    wait_for(lambda: 'kind="pod",step="calling CNI plugins"' in steps(), "the step")
+    assert call.exception()
+    wait_for(lambda: not steps(), "the step's end")
+    assert read(port)["crisp_cni_plugin_failures_total", 'command="ADD"'] == 1
+
+
+def test_the_library_is_loaded_only_where_it_is_used(node, served):
+    def loaded(pid):
+        with open(f"/proc/{pid}/maps", encoding="utf-8") as file:
+            return "libmicrohttpd" in file.read()
+    other, _ = served()
+    assert loaded(other.daemon.pid) and not loaded(node.daemon.pid)
+
+
 def test_chosen_collectors(served):
     _, port = served('collectors = ["images"]\n')
     names = {name for name, _ in read(port)}

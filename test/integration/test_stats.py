@@ -56,7 +56,7 @@ def test_unknown_and_ended(node):
     error_of(lambda: node.client.ContainerStats(container_id="0" * 64), grpc.StatusCode.NOT_FOUND)
     error_of(lambda: node.client.PodSandboxStats(pod_sandbox_id="0" * 64), grpc.StatusCode.NOT_FOUND)
     created = node.create(pod, ["/bin/true"], name="created")
-    ended = node.sh(pod, "exit 0", name="ended", labels={"l": "m"})
+    ended = node.sh(pod, "exit 0", name="ended", labels={"l": "m"}, annotations={"p": "q"})
     node.wait_exit(ended)
     assert listed(node) == []
     # By itself it still says whose it is, and nothing that it does not use any more.
@@ -64,7 +64,8 @@ def test_unknown_and_ended(node):
         found = stats(node, container)
         assert (found.attributes.id, found.attributes.metadata.name) == (container, name)
         assert not found.HasField("cpu") and not found.HasField("memory")
-    assert dict(stats(node, ended).attributes.labels) == {"l": "m"}
+    attributes = stats(node, ended).attributes
+    assert dict(attributes.labels) == {"l": "m"} and dict(attributes.annotations) == {"p": "q"}
     node.client.StopPodSandbox(pod_sandbox_id=pod[0])
     assert listed_pods(node) == []
     found = pod_stats(node, pod)
@@ -155,6 +156,16 @@ def test_pressure(node):
     assert found.memory.HasField("psi") and found.io.HasField("psi") and found.io.timestamp > 0
 
 
+def test_pressure_of_a_pod(node):
+    pod = node.pod(**parent(node, "pressed"))
+    container = node.sh(pod, f"for i in 1 2 3 4 5 6; do ({BUSY}) & done; wait")
+    if not pressure_is_counted(node, container):
+        assert not pod_stats(node, pod).linux.HasField("io")
+        pytest.skip("the kernel counts no pressure for this container's cgroup")
+    linux = wait_for(lambda: (found := pod_stats(node, pod).linux).cpu.psi.Some.Total and found, "pressure on the processor")
+    assert linux.memory.HasField("psi") and linux.io.HasField("psi") and linux.io.timestamp > 0
+
+
 def test_writable_layer(node):
     pod = node.pod()
     container = node.sleeper(pod)
@@ -217,7 +228,7 @@ def test_nothing_holds_a_namespace_that_was_asked_about(node):
 
 @pytest.mark.parametrize("own", [True, False])
 def test_pod(node, own):
-    pod = node.pod(**(parent(node, "apod") if own else {}))
+    pod = node.pod(labels={"p": "q"}, **(parent(node, "apod") if own else {}))
     # Without a cgroup of its own the pod's use is added up; another one beside it must not count.
     other = node.pod()
     node.sh(other, BUSY)
@@ -225,6 +236,7 @@ def test_pod(node, own):
     wait_for(lambda: pod_stats(node, pod).linux.process.process_count.value == 4, "two shells and two sleeps")
     found = pod_stats(node, pod)
     assert found.attributes.id == pod[0] and found.attributes.metadata.name == pod[1]["metadata"]["name"]
+    assert dict(found.attributes.labels) == {"p": "q"} and not found.HasField("windows")
     linux = found.linux
     assert sorted(c.attributes.id for c in linux.containers) == sorted(containers)
     parts = [c.memory.usage_bytes.value for c in linux.containers]

@@ -297,10 +297,10 @@ static void test_wrong_values(void **state)
                        "c.toml:1: state_dir: must not contain a zero byte");
         config_free(load("state_dir = '/a/..b/...'"));
         assert_refused("stats.pod_metrics = ['weather']",
-                       "c.toml:1: stats.pod_metrics: \"weather\" is none of cpu, disk, diskIO, "
+                       "c.toml:1: stats.pod_metrics[0]: \"weather\" is none of cpu, disk, diskIO, "
                        "hugetlb, memory, network, oom, process, spec, pressure and all");
         assert_refused("metrics.collectors = ['cpu']",
-                       "c.toml:1: metrics.collectors: \"cpu\" is none of calls, images, "
+                       "c.toml:1: metrics.collectors[0]: \"cpu\" is none of calls, images, "
                        "containers, network, process, cgroups, logs and all");
         static const char *const endpoints[] = {
                 "localhost:1", "127.0.0.1",  "127.0.0.1:",  "127.0.0.1:99999", "::1:80",
