@@ -303,9 +303,10 @@ static void test_wrong_values(void **state)
                        "c.toml:1: metrics.collectors[0]: \"cpu\" is none of calls, images, "
                        "containers, network, process, cgroups, logs and all");
         static const char *const endpoints[] = {
-                "localhost:1", "127.0.0.1",  "127.0.0.1:",  "127.0.0.1:99999", "::1:80",
-                "[::1]",       "[::1]x:80",  "[127.0.0.1]:1", ":80",           "run/m.sock",
-                "/a/../b",     "[::1:80",    "127.0.0.1:8 ",
+                "localhost:1",  "127.0.0.1",  "127.0.0.1:", "127.0.0.1:99999",
+                "::1:80",       "[::1]",      "[::1]x:80",  "[127.0.0.1]:1",
+                ":80",          "run/m.sock", "/a/../b",    "[::1:80",
+                "127.0.0.1:8 ",
         };
         for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
                 AUTO_FREE char *text = xprintf("metrics.listen = '%s'", endpoints[i]);
