@@ -1,6 +1,7 @@
 #include "cri/config.h"
 
 #include <assert.h>
+#include <errno.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -27,6 +28,7 @@
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
 #define METRIC_WORDS_MAX      32
+#define MOUNT_SOURCES_MAX     256
 #define ANNOTATIONS_MAX       256
 #define DEVICES_MAX           256
 #define SPEC_DIRS_MAX         16
@@ -89,6 +91,12 @@ const struct config_setting config_settings[] = {
         {"runtime.default_env", CONFIG_VARIABLES, PLACE(runtime.default_env), 0, VARIABLES_MAX},
         {"runtime.default_ulimits", CONFIG_ULIMITS, PLACE(runtime.default_ulimits), 0, ULIMITS_MAX},
         {"runtime.timezone", CONFIG_TIMEZONE, PLACE(runtime.timezone)},
+        {"runtime.absent_mount_sources_to_reject", CONFIG_PATHS,
+         PLACE(runtime.absent_mount_sources_to_reject), 0, MOUNT_SOURCES_MAX},
+        {"runtime.bind_mount_prefix", CONFIG_PATH_OR_NONE, PLACE(runtime.bind_mount_prefix)},
+        {"runtime.default_mounts_file", CONFIG_PATH_OR_NONE, PLACE(runtime.default_mounts_file)},
+        {"runtime.read_only", CONFIG_BOOL, PLACE(runtime.read_only)},
+        {"runtime.image_volumes", CONFIG_IMAGE_VOLUMES, PLACE(runtime.image_volumes)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
@@ -120,6 +128,7 @@ const struct config_setting config_handler_settings[] = {
          offsetof(struct config_handler, privileged_without_host_devices)},
         {"privileged_without_host_devices_all_devices_allowed", CONFIG_BOOL,
          offsetof(struct config_handler, privileged_without_host_devices_all_devices_allowed)},
+        {"cgroup_writable", CONFIG_BOOL, offsetof(struct config_handler, cgroup_writable)},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
@@ -127,6 +136,11 @@ const size_t config_handler_setting_count =
 static const char *const driver_names[] = {
         [CONFIG_CGROUP_SYSTEMD] = "systemd",
         [CONFIG_CGROUP_CGROUPFS] = "cgroupfs",
+};
+static const char *const image_volumes_names[] = {
+        [CONFIG_IMAGE_VOLUMES_MKDIR] = "mkdir",
+        [CONFIG_IMAGE_VOLUMES_BIND] = "bind",
+        [CONFIG_IMAGE_VOLUMES_IGNORE] = "ignore",
 };
 static const char *const kind_names[] = {
         [CONFIG_HANDLER_OCI] = "oci",
@@ -210,6 +224,8 @@ struct config *config_new(const struct config_machine *machine)
         strv_push(&config->runtime.hooks_dir, "/usr/share/containers/oci/hooks.d");
         strv_push(&config->runtime.hooks_dir, "/etc/containers/oci/hooks.d");
         config->runtime.timezone = xstrdup("");
+        config->runtime.bind_mount_prefix = xstrdup("");
+        config->runtime.default_mounts_file = xstrdup("");
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
         config->stats.collection_period = 10;
@@ -308,6 +324,9 @@ void config_free(struct config *config)
         strv_free(config->runtime.default_env);
         strv_free(config->runtime.default_ulimits);
         free(config->runtime.timezone);
+        strv_free(config->runtime.absent_mount_sources_to_reject);
+        free(config->runtime.bind_mount_prefix);
+        free(config->runtime.default_mounts_file);
         free(config->streaming.address);
         free(config->nri.listen);
         strv_free(config->stats.pod_metrics);
@@ -327,6 +346,21 @@ const struct config_handler *config_handler_find(const struct config *config, co
                 if (strcmp(config->runtime.handlers[i].name, name) == 0)
                         return &config->runtime.handlers[i];
         return NULL;
+}
+
+const char *config_image_volumes_name(enum config_image_volumes volumes)
+{
+        return image_volumes_names[volumes];
+}
+
+int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes)
+{
+        for (size_t i = 0; i < sizeof(image_volumes_names) / sizeof(image_volumes_names[0]); i++)
+                if (strcmp(text, image_volumes_names[i]) == 0) {
+                        *volumes = (enum config_image_volumes)i;
+                        return 0;
+                }
+        return -EINVAL;
 }
 
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver)
@@ -382,6 +416,10 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         }
         case CONFIG_DRIVER:
                 toml_add_string(out, driver_names[*(const enum config_cgroup_driver *)field]);
+                return;
+        case CONFIG_IMAGE_VOLUMES:
+                toml_add_string(out,
+                                image_volumes_names[*(const enum config_image_volumes *)field]);
                 return;
         case CONFIG_KIND:
                 toml_add_string(out, kind_names[*(const enum config_handler_kind *)field]);

@@ -24,6 +24,13 @@
 
 enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
 
+/* What becomes of the volumes that an image declares itself (VOLUME). */
+enum config_image_volumes {
+        CONFIG_IMAGE_VOLUMES_MKDIR, /* a folder in the container's own writable layer */
+        CONFIG_IMAGE_VOLUMES_BIND,  /* a folder beside it, with what the image has there */
+        CONFIG_IMAGE_VOLUMES_IGNORE
+};
+
 enum config_handler_kind {
         CONFIG_HANDLER_OCI, /* a program with the command line of runc */
         CONFIG_HANDLER_SHIM /* a containerd shim v2; config_load refuses it in this version */
@@ -45,6 +52,8 @@ struct config_handler {
         bool privileged_without_host_devices;
         /* And yet may open and make any. [false] */
         bool privileged_without_host_devices_all_devices_allowed;
+        /* Containers may write to their own cgroup (v2). [false] */
+        bool cgroup_writable;
 };
 
 /*
@@ -169,6 +178,18 @@ struct config {
                 /* Of every container's /etc/localtime: "" leaves the image's, "local" is the
                  * node's, else a zone's name. [""] */
                 char *timezone;
+                /* strv of paths that are not made on the host where a mount wants them and they are
+                 * missing; may be null. [] */
+                char **absent_mount_sources_to_reject;
+                /* Folder that mounts' host paths are looked for in; empty: the root. [""] */
+                char *bind_mount_prefix;
+                /* A file as of containers-mounts.conf(5); empty: /etc/containers/mounts.conf, or
+                 * else /usr/share/containers/mounts.conf. [""] */
+                char *default_mounts_file;
+                /* Every container's root is read-only, but for /run, /tmp and /var/tmp. [false] */
+                bool read_only;
+                /* [mkdir] */
+                enum config_image_volumes image_volumes;
                 /* One or more, sorted by name. [runc and crun where they are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;
@@ -242,6 +263,11 @@ void config_print(const struct config *config, FILE *out);
 /* The handler of this name; the default one for the empty name; null when there is none. Borrowed
  * from config. */
 const struct config_handler *config_handler_find(const struct config *config, const char *name);
+
+/* "mkdir", "bind" or "ignore". */
+const char *config_image_volumes_name(enum config_image_volumes volumes);
+/* The other way; -EINVAL for any other text. */
+int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes);
 
 /* "systemd" or "cgroupfs". */
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver);

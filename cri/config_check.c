@@ -5,8 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/arena.h"
 #include "cri/annotation.h"
 #include "cri/metric_groups.h"
+#include "oci/device.h"
+#include "oci/ulimit.h"
 
 static const char *check_variable(const char *text)
 {
@@ -56,8 +59,20 @@ static const char *check_endpoint(const char *text)
         return inet_pton(six ? AF_INET6 : AF_INET, address, &ignored) == 1 ? NULL : wrong;
 }
 
+static const char *check_device(const char *text)
+{
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct device_text device;
+        return device_parse(arena, text, &device, NULL) < 0
+                       ? "is not SOURCE[:DESTINATION][:ACCESS], with absolute paths, DESTINATION "
+                         "below /dev and ACCESS of the letters r, w and m"
+                       : NULL;
+}
+
 const char *config_check_item(enum config_type type, const char *text)
 {
+        struct spec_rlimit limit;
+
         switch (type) {
         case CONFIG_ANNOTATIONS:
                 return annotation_is_known(text) ? NULL
@@ -74,8 +89,14 @@ const char *config_check_item(enum config_type type, const char *text)
                                  "logs and all";
         case CONFIG_ENDPOINT:
                 return check_endpoint(text);
+        case CONFIG_DEVICES:
+                return check_device(text);
         case CONFIG_VARIABLES:
                 return check_variable(text);
+        case CONFIG_ULIMITS:
+                return ulimit_parse(text, &limit, NULL) < 0
+                               ? "is not NAME=SOFT:HARD, with numbers or -1 and SOFT not above HARD"
+                               : NULL;
         case CONFIG_TIMEZONE:
                 return check_timezone(text);
         default:

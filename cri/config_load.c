@@ -297,6 +297,9 @@ static int apply_word(const struct loader *loader, const struct toml_node *node,
                 if (log_level_parse(text, field) < 0)
                         return fail(loader, node,
                                     "\"%s\" is none of debug, info, warning and error", text);
+        } else if (type == CONFIG_IMAGE_VOLUMES) {
+                if (config_image_volumes_parse(text, field) < 0)
+                        return fail(loader, node, "\"%s\" is none of mkdir, bind and ignore", text);
         } else if (type == CONFIG_KIND) {
                 if (strcmp(text, "shim") == 0)
                         return fail(
@@ -338,6 +341,7 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
         case CONFIG_BOOL:
                 return apply_bool(loader, node, field);
         case CONFIG_DRIVER:
+        case CONFIG_IMAGE_VOLUMES:
         case CONFIG_KIND:
         case CONFIG_LEVEL:
                 return apply_word(loader, node, setting->type, field);

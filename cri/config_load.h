@@ -22,6 +22,7 @@ enum config_type {
         CONFIG_POD_METRICS,
         CONFIG_COLLECTORS,
         CONFIG_DRIVER, /* enum config_cgroup_driver */
+        CONFIG_IMAGE_VOLUMES, /* enum config_image_volumes */
         CONFIG_KIND,   /* enum config_handler_kind */
         CONFIG_LEVEL,  /* enum log_level */
         /* all others are char * */

@@ -8,6 +8,7 @@
 #include "base/memory.h"
 #include "cri/container.h"
 #include "cri/image_volume.h"
+#include "cri/init_system.h"
 #include "cri/record.h"
 #include "cri/signals.h"
 #include "cri/validate.h"
@@ -40,6 +41,7 @@ static void claim(struct container *container, const struct rpc *rpc)
         if (!rpc_cancelled(rpc)) {
                 container->claimed = true;
                 timer_free(take_ptr(container->unclaimed_timer));
+                events_tell_container(container, EVENT_CREATED);
         } else if (!container->claimed && !container->unclaimed_timer) {
                 container->unclaimed_timer =
                         timer_new(clock_after(UNCLAIMED_TIME), unclaimed_too_long, container);
@@ -105,6 +107,15 @@ static int check_trust(struct container *container, struct error *err)
         return result < 0 ? result : image_volumes_check_trust(container, err);
 }
 
+/* What the image says; an init system that says nothing takes SIGTERM for something else. */
+static const char *stop_signal(const struct container *container, const struct image_config *image)
+{
+        bool says = image->stop_signal && *image->stop_signal;
+        return !says && init_system_runs(container_config(container), image)
+                       ? INIT_SYSTEM_STOP_SIGNAL
+                       : image->stop_signal;
+}
+
 static int create(struct container *container, struct error *err)
 {
         AUTO_IMAGE_CONFIG struct image_config *image = NULL;
@@ -120,8 +131,9 @@ static int create(struct container *container, struct error *err)
         container->cgroup_path = take_ptr(place.path);
         result = store_config(node.images, container->image_id, &image, err);
         if (result == 0)
-                result = signals_effective(container_config(container), image->stop_signal,
-                                           &container->stop_signal, err);
+                result = signals_effective(container_config(container),
+                                           stop_signal(container, image), &container->stop_signal,
+                                           err);
         if (result < 0)
                 return result;
         /* So says the intent too: who finds it cleans up. */

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cri/image_volume.h"
 #include "cri/metric_counts.h"
+#include "cri/mount_idmap.h"
 #include "cri/record.h"
 #include "cri/stats_source.h"
 #include "image/rootfs.h"
@@ -96,6 +97,10 @@ static void clean_up(struct container *container)
         if (container->phase == CONTAINER_EXITED && container_clean_up(container, false, &err) < 0)
                 log_failure(&err, "cleaning up after a container", "container", container->id,
                             NULL);
+        /* So that the next daemon neither cleans up nor tells of its end again. */
+        if (container->phase == CONTAINER_EXITED && container_save(container, false, &err) < 0)
+                log_failure(&err, "the container's record is not up to date", "container",
+                            container->id, NULL);
         container_step(container, NULL);
         task_unlock(&container->lock);
 }
@@ -139,6 +144,8 @@ static void finish(struct container *container, int exit_code, const char *reaso
                 close(take_fd(&container->pidfd));
         monitor_free(take_ptr(container->monitor));
         event_signal(&container->ended);
+        if (!container->starting)
+                events_tell_container(container, EVENT_STOPPED);
         container_clean_up_later(container);
 }
 
@@ -245,6 +252,8 @@ static int unmount_on_worker(void *argument)
         int result = rootfs_unmount(rootfs, job->err);
         if (result == 0)
                 result = image_volumes_unmount(job->container, job->err);
+        if (result == 0)
+                result = mount_idmap_unmount(job->container, job->err);
         if (result < 0)
                 return result;
         job->kept = job->keep_monitor && access(exit_record, F_OK) < 0;
@@ -280,6 +289,17 @@ static int delete_without_runtime(struct container *container, const struct erro
         return result;
 }
 
+/*
+ * A runtime that was killed while it created a container may have made processes and a cgroup and
+ * know nothing of them: then its delete succeeds, and they stay.
+ */
+static int delete_remains(struct container *container, struct error *err)
+{
+        struct remove_cgroup_job job = {.container = container, .err = err};
+        int result = kill_cgroup(container, err);
+        return result < 0 ? result : task_offload(remove_cgroup_on_worker, &job);
+}
+
 static int delete_from_runtime(struct container *container, struct error *err)
 {
         const struct runtime_handler *handler = container->pod->handler;
@@ -290,6 +310,8 @@ static int delete_from_runtime(struct container *container, struct error *err)
                                          "its runtime handler is not configured any more");
         if (result < 0)
                 result = delete_without_runtime(container, &why, err);
+        else if (!container->exit_told)
+                result = delete_remains(container, err);
         container->in_runtime = result < 0;
         return result;
 }

@@ -25,6 +25,13 @@ struct container_spec {
         char *const *volumes; /* for each of the configuration's mounts */
         struct arena *arena;
         struct spec_options spec;
+        /* Annotations of the pod and the container that may have an effect, part of spec's. */
+        const struct spec_pair *asked;
+        size_t asked_count;
+        struct spec_mount *mounts; /* spec.mounts, while it grows */
+        size_t mount_room;
+        int root_fd;      /* of the container's root, O_PATH: while mounts are made */
+        bool init_system; /* what it runs is one (init_system.h) */
         struct spec_namespace namespaces[CONTAINER_SPEC_NAMESPACES_MAX];
         struct error *err;
 };
@@ -32,12 +39,34 @@ struct container_spec {
 /* Moves a text from the heap into the arena. */
 char *container_spec_keep(struct container_spec *draft, char *heap_text);
 
-/* Arguments, environment and user (container_spec_process.c); user is filled and the caller's. */
+/* Arguments, environment, limits, umask, user and working folder (container_spec_process.c); user
+ * is filled and the caller's. */
 int container_spec_process(struct container_spec *draft, const char *hostname, struct user *user);
-/* Mounts, and the propagation of the root (container_spec_mounts.c). */
+/*
+ * Mounts, whether the root is read-only, and how it spreads. First what every container has
+ * (container_spec_mounts.c), then in turn the image's volumes, the node's mounts
+ * (container_spec_volumes.c), and the request's (container_spec_binds.c): each takes the place of
+ * those before it. The parts are for container_spec_mounts alone.
+ */
 int container_spec_mounts(struct container_spec *draft);
+/* What the node adds to its mounts: the time zone, FIPS mode (container_spec_files.c). */
+int container_spec_files(struct container_spec *draft);
+/* Annotations of all kinds (container_spec_annotations.c). */
+void container_spec_annotations(struct container_spec *draft);
+/* The node's OCI hooks, when arguments and annotations are there (container_spec_hooks.c). */
+void container_spec_hooks(struct container_spec *draft);
+int container_spec_image_volumes(struct container_spec *draft);
+int container_spec_default_mounts(struct container_spec *draft);
+int container_spec_binds(struct container_spec *draft);
+/* Adds one, in the place of that with the same destination. */
+void container_spec_add_mount(struct container_spec *draft, const struct spec_mount *mount);
+bool container_spec_has_mount(const struct container_spec *draft, const char *destination);
 /* Cgroup limits and the OOM score (container_spec_resources.c). */
 void container_spec_resources(struct container_spec *draft);
+/* Devices, but for those of CDI (container_spec_devices.c). */
+int container_spec_devices(struct container_spec *draft);
+/* What CDI adds to all other parts, which must be there (container_spec_cdi.c). */
+int container_spec_cdi(struct container_spec *draft);
 /* Capabilities, and what of the kernel is hidden from it (container_spec_security.c). */
 int container_spec_security(struct container_spec *draft);
 

@@ -3,6 +3,7 @@
 #include "base/clock.h"
 #include "cri/call_metrics.h"
 #include "cri/container.h"
+#include "cri/events.h"
 #include "cri/metric_counts.h"
 #include "cri/metric_groups.h"
 #include "cri/metric_text.h"
@@ -183,6 +184,31 @@ static void write_steps(struct buffer *text)
         }
 }
 
+static void write_events(struct buffer *text)
+{
+        static const char *const kinds[] = {[EVENT_CREATED] = "created",
+                                            [EVENT_STARTED] = "started",
+                                            [EVENT_STOPPED] = "stopped",
+                                            [EVENT_DELETED] = "deleted"};
+        struct events_counts counts;
+
+        events_count(&counts);
+        metric_head(text, "crisp_events_total", METRIC_COUNTER,
+                    "Events of pods and containers, whoever listened, by type.");
+        for (int kind = EVENT_CREATED; kind <= EVENT_DELETED; kind++)
+                metric_sample(text, "crisp_events_total", "type", kinds[kind],
+                              (double)counts.told[kind]);
+        metric_head(text, "crisp_events_dropped_total", METRIC_COUNTER,
+                    "Events that a client did not get: it was too slow and its stream was ended, "
+                    "or too many came before it.");
+        metric_sample(text, "crisp_events_dropped_total", "reason", "slow_client",
+                      (double)counts.dropped_slow);
+        metric_sample(text, "crisp_events_dropped_total", "reason", "no_client",
+                      (double)counts.dropped_unheard);
+        metric_single(text, "crisp_event_clients", METRIC_GAUGE, "Clients of GetContainerEvents.",
+                      (double)counts.clients);
+}
+
 static void write_containers(struct buffer *text)
 {
         metric_single(text, "crisp_pods", METRIC_GAUGE, "Pods that the daemon keeps.",
@@ -192,6 +218,7 @@ static void write_containers(struct buffer *text)
         write_states(text);
         write_ends(text);
         write_steps(text);
+        write_events(text);
 }
 
 /* ---- plugins ---- */

@@ -3,6 +3,8 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "oci/device.h"
+
 #define ARGUMENT_MAX (128 * 1024) /* bytes with the final zero: the kernel's MAX_ARG_STRLEN */
 
 static bool apparmor_is_on(void)
@@ -38,46 +40,6 @@ static int check_profiles(const Runtime__V1__LinuxContainerSecurityContext *secu
         return 0;
 }
 
-/* It has no host path and no mounts that could spread, and nobody writes to it. */
-static int check_image_mount(const Runtime__V1__Mount *mount, struct error *err)
-{
-        if (*mount->host_path)
-                return validate_invalid(err, "config.mounts", "both an image and a host_path");
-        if (!mount->readonly)
-                return validate_invalid(err, "config.mounts.readonly",
-                                        "false, but images are read-only");
-        if (mount->propagation != RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_PRIVATE)
-                return validate_invalid(err, "config.mounts.propagation",
-                                        "an image has no mounts that could spread");
-        return 0;
-}
-
-static int check_mount(const Runtime__V1__Mount *mount, struct error *err)
-{
-        static const char field[] = "config.mounts";
-        int result = validate_absolute(mount->container_path, "config.mounts.container_path", err);
-        if (result < 0)
-                return result;
-        if (mount->n_uidmappings || mount->n_gidmappings)
-                return validate_unsupported(err, "config.mounts.uidMappings",
-                                            "id-mapped mounts are");
-        if (mount->recursive_read_only)
-                return validate_unsupported(err, field, "recursive read-only mounts are");
-        if (mount->n_mount_options)
-                return validate_unsupported(err, field, "mount options are");
-        if (mount->image && *mount->image->image)
-                result = check_image_mount(mount, err);
-        else
-                result = validate_absolute(mount->host_path, "config.mounts.host_path", err);
-        if (result == 0 && validate_has_dot_dot(mount->container_path))
-                result =
-                        validate_invalid(err, "config.mounts.container_path", "it contains \"..\"");
-        if (result == 0 &&
-            mount->propagation > RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL)
-                result = validate_invalid(err, "config.mounts.propagation", "unknown value");
-        return result;
-}
-
 static int check_security(const Runtime__V1__LinuxContainerSecurityContext *security,
                           struct error *err)
 {
@@ -98,6 +60,23 @@ static int check_security(const Runtime__V1__LinuxContainerSecurityContext *secu
                 return validate_invalid(err, "config.linux.security_context.run_as_group",
                                         "it needs run_as_user or run_as_username");
         return 0;
+}
+
+static int check_device(const Runtime__V1__Device *device, struct error *err)
+{
+        int result = validate_absolute(device->host_path, "config.devices.host_path", err);
+        if (result == 0 && *device->container_path)
+                result = validate_absolute(device->container_path, "config.devices.container_path",
+                                           err);
+        if (result == 0 && validate_has_dot_dot(device->container_path))
+                result = validate_invalid(err, "config.devices.container_path",
+                                          "it contains \"..\"");
+        if (result == 0 && *device->permissions && !device_is_access(device->permissions))
+                result = error_set(err, ERROR_INVALID_ARGUMENT,
+                                   "config.devices.permissions: \"%.40s\" is not of the letters r, "
+                                   "w and m",
+                                   device->permissions);
+        return result;
 }
 
 /* The kernel's MAX_ARG_STRLEN: with a longer one the container would be made and then fail to
@@ -178,13 +157,15 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
                 return validate_invalid(err, "config.log_path", "it contains \"..\"");
         if (*config->working_dir && *config->working_dir != '/')
                 return validate_invalid(err, "config.working_dir", "not an absolute path");
-        if (config->n_devices)
-                return validate_unsupported(err, "config.devices", "devices are");
-        if (config->n_cdi_devices)
-                return validate_unsupported(err, "config.CDI_devices", "CDI devices are");
+        for (size_t i = 0; i < config->n_devices; i++) {
+                result = check_device(config->devices[i], err);
+                if (result < 0)
+                        return result;
+        }
         if (config->n_envs > VALIDATE_LIST_MAX || config->n_mounts > VALIDATE_LIST_MAX ||
             config->n_command > VALIDATE_LIST_MAX || config->n_args > VALIDATE_LIST_MAX ||
-            config->n_labels > VALIDATE_LIST_MAX || config->n_annotations > VALIDATE_LIST_MAX)
+            config->n_labels > VALIDATE_LIST_MAX || config->n_annotations > VALIDATE_LIST_MAX ||
+            config->n_devices > VALIDATE_LIST_MAX || config->n_cdi_devices > VALIDATE_LIST_MAX)
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "config: a list has more than %d entries", VALIDATE_LIST_MAX);
         result = check_variables(config, err);
@@ -196,7 +177,7 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
         if (result == 0 && config->linux && config->linux->resources)
                 result = check_resources(config->linux->resources, err);
         for (size_t i = 0; result == 0 && i < config->n_mounts; i++)
-                result = check_mount(config->mounts[i], err);
+                result = validate_mount(config->mounts[i], err);
         if (result == 0 && config->linux && config->linux->security_context)
                 result = check_security(config->linux->security_context, err);
         return result;

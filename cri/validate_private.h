@@ -22,5 +22,7 @@ int validate_selinux(const Runtime__V1__SELinuxOption *options, const char *fiel
                      struct error *err);
 int validate_namespaces(const Runtime__V1__NamespaceOption *options, const char *field,
                         struct error *err);
+/* Of config.mounts (validate_mount.c). */
+int validate_mount(const Runtime__V1__Mount *mount, struct error *err);
 
 #endif

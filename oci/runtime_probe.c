@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "base/task.h"
+#include "oci/idmap.h"
 #include "oci/runtime_private.h"
 
 #define ROOT_MODE 0700
@@ -146,6 +147,7 @@ static void find_features(struct runtime_handler *handler, int64_t deadline)
                         sscanf(handler->version, "crun version %u.%u", &major, &minor) == 2 &&
                         (major > 1 || (major == 1 && minor >= 4));
         }
+        handler->recursive_read_only = handler->recursive_read_only && idmap_kernel_can();
         process_run_fini(&run);
 }
 

@@ -338,9 +338,41 @@ static void test_wrong_values(void **state)
                 "c.toml:1: runtime.cgroup_driver: \"cgroup\" is neither systemd nor cgroupfs");
         assert_refused("runtime.monitor_cgroup = '/'",
                        "c.toml:1: runtime.monitor_cgroup: cannot be the root cgroup");
+        assert_refused(
+                "runtime.image_volumes = 'copy'",
+                "c.toml:1: runtime.image_volumes: \"copy\" is none of mkdir, bind and ignore");
         assert_refused("log.level = 'loud'",
                        "c.toml:1: log.level: \"loud\" is none of debug, info, warning and error");
         assert_refused("a = b", "c.toml:1: b is no value (a string needs quotes around it)");
+}
+
+/* Of what containers' processes get. */
+static void test_wrong_forms(void **state)
+{
+        assert_refused("runtime.default_env = ['A=b', 'A']",
+                       "c.toml:1: runtime.default_env[1]: \"A\" is not NAME=value");
+        assert_refused("runtime.default_ulimits = ['nofile=9:5']",
+                       "c.toml:1: runtime.default_ulimits[0]: \"nofile=9:5\" is not "
+                       "NAME=SOFT:HARD, with numbers or -1 and SOFT not above HARD");
+        assert_refused("runtime.timezone = '../x'",
+                       "c.toml:1: runtime.timezone: \"../x\" is neither local nor the name of a "
+                       "time zone");
+        assert_refused("runtime.allowed_annotations = ['x.crio.io']",
+                       "c.toml:1: runtime.allowed_annotations[0]: \"x.crio.io\" is not an "
+                       "annotation that can be allowed");
+        assert_refused("runtime.additional_devices = ['x']",
+                       "c.toml:1: runtime.additional_devices[0]: \"x\" is not "
+                       "SOURCE[:DESTINATION][:ACCESS], with absolute paths, DESTINATION below /dev "
+                       "and ACCESS of the letters r, w and m");
+        assert_refused("runtime.device_ownership_from_security_context = 1",
+                       "c.toml:1: runtime.device_ownership_from_security_context: expected a "
+                       "boolean, found an integer");
+        assert_refused("runtime.handlers.runc.default_annotations = ['x']",
+                       "c.toml:1: runtime.handlers.runc.default_annotations: expected a table, "
+                       "found an array");
+        assert_refused("runtime.handlers.runc.default_annotations = {a = 1}",
+                       "c.toml:1: runtime.handlers.runc.default_annotations.a: expected a string, "
+                       "found an integer");
 }
 
 static void test_not_supported_yet(void **state)
@@ -509,24 +541,30 @@ static void test_print(void **state)
                 "cdi_spec_dirs = [\"/cdi\"]\nhooks_dir = []\n"
                 "default_env = [\"A=b=c\"]\ndefault_ulimits = [\"nofile=1:2\"]\n"
                 "timezone = \"Europe/Berlin\"\n"
+                "absent_mount_sources_to_reject = [\"/etc/hostname\"]\n"
+                "bind_mount_prefix = \"/host\"\ndefault_mounts_file = \"/m.conf\"\n"
+                "read_only = true\nimage_volumes = \"bind\"\n"
                 "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\n"
                 "root = \"/r1\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
+                "cgroup_writable = false\n"
                 "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\n"
                 "root = \"/r2\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
+                "cgroup_writable = false\n"
                 "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\n"
                 "root = \"/r3\"\n"
                 "allowed_annotations = [\"umask.crio.io\"]\n"
                 "default_annotations = {\"a.b\" = \"c\", \"d\" = \"\"}\n"
                 "privileged_without_host_devices = true\n"
                 "privileged_without_host_devices_all_devices_allowed = true\n"
+                "cgroup_writable = true\n"
                 "\n[streaming]\naddress = \"::\"\nport = 16\n"
                 "\n[nri]\nlisten = \"\"\n"
                 "\n[stats]\ncollection_period = 0\npod_metrics = [\"cpu\", \"diskIO\"]\n"
@@ -592,7 +630,7 @@ int main(void)
                 TEST(test_wrong_types), TEST(test_wrong_values), TEST(test_not_supported_yet),
                 TEST(test_handlers),    TEST(test_whole),        TEST(test_drop_ins),
                 TEST(test_missing),     TEST(test_print),        TEST(test_this_machine),
-                TEST(test_documented),
+                TEST(test_documented),  TEST(test_wrong_forms),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -33,7 +33,7 @@ static Runtime__V1__Mount mount;
 static Runtime__V1__Mount *mounts[1] = {&mount};
 static Runtime__V1__KeyValue variable;
 static Runtime__V1__KeyValue *variables[1] = {&variable};
-static Runtime__V1__Device *devices[1];
+static Runtime__V1__Device device, *devices[1];
 static Runtime__V1__ContainerConfig config;
 static Runtime__V1__CreateContainerRequest request;
 
@@ -177,7 +177,23 @@ static void test_containers(void **state)
         config.log_path = (char *)"/etc/cron.d/x";
         expect(ERROR_INVALID_ARGUMENT, "config.log_path:");
         mount.recursive_read_only = 1;
-        expect(ERROR_UNIMPLEMENTED, "config.mounts:");
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.recursive_read_only:");
+        mount.recursive_read_only = mount.readonly = 1;
+        mount.propagation = RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_HOST_TO_CONTAINER;
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.recursive_read_only:");
+        mount.recursive_read_only = mount.readonly = 1;
+        expect(ERROR_OK, NULL);
+        static const char *const destinations[] = {"/proc/x", "/proc/1/ns", "//./proc/sys/",
+                                                   "/proc/cpuinfo/x"};
+        for (size_t i = 0; i < sizeof destinations / sizeof *destinations; i++) {
+                mount.container_path = (char *)destinations[i];
+                expect(ERROR_INVALID_ARGUMENT, "config.mounts.container_path:");
+        }
+        static const char *const allowed[] = {"/proc", "/proc/./cpuinfo", "/process", "/a/proc/x"};
+        for (size_t i = 0; i < sizeof allowed / sizeof *allowed; i++) {
+                mount.container_path = (char *)allowed[i];
+                expect(ERROR_OK, NULL);
+        }
         mount.image = &image;
         mount.host_path = (char *)"";
         mount.readonly = 1;
@@ -191,14 +207,52 @@ static void test_containers(void **state)
         mount.image = &image;
         mount.container_path = (char *)"x";
         expect(ERROR_INVALID_ARGUMENT, "config.mounts.container_path:");
+        static char *options[] = {(char *)"noexec", (char *)"relatime"};
+        mount.mount_options = options;
+        mount.n_mount_options = 2;
+        expect(ERROR_OK, NULL);
+        static char *loosening[] = {(char *)"suid"};
+        mount.mount_options = loosening;
+        mount.n_mount_options = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.mount_options:");
+        static Runtime__V1__IDMapping range;
+        static Runtime__V1__IDMapping *ranges[] = {&range};
+        runtime__v1__idmapping__init(&range);
+        range.length = 1;
+        mount.uidmappings = ranges;
+        mount.n_uidmappings = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.gidMappings:");
+        mount.uidmappings = mount.gidmappings = ranges;
+        mount.n_uidmappings = mount.n_gidmappings = 1;
+        expect(ERROR_OK, NULL);
+        mount.uidmappings = mount.gidmappings = ranges;
+        mount.n_uidmappings = mount.n_gidmappings = 1;
+        mount.propagation = RUNTIME__V1__MOUNT_PROPAGATION__PROPAGATION_BIDIRECTIONAL;
+        expect(ERROR_UNIMPLEMENTED, "config.mounts.propagation:");
+        range.host_id = UINT32_MAX;
+        mount.uidmappings = mount.gidmappings = ranges;
+        mount.n_uidmappings = mount.n_gidmappings = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.uidMappings:");
+        range.length = range.host_id = 0;
+        mount.uidmappings = mount.gidmappings = ranges;
+        mount.n_uidmappings = mount.n_gidmappings = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.mounts.uidMappings:");
         variable.key = (char *)"A=B";
         expect(ERROR_INVALID_ARGUMENT, "config.envs:");
         variable.value.data = (uint8_t *)"a\0b";
         variable.value.len = 3;
         expect(ERROR_INVALID_ARGUMENT, "config.envs:");
+        runtime__v1__device__init(&device);
+        device.host_path = (char *)"/dev/x";
+        device.permissions = (char *)"rwx";
+        devices[0] = &device;
         config.devices = devices;
         config.n_devices = 1;
-        expect(ERROR_UNIMPLEMENTED, "config.devices:");
+        expect(ERROR_INVALID_ARGUMENT, "config.devices.permissions:");
+        device.host_path = (char *)"x";
+        config.devices = devices;
+        config.n_devices = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.devices.host_path:");
         config.working_dir = (char *)"relative";
         expect(ERROR_INVALID_ARGUMENT, "config.working_dir:");
 }
