@@ -21,10 +21,10 @@ enum config_type {
         CONFIG_ULIMITS,
         CONFIG_POD_METRICS,
         CONFIG_COLLECTORS,
-        CONFIG_DRIVER, /* enum config_cgroup_driver */
+        CONFIG_DRIVER,        /* enum config_cgroup_driver */
         CONFIG_IMAGE_VOLUMES, /* enum config_image_volumes */
-        CONFIG_KIND,   /* enum config_handler_kind */
-        CONFIG_LEVEL,  /* enum log_level */
+        CONFIG_KIND,          /* enum config_handler_kind */
+        CONFIG_LEVEL,         /* enum log_level */
         /* all others are char * */
         CONFIG_PATH,
         CONFIG_PATH_OR_NONE, /* or empty */
