@@ -29,6 +29,8 @@
 #define ADDITIONAL_STORES_MAX 16
 #define METRIC_WORDS_MAX      32
 #define MOUNT_SOURCES_MAX     256
+#define SYSCTLS_MAX           128
+#define NETWORKS_MAX          16
 #define ANNOTATIONS_MAX       256
 #define DEVICES_MAX           256
 #define SPEC_DIRS_MAX         16
@@ -46,6 +48,14 @@ const struct config_setting config_settings[] = {
         {"network.config_dir", CONFIG_PATH, PLACE(network.config_dir)},
         {"network.plugin_dirs", CONFIG_PATHS, PLACE(network.plugin_dirs), 1, PLUGIN_DIRS_MAX},
         {"network.timeout", CONFIG_NUMBER, PLACE(network.timeout), 1, SECONDS_MAX},
+        {"network.default_network", CONFIG_TEXT_OR_NONE, PLACE(network.default_network)},
+        {"network.max_conf_num", CONFIG_NUMBER, PLACE(network.max_conf_num), 0, NETWORKS_MAX},
+        {"network.ready_timeout", CONFIG_NUMBER, PLACE(network.ready_timeout), 0, SECONDS_MAX},
+        {"network.status_grace_period", CONFIG_NUMBER, PLACE(network.status_grace_period), 0,
+         SECONDS_MAX},
+        {"network.ip_preference", CONFIG_IP_PREFERENCE, PLACE(network.ip_preference)},
+        {"network.disable_hostport_mapping", CONFIG_BOOL, PLACE(network.disable_hostport_mapping)},
+        {"network.conf_template", CONFIG_PATH_OR_NONE, PLACE(network.conf_template)},
         {"images.dir", CONFIG_PATH, PLACE(images.dir)},
         {"images.additional_stores", CONFIG_PATHS, PLACE(images.additional_stores), 0,
          ADDITIONAL_STORES_MAX},
@@ -79,6 +89,11 @@ const struct config_setting config_settings[] = {
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
+        {"runtime.namespaces_dir", CONFIG_PATH_OR_NONE, PLACE(runtime.namespaces_dir)},
+        {"runtime.default_sysctls", CONFIG_SYSCTLS, PLACE(runtime.default_sysctls), 0, SYSCTLS_MAX},
+        {"runtime.enable_unprivileged_ports", CONFIG_BOOL,
+         PLACE(runtime.enable_unprivileged_ports)},
+        {"runtime.enable_unprivileged_icmp", CONFIG_BOOL, PLACE(runtime.enable_unprivileged_icmp)},
         {"runtime.allowed_annotations", CONFIG_ANNOTATIONS, PLACE(runtime.allowed_annotations), 0,
          ANNOTATIONS_MAX},
         {"runtime.additional_devices", CONFIG_DEVICES, PLACE(runtime.additional_devices), 0,
@@ -120,6 +135,7 @@ const struct config_setting config_handler_settings[] = {
         {"kind", CONFIG_KIND, offsetof(struct config_handler, kind)},
         {"path", CONFIG_PATH, offsetof(struct config_handler, path)},
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
+        {"cni_conf_dir", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, cni_conf_dir)},
         {"allowed_annotations", CONFIG_ANNOTATIONS,
          offsetof(struct config_handler, allowed_annotations), 0, ANNOTATIONS_MAX},
         {"default_annotations", CONFIG_PAIRS, offsetof(struct config_handler, default_annotations),
@@ -141,6 +157,11 @@ static const char *const image_volumes_names[] = {
         [CONFIG_IMAGE_VOLUMES_MKDIR] = "mkdir",
         [CONFIG_IMAGE_VOLUMES_BIND] = "bind",
         [CONFIG_IMAGE_VOLUMES_IGNORE] = "ignore",
+};
+static const char *const ip_preference_names[] = {
+        [CONFIG_IP_AS_PLUGINS_SAY] = "cni",
+        [CONFIG_IP_V4_FIRST] = "ipv4",
+        [CONFIG_IP_V6_FIRST] = "ipv6",
 };
 static const char *const kind_names[] = {
         [CONFIG_HANDLER_OCI] = "oci",
@@ -190,6 +211,10 @@ struct config *config_new(const struct config_machine *machine)
         for (size_t i = 0; i < sizeof(plugin_dirs) / sizeof(plugin_dirs[0]); i++)
                 strv_push(&config->network.plugin_dirs, plugin_dirs[i]);
         config->network.timeout = 60;
+        config->network.default_network = xstrdup("");
+        config->network.max_conf_num = 1;
+        config->network.ready_timeout = 60;
+        config->network.conf_template = xstrdup("");
         config->images.registries_conf = xstrdup("/etc/containers/registries.conf");
         strv_push(&config->images.hosts_dirs, "/etc/containerd/certs.d");
         strv_push(&config->images.certs_dirs, "/etc/containers/certs.d");
@@ -215,6 +240,9 @@ struct config *config_new(const struct config_machine *machine)
                 machine->systemd ? CONFIG_CGROUP_SYSTEMD : CONFIG_CGROUP_CGROUPFS;
         config->runtime.create_timeout = 120;
         config->runtime.monitor_cgroup = xstrdup("/crisp-monitors");
+        config->runtime.namespaces_dir = xstrdup("");
+        config->runtime.enable_unprivileged_ports = true;
+        config->runtime.enable_unprivileged_icmp = true;
         strv_push(&config->runtime.allowed_annotations, "io.containers.trace-syscall");
         strv_push(&config->runtime.allowed_annotations, "devices.crio.io");
         strv_push(&config->runtime.allowed_devices, "/dev/fuse");
@@ -268,6 +296,8 @@ void config_complete(struct config *config, const struct config_machine *machine
                         handler->path = xstrdup(installed_path(machine, handler->name));
                 if (!handler->root)
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
+                if (!handler->cni_conf_dir)
+                        handler->cni_conf_dir = xstrdup("");
         }
         if (!config->api.listen)
                 config->api.listen = xprintf("%s/crisp.sock", config->run_dir);
@@ -292,6 +322,7 @@ void config_free(struct config *config)
                 free(handler->name);
                 free(handler->path);
                 free(handler->root);
+                free(handler->cni_conf_dir);
                 strv_free(handler->allowed_annotations);
                 strv_free(handler->default_annotations);
         }
@@ -301,6 +332,8 @@ void config_free(struct config *config)
         free(config->api.listen);
         free(config->network.config_dir);
         strv_free(config->network.plugin_dirs);
+        free(config->network.default_network);
+        free(config->network.conf_template);
         free(config->images.dir);
         strv_free(config->images.additional_stores);
         free(config->images.registries_conf);
@@ -316,6 +349,8 @@ void config_free(struct config *config)
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
+        free(config->runtime.namespaces_dir);
+        strv_free(config->runtime.default_sysctls);
         strv_free(config->runtime.allowed_annotations);
         strv_free(config->runtime.additional_devices);
         strv_free(config->runtime.allowed_devices);
@@ -363,6 +398,21 @@ int config_image_volumes_parse(const char *text, enum config_image_volumes *volu
         return -EINVAL;
 }
 
+const char *config_ip_preference_name(enum config_ip_preference preference)
+{
+        return ip_preference_names[preference];
+}
+
+int config_ip_preference_parse(const char *text, enum config_ip_preference *preference)
+{
+        for (size_t i = 0; i < sizeof ip_preference_names / sizeof *ip_preference_names; i++)
+                if (strcmp(text, ip_preference_names[i]) == 0) {
+                        *preference = (enum config_ip_preference)i;
+                        return 0;
+                }
+        return -EINVAL;
+}
+
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver)
 {
         return driver_names[driver];
@@ -396,6 +446,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_PAIRS:
                 add_pairs(out, *(char *const *const *)field);
                 return;
+        case CONFIG_SYSCTLS:
         case CONFIG_TEXTS:
         case CONFIG_ANNOTATIONS:
         case CONFIG_POD_METRICS:
@@ -420,6 +471,10 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_IMAGE_VOLUMES:
                 toml_add_string(out,
                                 image_volumes_names[*(const enum config_image_volumes *)field]);
+                break;
+        case CONFIG_IP_PREFERENCE:
+                toml_add_string(out,
+                                ip_preference_names[*(const enum config_ip_preference *)field]);
                 return;
         case CONFIG_KIND:
                 toml_add_string(out, kind_names[*(const enum config_handler_kind *)field]);
@@ -434,6 +489,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_ADDRESS:
         case CONFIG_HANDLER_NAME:
         case CONFIG_ENDPOINT:
+        case CONFIG_TEXT_OR_NONE:
         case CONFIG_TIMEZONE:
         case CONFIG_OFF:
                 toml_add_string(out, *(const char *const *)field);

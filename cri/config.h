@@ -22,6 +22,9 @@
 #define CONFIG_HANDLER_NAME_MAX 63  /* bytes: a RuntimeClass handler is a DNS label */
 #define CONFIG_SOCKET_PATH_MAX  107 /* bytes: sun_path of unix(7) without its zero */
 
+/* Which of a pod's addresses is its first one. */
+enum config_ip_preference { CONFIG_IP_AS_PLUGINS_SAY, CONFIG_IP_V4_FIRST, CONFIG_IP_V6_FIRST };
+
 enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
 
 /* What becomes of the volumes that an image declares itself (VOLUME). */
@@ -42,6 +45,8 @@ struct config_handler {
         enum config_handler_kind kind;
         char *path; /* absolute path of the program */
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
+        /* CNI configurations for its pods; empty: those of network.config_dir. [] */
+        char *cni_conf_dir;
         /* strv of annotations that pods of this handler may use beside runtime's; may be null. []
          */
         char **allowed_annotations;
@@ -79,6 +84,22 @@ struct config {
                 char **plugin_dirs;
                 /* Seconds for one invocation of a network's chain of plugins. [60] */
                 unsigned timeout;
+                /* Name of the network that pods get; empty: the first in the order of file names.
+                 * [] */
+                char *default_network;
+                /* Networks that a pod is connected to, eth0 and on; 0: all there are. [1] */
+                unsigned max_conf_num;
+                /* Seconds that RunPodSandbox waits for the network to become ready. [60] */
+                unsigned ready_timeout;
+                /* Seconds that plugins may say they are not ready before the node says so. [0] */
+                unsigned status_grace_period;
+                /* [cni] */
+                enum config_ip_preference ip_preference;
+                /* Host ports are left to others. [false] */
+                bool disable_hostport_mapping;
+                /* A template of a CNI configuration, rendered when UpdateRuntimeConfig tells the
+                 * pods' ranges; empty: none. [] */
+                char *conf_template;
         } network;
 
         struct {
@@ -153,6 +174,14 @@ struct config {
                 unsigned create_timeout;
                 /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
                 char *monitor_cgroup;
+                /* Where pods' namespaces are pinned, each pod's in a folder of its id; empty: in
+                 * its run folder. [] */
+                char *namespaces_dir;
+                /* strv of "name=value" that pods get unless they say otherwise; may be empty. [] */
+                char **default_sysctls;
+                /* Everybody in a pod may bind ports below 1024, and send pings. [true] */
+                bool enable_unprivileged_ports;
+                bool enable_unprivileged_icmp;
                 /* strv of annotations that pods may use (annotation.h); may be null.
                  * [io.containers.trace-syscall, devices.crio.io] */
                 char **allowed_annotations;
@@ -268,6 +297,9 @@ const struct config_handler *config_handler_find(const struct config *config, co
 const char *config_image_volumes_name(enum config_image_volumes volumes);
 /* The other way; -EINVAL for any other text. */
 int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes);
+/* "cni", "ipv4" or "ipv6"; and back: -EINVAL for anything else. */
+const char *config_ip_preference_name(enum config_ip_preference preference);
+int config_ip_preference_parse(const char *text, enum config_ip_preference *preference);
 
 /* "systemd" or "cgroupfs". */
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver);

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/table.h"
 #include "base/toml.h"
+#include "network/namespace.h"
 #include "cri/config_check.h"
 
 #ifndef CRISP_SYSCONFDIR
@@ -143,6 +144,8 @@ static int check_text(const struct loader *loader, const struct toml_node *node,
                                     "no - at either end",
                                     text, CONFIG_HANDLER_NAME_MAX);
                 return 0;
+        case CONFIG_TEXT_OR_NONE:
+                return 0;
         case CONFIG_PATH_OR_NONE:
                 return *text ? check_path(loader, node, text) : 0;
         case CONFIG_OFF:
@@ -178,7 +181,21 @@ static int apply_text(const struct loader *loader, const struct toml_node *node,
         if (rc < 0)
                 return rc;
         free(*field);
-        *field = copy_path(text);
+        *field = type == CONFIG_TEXT_OR_NONE ? xstrdup(text) : copy_path(text);
+        return 0;
+}
+
+/* Of which namespace it is decides, pod by pod, whether it is set there; of none it never is. */
+static int check_sysctl(const struct loader *loader, const struct toml_node *node, const char *text)
+{
+        const char *equals = strchr(text, '=');
+        struct error reason = {0};
+
+        if (!equals || equals == text || equals[-1] == ' ' || equals[1] == ' ')
+                return fail(loader, node, "\"%s\" is not name=value", text);
+        AUTO_FREE char *name = xstrndup(text, (size_t)(equals - text));
+        if (namespace_check_sysctl(name, true, true, &reason) < 0)
+                return fail(loader, node, "%s", reason.message);
         return 0;
 }
 
@@ -189,6 +206,8 @@ static int check_item(const struct loader *loader, const struct toml_node *item,
 
         if (type == CONFIG_PATHS)
                 return check_path(loader, item, text);
+        if (type == CONFIG_SYSCTLS)
+                return check_sysctl(loader, item, text);
         wrong = *text ? config_check_item(type, text) : NULL;
         if (wrong)
                 return fail(loader, item, "\"%s\" %s", text, wrong);
@@ -262,14 +281,6 @@ static int apply_pairs(const struct loader *loader, const struct toml_node *node
         return 0;
 }
 
-static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
-{
-        if (node->kind != TOML_BOOLEAN)
-                return wrong_kind(loader, node, "a boolean");
-        *field = json_is_true(node->value);
-        return 0;
-}
-
 static int apply_number(const struct loader *loader, const struct toml_node *node,
                         const struct config_setting *setting, unsigned *field)
 {
@@ -285,6 +296,14 @@ static int apply_number(const struct loader *loader, const struct toml_node *nod
         return 0;
 }
 
+static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
+{
+        if (node->kind != TOML_BOOLEAN)
+                return wrong_kind(loader, node, "true or false");
+        *field = json_is_true(node->value);
+        return 0;
+}
+
 static int apply_word(const struct loader *loader, const struct toml_node *node,
                       enum config_type type, void *field)
 {
@@ -293,7 +312,10 @@ static int apply_word(const struct loader *loader, const struct toml_node *node,
 
         if (rc < 0)
                 return rc;
-        if (type == CONFIG_LEVEL) {
+        if (type == CONFIG_IP_PREFERENCE) {
+                if (config_ip_preference_parse(text, field) < 0)
+                        return fail(loader, node, "\"%s\" is none of cni, ipv4 and ipv6", text);
+        } else if (type == CONFIG_LEVEL) {
                 if (log_level_parse(text, field) < 0)
                         return fail(loader, node,
                                     "\"%s\" is none of debug, info, warning and error", text);
@@ -327,6 +349,7 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
         switch (setting->type) {
         case CONFIG_NUMBER:
                 return apply_number(loader, node, setting, field);
+        case CONFIG_SYSCTLS:
         case CONFIG_PATHS:
         case CONFIG_TEXTS:
         case CONFIG_ANNOTATIONS:
@@ -344,6 +367,7 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
         case CONFIG_IMAGE_VOLUMES:
         case CONFIG_KIND:
         case CONFIG_LEVEL:
+        case CONFIG_IP_PREFERENCE:
                 return apply_word(loader, node, setting->type, field);
         default:
                 return apply_text(loader, node, setting->type, field);

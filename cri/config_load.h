@@ -22,9 +22,11 @@ enum config_type {
         CONFIG_POD_METRICS,
         CONFIG_COLLECTORS,
         CONFIG_DRIVER,        /* enum config_cgroup_driver */
-        CONFIG_IMAGE_VOLUMES, /* enum config_image_volumes */
         CONFIG_KIND,          /* enum config_handler_kind */
         CONFIG_LEVEL,         /* enum log_level */
+        CONFIG_SYSCTLS,       /* char **, each "name=value" */
+        CONFIG_IP_PREFERENCE, /* enum config_ip_preference */
+        CONFIG_IMAGE_VOLUMES, /* enum config_image_volumes */
         /* all others are char * */
         CONFIG_PATH,
         CONFIG_PATH_OR_NONE, /* or empty */
@@ -33,6 +35,7 @@ enum config_type {
         CONFIG_ADDRESS,
         CONFIG_ENDPOINT, /* ADDRESS:PORT, a socket's path, or empty */
         CONFIG_HANDLER_NAME,
+        CONFIG_TEXT_OR_NONE, /* whatever it is */
         CONFIG_TIMEZONE,
         CONFIG_OFF, /* what this version does not support: empty */
 };

@@ -7,6 +7,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/container_pids.h"
 #include "cri/image_volume.h"
 #include "cri/init_system.h"
 #include "cri/record.h"
@@ -76,6 +77,9 @@ static int build(struct container *container, const struct image_config *image, 
         if (result < 0)
                 return error_context(err, "mount its root");
         container_step(container, "mounting images into it");
+        result = container_pin_target(container, err);
+        if (result < 0)
+                return result;
         char **volumes = NULL;
         result = image_volumes_mount(container, &volumes, err);
         if (result < 0)
@@ -228,7 +232,10 @@ static int create_new(struct container *container, struct error *err)
         container->clean = true; /* nothing is mounted yet */
         container->log_path = absolute_log_path(container);
         container->phase = CONTAINER_CREATING;
-        int result = take_image(container, err);
+        int result = container_check_target(container, err);
+        if (result < 0)
+                return result;
+        result = take_image(container, err);
         if (result < 0)
                 return result;
         container_publish(container);

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/container_pids.h"
 #include "cri/image_volume.h"
 #include "cri/metric_counts.h"
 #include "cri/mount_idmap.h"
@@ -23,15 +24,6 @@
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
 
 /* ---- signals ---- */
-
-static bool has_own_pids(const struct container *container)
-{
-        const Runtime__V1__NamespaceOption *options =
-                container_security(container)->namespace_options;
-        if (!options)
-                options = pod_namespaces(container->pod);
-        return options->pid == RUNTIME__V1__NAMESPACE_MODE__CONTAINER;
-}
 
 struct cgroup_job {
         struct container *container;
@@ -69,7 +61,7 @@ void container_signal(struct container *container, int signal)
         if (syscall(SYS_pidfd_send_signal, container->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
                 log_error("a signal could not be sent", "container", container->id, "error",
                           strerrordesc_np(errno), NULL);
-        if (signal == SIGKILL && !has_own_pids(container))
+        if (signal == SIGKILL && !container_has_own_pids(container))
                 task_start("kill container's cgroup", kill_cgroup_task, container_ref(container));
 }
 
@@ -254,6 +246,8 @@ static int unmount_on_worker(void *argument)
                 result = image_volumes_unmount(job->container, job->err);
         if (result == 0)
                 result = mount_idmap_unmount(job->container, job->err);
+        if (result == 0)
+                result = container_unpin_target(job->container, job->err);
         if (result < 0)
                 return result;
         job->kept = job->keep_monitor && access(exit_record, F_OK) < 0;
@@ -323,7 +317,7 @@ int container_clean_up(struct container *container, bool removing, struct error 
         int result = 0;
         stats_source_close(container->stats);
         stats_source_unref(take_ptr(container->stats));
-        if (!has_own_pids(container)) {
+        if (!container_has_own_pids(container)) {
                 container_step(container, "ending its processes");
                 result = kill_cgroup(container, err);
         }

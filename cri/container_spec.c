@@ -8,6 +8,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cri/init_system.h"
+#include "cri/container_pids.h"
 
 char *container_spec_keep(struct container_spec *draft, char *heap_text)
 {
@@ -16,39 +17,54 @@ char *container_spec_keep(struct container_spec *draft, char *heap_text)
         return text;
 }
 
-static void add_namespace(struct container_spec *draft, enum spec_namespace_kind kind,
-                          const char *pin)
+/* path is on the heap, or null for a new one. */
+static void add_namespace(struct container_spec *draft, enum spec_namespace_kind kind, char *path)
 {
         draft->namespaces[draft->spec.namespace_count++] = (struct spec_namespace){
-                .kind = kind,
-                .path = pin ? container_spec_keep(draft, pod_path(draft->pod, pin)) : NULL};
+                .kind = kind, .path = path ? container_spec_keep(draft, path) : NULL};
+}
+
+/* What a container may have of its own, its pod having one already: the kubelet says the pod's
+ * options again for each container. */
+static int check_options(const struct container_spec *draft,
+                         const Runtime__V1__NamespaceOption *options)
+{
+        static const char field[] = "config.linux.security_context.namespace_options";
+        if (options->pid == RUNTIME__V1__NAMESPACE_MODE__POD && !pod_shares_pids(draft->pod))
+                return error_set(draft->err, ERROR_INVALID_ARGUMENT,
+                                 "%s.pid: POD, but the pod was made without a PID namespace to "
+                                 "share",
+                                 field);
+        if (options->ipc == RUNTIME__V1__NAMESPACE_MODE__NODE && pod_has_ipc(draft->pod))
+                return error_set(draft->err, ERROR_INVALID_ARGUMENT,
+                                 "%s.ipc: NODE, but the pod has an IPC namespace of its own",
+                                 field);
+        return 0;
 }
 
 static int set_namespaces(struct container_spec *draft)
 {
         const struct pod *pod = draft->pod;
-        const Runtime__V1__NamespaceOption *options = draft->security->namespace_options;
-        if (!options)
-                options = pod_namespaces(pod);
+        const Runtime__V1__NamespaceOption *options = container_namespaces(draft->container);
+        int result = check_options(draft, options);
+        if (result < 0)
+                return result;
         add_namespace(draft, SPEC_NAMESPACE_MOUNT, NULL);
-        if (pod_has_network(pod)) {
-                add_namespace(draft, SPEC_NAMESPACE_NETWORK, "ns/net");
-                add_namespace(draft, SPEC_NAMESPACE_UTS, "ns/uts");
-        }
+        /* A single container of a pod may be on the host's network. */
+        if (pod_has_network(pod) && options->network != RUNTIME__V1__NAMESPACE_MODE__NODE)
+                add_namespace(draft, SPEC_NAMESPACE_NETWORK, pod_namespace_path(pod, "net"));
+        if (pod_has_network(pod))
+                add_namespace(draft, SPEC_NAMESPACE_UTS, pod_namespace_path(pod, "uts"));
         if (pod_has_ipc(pod))
-                add_namespace(draft, SPEC_NAMESPACE_IPC, "ns/ipc");
+                add_namespace(draft, SPEC_NAMESPACE_IPC, pod_namespace_path(pod, "ipc"));
         if (node.cgroups.mode == CGROUP_MODE_V2)
                 add_namespace(draft, SPEC_NAMESPACE_CGROUP, NULL);
         if (options->pid == RUNTIME__V1__NAMESPACE_MODE__CONTAINER)
                 add_namespace(draft, SPEC_NAMESPACE_PID, NULL);
-        if (options->pid == RUNTIME__V1__NAMESPACE_MODE__POD) {
-                if (!pod_shares_pids(pod))
-                        return error_set(draft->err, ERROR_INVALID_ARGUMENT,
-                                         "config.linux.security_context.namespace_options.pid: "
-                                         "POD, but the pod was made without a PID namespace to "
-                                         "share");
-                add_namespace(draft, SPEC_NAMESPACE_PID, "ns/pid");
-        }
+        if (options->pid == RUNTIME__V1__NAMESPACE_MODE__POD)
+                add_namespace(draft, SPEC_NAMESPACE_PID, pod_namespace_path(pod, "pid"));
+        if (options->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET)
+                add_namespace(draft, SPEC_NAMESPACE_PID, container_target_path(draft->container));
         draft->spec.namespaces = draft->namespaces;
         return 0;
 }

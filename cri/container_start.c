@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "cri/container.h"
+#include "cri/container_pids.h"
 #include "oci/cgroup.h"
 
 #define END_DEADLINE (5 * NSEC_PER_SEC) /* for a container that failed to start to go away */
@@ -160,7 +161,9 @@ static int start_locked(struct container *container, struct error *err)
                                  "container %s: its pod's runtime handler \"%s\" is not configured "
                                  "any more",
                                  container->id, pod->request->runtime_handler);
-        int result = runtime_check(pod->handler, err);
+        int result = container_check_target(container, err);
+        if (result == 0)
+                result = runtime_check(pod->handler, err);
         return result < 0 ? result : start(container, err);
 }
 

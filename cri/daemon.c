@@ -63,6 +63,8 @@ struct daemon {
 #define LOCK_HEIR_TIME (5 * NSEC_PER_SEC)
 #define LOCK_PAUSE     (5 * NSEC_PER_MSEC)
 
+#define MOUNTS_VARIABLE "KUBENSMNT"
+
 /* ---- the lock ---- */
 
 /* The process id that the lock's holder wrote; "unknown" while it has not yet. */
@@ -181,13 +183,24 @@ static int catch_signals(struct daemon *daemon, struct error *err)
  * and every pod's network too. */
 static void check_mount_namespace(void)
 {
-        if (!namespace_mounts_are_shared_with_init())
+        if (!getenv(MOUNTS_VARIABLE) && !namespace_mounts_are_shared_with_init())
                 log_warning(
                         "the daemon has a mount namespace of its own: when it ends, pods lose "
                         "their "
                         "namespaces. With systemd, remove PrivateTmp, ProtectSystem and the like "
                         "from the unit",
                         NULL);
+}
+
+/* Who hides the kubelet's mounts from the rest of the machine tells all who share them where that
+ * namespace is pinned. */
+static int join_mounts(struct error *err)
+{
+        const char *path = getenv(MOUNTS_VARIABLE);
+        if (!path || !*path)
+                return 0;
+        int result = namespace_join_mounts(path, err);
+        return result < 0 ? error_context(err, MOUNTS_VARIABLE) : 0;
 }
 
 /*
@@ -252,8 +265,10 @@ static int start_metrics(struct daemon *daemon, struct error *err)
 static int start(struct daemon *daemon, struct error *err)
 {
         const struct config *config = daemon->config;
-        int result = check_root(err);
+        int result = join_mounts(err);
 
+        if (result == 0)
+                result = check_root(err);
         if (result == 0)
                 result = catch_signals(daemon, err);
         if (result == 0)

@@ -150,6 +150,28 @@ static int open_images(struct error *err)
         return suspects_new(node.images, node.offline, node.boot_id, &node.suspects, err);
 }
 
+/* Handlers' folders beside the default one: each is followed once, however many name it. */
+static int open_handler_networks(const struct network_options *defaults, struct error *err)
+{
+        const struct config *config = node.config;
+        node.handler_networks = table_new();
+        for (size_t i = 0; i < config->runtime.handler_count; i++) {
+                const char *directory = config->runtime.handlers[i].cni_conf_dir;
+                struct network_options options = *defaults;
+                if (!*directory || table_get(node.handler_networks, directory))
+                        continue;
+                options.config_dir = directory;
+                options.default_network = NULL;
+                options.sibling = node.network;
+                struct network *network = network_new(&options);
+                table_put(node.handler_networks, directory, network);
+                int result = network_start(network, err);
+                if (result < 0)
+                        return result;
+        }
+        return 0;
+}
+
 static int open_network(struct error *err)
 {
         const struct config *config = node.config;
@@ -158,9 +180,26 @@ static int open_network(struct error *err)
                 .plugin_dirs = config->network.plugin_dirs,
                 .timeout = config->network.timeout * NSEC_PER_SEC,
                 .owner = config->state_dir,
+                .default_network = config->network.default_network,
+                .max_networks = config->network.max_conf_num,
+                .ready_timeout = config->network.ready_timeout * NSEC_PER_SEC,
+                .grace = config->network.status_grace_period * NSEC_PER_SEC,
+                .preference = (enum network_preference)config->network.ip_preference,
+                .hostports = !config->network.disable_hostport_mapping,
         };
         node.network = network_new(&options);
-        return network_start(node.network, err);
+        int result = network_start(node.network, err);
+        return result < 0 ? result : open_handler_networks(&options, err);
+}
+
+static void close_networks(void)
+{
+        size_t cursor = 0;
+        for (void *each;
+             node.handler_networks && (each = table_next(node.handler_networks, &cursor, NULL));)
+                network_free(each);
+        table_free(node.handler_networks);
+        network_free(node.network);
 }
 
 int node_open(const struct config *config, struct error *err)
@@ -216,7 +255,7 @@ void node_close(void)
         events_close();
         release_objects();
         remove_monitor_cgroup();
-        network_free(node.network);
+        close_networks();
         suspects_free(node.suspects);
         offline_free(node.offline);
         puller_free(node.puller);

@@ -25,7 +25,8 @@ struct node {
         enum cgroup_driver cgroup_driver;
         struct runtime_handler *handlers; /* as configured, sorted by name */
         size_t handler_count;
-        struct network *network;
+        struct network *network;        /* of network.config_dir */
+        struct table *handler_networks; /* struct network by cni_conf_dir of handlers */
         struct store *images;
         struct trust *trust;
         struct sources *sources;

@@ -173,5 +173,8 @@ int node_update_runtime_config_handler(struct rpc *rpc, const void *request_, vo
                 return 0;
         int result = network_set_pod_cidr(node.network,
                                           request->runtime_config->network_config->pod_cidr, err);
-        return result < 0 ? error_context(err, "runtime_config.network_config.pod_cidr") : 0;
+        if (result < 0)
+                return error_context(err, "runtime_config.network_config.pod_cidr");
+        const char *template_path = node.config->network.conf_template;
+        return *template_path ? network_render(node.network, template_path, err) : 0;
 }

@@ -28,6 +28,7 @@ struct pod *pod_new(const char *id, const Runtime__V1__RunPodSandboxRequest *req
         /* None of the parts may hold a slash: that was checked before. */
         pod->name = xprintf("%s/%s/%s/%u", metadata->namespace_, metadata->name, metadata->uid,
                             metadata->attempt);
+        pod->namespaces = pod_path(pod, "ns");
         return pod;
 }
 
@@ -47,6 +48,7 @@ void pod_unref(struct pod *pod)
         if (pod->holder_fd >= 0)
                 close(pod->holder_fd);
         strv_free(pod->ips);
+        free(pod->namespaces);
         free(pod->parent_made);
         free(pod->failure);
         free(pod->name);
@@ -129,6 +131,11 @@ char *pod_path(const struct pod *pod, const char *name)
         return xprintf("%s/%s%s%s", node.run_pods_dir, pod->id, *name ? "/" : "", name);
 }
 
+char *pod_namespace_path(const struct pod *pod, const char *kind)
+{
+        return xprintf("%s/%s", pod->namespaces, kind);
+}
+
 const char *pod_cgroup_parent(const struct pod *pod)
 {
         const Runtime__V1__LinuxPodSandboxConfig *config = pod_config(pod)->linux;
@@ -159,6 +166,7 @@ json_t *pod_record(const struct pod *pod)
                 record, "handler",
                 json_string(pod->handler ? pod->handler->name : pod->request->runtime_handler));
         json_object_set_new(record, "ips", ips);
+        json_object_set_new(record, "namespaces", json_string(pod->namespaces));
         json_object_set_new(record, "attached", json_boolean(pod->attached));
         json_object_set_new(record, "torn_down", json_boolean(pod->torn_down));
         if (pod->parent_made)
@@ -192,7 +200,8 @@ void pod_save_later(struct pod *pod)
 int pod_restore(struct pod *pod, const json_t *record, struct error *err)
 {
         static const char place[] = "record.json";
-        const char *phase = "", *handler = "", *boot_id = "", *parent_made = NULL;
+        const char *phase = "", *handler = "", *boot_id = "", *parent_made = NULL,
+                   *namespaces = NULL;
         int64_t created_at = 0, holder_pid = 0, holder_start = 0;
         bool attached = true, torn_down = false;
         char **ips = NULL;
@@ -205,6 +214,7 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
             json_get_bool(record, "attached", place, &attached, err) < 0 ||
             json_get_bool(record, "torn_down", place, &torn_down, err) < 0 ||
             json_get_string(record, "cgroup_parent_made", place, &parent_made, err) < 0 ||
+            json_get_string(record, "namespaces", place, &namespaces, err) < 0 ||
             json_get_strings(record, "ips", place, &ips, err) < 0)
                 return err->number;
         pod->phase = strcmp(phase, "ready") == 0      ? POD_READY
@@ -226,6 +236,12 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
         pod->attached = attached;
         pod->torn_down = torn_down;
         pod->parent_made = xstrdup(parent_made);
+        /* Records of before the place could be chosen have none: they are where they always were.
+         */
+        if (namespaces && *namespaces == '/') {
+                free(pod->namespaces);
+                pod->namespaces = xstrdup(namespaces);
+        }
         pod->ips = ips;
         pod->claimed = true;
         return 0;
@@ -268,7 +284,7 @@ void pod_check(struct pod *pod)
 {
         if (pod->phase != POD_READY || pod->stopping || !pod_has_network(pod))
                 return;
-        AUTO_FREE char *path = pod_path(pod, "ns/net");
+        AUTO_FREE char *path = pod_namespace_path(pod, "net");
         if (!namespace_is_pinned(path))
                 end(pod, "its network namespace has gone");
 }

@@ -44,6 +44,7 @@ struct pod {
         char **ips;         /* strv, the first is the pod's own; null with the host's network */
         bool attached;      /* the CNI plugins may hold something for it */
         bool torn_down;     /* nothing but its records is left */
+        char *namespaces;   /* the folder where they are pinned */
         char *parent_made;  /* the topmost folder of its cgroup parent that was not there before; or
                                null */
         bool left_cgroup;   /* its part in its cgroup parent is given up */
@@ -104,6 +105,8 @@ bool pod_has_ipc(const struct pod *pod);     /* one of its own */
 
 /* A path of its run folder on the heap: pod_path(pod, "ns/net"). */
 char *pod_path(const struct pod *pod, const char *name);
+/* The pin of a namespace on the heap: pod_namespace_path(pod, "net"). */
+char *pod_namespace_path(const struct pod *pod, const char *kind);
 /* Its cgroup parent as the configuration says, "" for the default. */
 const char *pod_cgroup_parent(const struct pod *pod);
 

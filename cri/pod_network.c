@@ -4,6 +4,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/annotation.h"
 #include "cri/lookup.h"
 #include "network/namespace.h"
 #include "network/network.h"
@@ -15,7 +16,7 @@
 static void describe(const struct pod *pod, struct arena *arena, struct network_pod *described)
 {
         const Runtime__V1__PodSandboxMetadata *metadata = pod_config(pod)->metadata;
-        AUTO_FREE char *netns = pod_path(pod, "ns/net");
+        AUTO_FREE char *netns = pod_namespace_path(pod, "net");
         *described = (struct network_pod){
                 .id = pod->id,
                 .name = metadata->name,
@@ -76,6 +77,20 @@ static void add_annotations(const struct pod *pod, struct arena *arena,
         described->annotation_count = config->n_annotations;
 }
 
+/* Its handler's, where that has one of its own. */
+static struct network *pod_network(const struct pod *pod)
+{
+        const struct config_handler *handler = annotation_handler(pod);
+        struct network *own =
+                handler ? table_get(node.handler_networks, handler->cni_conf_dir) : NULL;
+        return own ? own : node.network;
+}
+
+int pod_network_wait(const struct pod *pod, struct error *err)
+{
+        return network_wait(pod_network(pod), err);
+}
+
 int pod_network_attach(struct pod *pod, struct error *err)
 {
         AUTO_ARENA struct arena *arena = arena_new();
@@ -96,7 +111,7 @@ int pod_network_attach(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
         struct network_result attached = {0};
-        result = network_attach(node.network, &described, &attached, err);
+        result = network_attach(pod_network(pod), &described, &attached, err);
         if (result < 0)
                 return result;
         strv_free(pod->ips);
@@ -110,5 +125,6 @@ int pod_network_detach(struct pod *pod, struct error *err)
         AUTO_ARENA struct arena *arena = arena_new();
         struct network_pod described;
         describe(pod, arena, &described);
-        return network_detach(node.network, &described, err);
+        add_ports(pod, arena, &described);
+        return network_detach(pod_network(pod), &described, err);
 }

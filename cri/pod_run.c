@@ -168,6 +168,10 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
         } else {
                 pod->handler = handler;
                 pod->created_at = clock_real();
+                if (*node.config->runtime.namespaces_dir) {
+                        free(pod->namespaces);
+                        pod->namespaces = xprintf("%s/%s", node.config->runtime.namespaces_dir, id);
+                }
                 pod->phase = POD_CREATING;
                 pod_publish(pod);
                 task_lock(&pod->lock, CLOCK_NEVER);

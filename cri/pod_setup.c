@@ -10,12 +10,16 @@
 #include "base/buffer.h"
 #include "base/file.h"
 #include "base/memory.h"
+#include "base/quantity.h"
+#include "cri/annotation.h"
 #include "cri/pod.h"
 #include "cri/pod_network.h"
+#include "cri/pod_sysctl.h"
 #include "network/namespace.h"
 #include "oci/holder.h"
 
-#define SHM_SIZE        "65536k"
+#define SHM_SIZE        (UINT64_C(64) << 20) /* bytes */
+#define SHM_ANNOTATION  "shm-size.crio.io"
 #define RESOLV_CONF_MAX (64 * 1024)
 #define HOLDER_DEADLINE (10 * NSEC_PER_SEC)
 
@@ -55,13 +59,30 @@ static int write_resolv_conf(struct pod *pod, struct error *err)
         return write_run_file(pod, "resolv.conf", text.data ? text.data : "", err);
 }
 
+static int shm_size(const struct pod *pod, uint64_t *size, struct error *err)
+{
+        const char *text = annotation_of_pod(pod, SHM_ANNOTATION);
+        *size = SHM_SIZE;
+        /* A tmpfs of size 0 has no bound. */
+        if (text && (quantity_parse(text, size) < 0 || *size == 0))
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "annotation " SHM_ANNOTATION
+                                 ": \"%.64s\" is no size in bytes like 128Mi",
+                                 text);
+        return 0;
+}
+
 static int make_shm(struct pod *pod, struct error *err)
 {
         AUTO_FREE char *path = pod_path(pod, "shm");
+        uint64_t size;
+        int result = shm_size(pod, &size, err);
+        if (result < 0)
+                return result;
+        AUTO_FREE char *options = xprintf("mode=1777,size=%llu", (unsigned long long)size);
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
                 return error_errno(err, errno, "make folder %s", path);
-        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC,
-                  "mode=1777,size=" SHM_SIZE) < 0)
+        if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
                 return error_errno(err, errno, "mount the pod's /dev/shm on %s", path);
         return 0;
 }
@@ -78,15 +99,11 @@ static void effective_hostname(const struct pod *pod, char *name, size_t size)
 
 static int pin_namespaces(struct pod *pod, const char *hostname, struct error *err)
 {
-        const Runtime__V1__LinuxPodSandboxConfig *config = pod_config(pod)->linux;
-        AUTO_FREE char *directory = pod_path(pod, "ns");
-        size_t count = config ? config->n_sysctls : 0;
-        AUTO_FREE struct namespace_sysctl *sysctls = xcalloc(count, sizeof *sysctls);
-        for (size_t i = 0; i < count; i++)
-                sysctls[i] = (struct namespace_sysctl){.name = config->sysctls[i]->key,
-                                                       .value = config->sysctls[i]->value};
+        AUTO_ARENA struct arena *arena = arena_new();
+        size_t count;
+        const struct namespace_sysctl *sysctls = pod_sysctls(pod, arena, &count);
         struct namespace_options options = {
-                .directory = directory,
+                .directory = pod->namespaces,
                 .network = pod_has_network(pod),
                 .ipc = pod_has_ipc(pod),
                 .uts = pod_has_network(pod),
@@ -147,7 +164,7 @@ struct pid_pin {
 static int pin_pid_on_worker(void *argument)
 {
         struct pid_pin *pin = argument;
-        AUTO_FREE char *path = pod_path(pin->pod, "ns/pid");
+        AUTO_FREE char *path = pod_namespace_path(pin->pod, "pid");
         return namespace_pin_process(pin->pod->holder_pid, "pid", path, pin->err);
 }
 
@@ -167,9 +184,9 @@ static int start_holder(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
 
-        AUTO_FREE char *net = pod_path(pod, "ns/net");
-        AUTO_FREE char *ipc = pod_path(pod, "ns/ipc");
-        AUTO_FREE char *uts = pod_path(pod, "ns/uts");
+        AUTO_FREE char *net = pod_namespace_path(pod, "net");
+        AUTO_FREE char *ipc = pod_namespace_path(pod, "ipc");
+        AUTO_FREE char *uts = pod_namespace_path(pod, "uts");
         struct holder_start_options options = {
                 .program = node.pause_program,
                 .net = pod_has_network(pod) ? net : NULL,
@@ -192,8 +209,15 @@ static int start_holder(struct pod *pod, struct error *err)
 int pod_set_up(struct pod *pod, struct error *err)
 {
         struct setup setup = {.pod = pod, .err = err};
+        int result = 0;
+        if (pod_has_network(pod)) {
+                pod_step(pod, "waiting for the network to become ready");
+                result = pod_network_wait(pod, err);
+                if (result < 0)
+                        return error_context(err, "network");
+        }
         pod_step(pod, "making its cgroup parent");
-        int result = pod_join_cgroup(pod, err);
+        result = pod_join_cgroup(pod, err);
         if (result < 0)
                 return error_context(err, "make its cgroup parent");
         pod_step(pod, "making namespaces");

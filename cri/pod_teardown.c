@@ -72,11 +72,10 @@ static int tear_down_on_worker(void *argument)
 {
         const struct teardown *teardown = argument;
         const struct pod *pod = teardown->pod;
-        AUTO_FREE char *namespaces = pod_path(pod, "ns");
         AUTO_FREE char *directory = pod_path(pod, "");
         int result = remove_holder_cgroup(pod, teardown->err);
         if (result == 0)
-                result = namespace_unpin(namespaces, teardown->err);
+                result = namespace_unpin(pod->namespaces, teardown->err);
         if (result == 0)
                 result = unmount_shm(pod, teardown->err);
         return result == 0 ? file_remove_tree(directory, teardown->err) : result;

@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "cri/container.h"
 #include "cri/image_volume.h"
+#include "cri/orphan.h"
 #include "cri/record.h"
 #include "image/adopt.h"
 
@@ -271,7 +272,7 @@ static int load_container(const char *id, struct error *err)
 /* ---- all of them ---- */
 
 static int load_all(const char *folder, int (*load)(const char *id, struct error *err),
-                    struct error *err)
+                    void (*end)(const char *id), struct error *err)
 {
         char **ids;
         char **leftovers;
@@ -283,8 +284,10 @@ static int load_all(const char *folder, int (*load)(const char *id, struct error
                 int loaded = load(ids[i], &reason);
                 if (loaded == -ENOENT)
                         strv_push(&leftovers, ids[i]);
-                else if (loaded < 0)
+                if (loaded < 0 && loaded != -ENOENT) {
                         record_set_aside(folder, ids[i], &reason);
+                        end(ids[i]);
+                }
         }
         remove_leftovers(folder, leftovers);
         strv_free(ids);
@@ -292,26 +295,35 @@ static int load_all(const char *folder, int (*load)(const char *id, struct error
         return 0;
 }
 
-/* Addresses of pods that went while nobody was there to free them. */
-static void free_lost_addresses(void *argument)
+/* Those that are there now: a pod that came since must not be missing. */
+static void collect(struct network *network)
 {
+        static char *const none[] = {NULL};
         char **valid = NULL;
         struct error err;
         size_t cursor = 0;
-        (void)argument;
         for (struct pod *pod; (pod = table_next(node.pods, &cursor, NULL));)
                 strv_push(&valid, pod->id);
-        static char *const none[] = {NULL};
-        if (network_gc(node.network, valid ? valid : none, &err) < 0)
+        if (network_gc(network, valid ? valid : none, &err) < 0)
                 log_failure(&err, "freeing the addresses of pods that are gone", NULL);
         strv_free(valid);
 }
 
+/* Addresses of pods that went while nobody was there to free them. */
+static void free_lost_addresses(void *argument)
+{
+        size_t cursor = 0;
+        (void)argument;
+        collect(node.network);
+        for (struct network *each; (each = table_next(node.handler_networks, &cursor, NULL));)
+                collect(each);
+}
+
 int node_recover(struct error *err)
 {
-        int result = load_all(node.pods_dir, load_pod, err);
+        int result = load_all(node.pods_dir, load_pod, orphan_end_pod, err);
         if (result == 0)
-                result = load_all(node.containers_dir, load_container, err);
+                result = load_all(node.containers_dir, load_container, orphan_end_container, err);
         if (result < 0)
                 return result;
         events_recovered();

@@ -98,7 +98,7 @@ json_t *status_info_container(const struct container *container)
 
 static void add_namespace(json_t *list, const struct pod *pod, const char *type, const char *name)
 {
-        AUTO_FREE char *path = pod_path(pod, name);
+        AUTO_FREE char *path = pod_namespace_path(pod, name);
         json_array_append_new(list, json_pack("{s:s, s:s}", "type", type, "path", path));
 }
 
@@ -108,13 +108,13 @@ static json_t *pinned(const struct pod *pod)
         if (pod->torn_down)
                 return list;
         if (pod_has_network(pod)) {
-                add_namespace(list, pod, "network", "ns/net");
-                add_namespace(list, pod, "uts", "ns/uts");
+                add_namespace(list, pod, "network", "net");
+                add_namespace(list, pod, "uts", "uts");
         }
         if (pod_has_ipc(pod))
-                add_namespace(list, pod, "ipc", "ns/ipc");
+                add_namespace(list, pod, "ipc", "ipc");
         if (pod_shares_pids(pod))
-                add_namespace(list, pod, "pid", "ns/pid");
+                add_namespace(list, pod, "pid", "pid");
         return list;
 }
 
@@ -160,14 +160,13 @@ static json_t *network_of(const struct pod *pod)
 
 json_t *status_info_pod(const struct pod *pod)
 {
-        AUTO_FREE char *namespaces = pod_path(pod, "ns");
         json_t *info = json_object();
         /* There is no image of a pause container. */
         json_object_set_new(info, "image", json_string(""));
         json_object_set_new(info, "pid", json_integer(pod->holder_pid));
         json_object_set_new(info, "runtimeHandler",
                             json_string(pod->handler ? pod->handler->name : ""));
-        json_object_set_new(info, "namespaces", json_string(namespaces));
+        json_object_set_new(info, "namespaces", json_string(pod->namespaces));
         json_object_set_new(info, "cgroupParent", json_string(pod_cgroup_parent(pod)));
         json_object_set_new(info, "networkAttached", json_boolean(pod->attached));
         if (pod_has_network(pod))

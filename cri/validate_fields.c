@@ -60,9 +60,9 @@ int validate_namespaces(const Runtime__V1__NamespaceOption *options, const char 
 {
         if (!options)
                 return 0;
-        if (options->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET)
-                return error_set(err, ERROR_UNIMPLEMENTED,
-                                 "%s.pid: TARGET is not supported by this version of crisp", field);
+        if (options->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET && !*options->target_id)
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "%s.target_id: pid is TARGET, and no container is named", field);
         if (options->userns_options &&
             options->userns_options->mode != RUNTIME__V1__NAMESPACE_MODE__NODE)
                 return error_set(err, ERROR_UNIMPLEMENTED,

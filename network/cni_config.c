@@ -272,7 +272,35 @@ static void add_problem(struct cni_config *config, const char *file, const char 
                 (struct cni_problem){.file = xstrdup(file), .reason = xstrdup(reason)};
 }
 
-static void load_file(const char *path, struct cni_config *config)
+/* Puts a network where it belongs; takes the reference. */
+static void add_network(struct cni_config *config, const struct cni_choice *choice,
+                        struct cni_network *network)
+{
+        bool named = choice->name && *choice->name;
+        if (!config->network && (!named || strcmp(network->name, choice->name) == 0)) {
+                config->network = network;
+                return;
+        }
+        config->others =
+                xrealloc(config->others, (config->other_count + 1) * sizeof(struct cni_network *));
+        config->others[config->other_count++] = network;
+}
+
+/* Whether more files need not be looked at. */
+static bool is_enough(const struct cni_config *config, const struct cni_choice *choice)
+{
+        return config->network && config->other_count + 1 >= choice->most;
+}
+
+/* Without the default one the others are no network either. */
+static void drop_surplus(struct cni_config *config, const struct cni_choice *choice)
+{
+        size_t most = config->network ? choice->most - 1 : 0;
+        while (config->other_count > most)
+                cni_network_unref(config->others[--config->other_count]);
+}
+
+static void load_file(const char *path, const struct cni_choice *choice, struct cni_config *config)
 {
         struct error err = {0};
         struct stat status;
@@ -295,12 +323,16 @@ static void load_file(const char *path, struct cni_config *config)
                 return;
         }
         network->file = xstrdup(path);
-        config->network = network;
+        add_network(config, choice, network);
 }
 
-int cni_config_load(const char *directory, struct cni_config *config, struct error *err)
+int cni_config_load(const char *directory, const struct cni_choice *wanted,
+                    struct cni_config *config, struct error *err)
 {
         AUTO_CNI_CONFIG struct cni_config loaded = {0};
+        struct cni_choice choice = wanted ? *wanted : (struct cni_choice){.most = 1};
+        if (choice.most == 0 || choice.most > CNI_CONFIG_NETWORKS_MAX)
+                choice.most = CNI_CONFIG_NETWORKS_MAX;
         AUTO_DIR DIR *folder = opendir(directory);
         if (!folder && errno != ENOENT)
                 return error_errno(err, errno, "read folder %s", directory);
@@ -320,10 +352,11 @@ int cni_config_load(const char *directory, struct cni_config *config, struct err
         qsort(names, count, sizeof *names, compare_names);
         for (size_t i = 0; i < count; i++) {
                 AUTO_FREE char *path = xprintf("%s/%s", directory, names[i]);
-                if (!loaded.network)
-                        load_file(path, &loaded);
+                if (!is_enough(&loaded, &choice))
+                        load_file(path, &choice, &loaded);
                 free(names[i]);
         }
+        drop_surplus(&loaded, &choice);
         *config = loaded;
         loaded = (struct cni_config){0};
         return 0;
@@ -332,6 +365,9 @@ int cni_config_load(const char *directory, struct cni_config *config, struct err
 void cni_config_fini(struct cni_config *config)
 {
         cni_network_unref(config->network);
+        for (size_t i = 0; i < config->other_count; i++)
+                cni_network_unref(config->others[i]);
+        free(config->others);
         for (size_t i = 0; i < config->problem_count; i++) {
                 free(config->problems[i].file);
                 free(config->problems[i].reason);

@@ -2,8 +2,8 @@
  * cni_config: the networks that files in a folder describe.
  *
  * A *.conflist file describes a network as a chain of plugins; a *.conf or *.json file is a chain
- * of one. The first valid one in the order of file names is the default network. A broken file is
- * told of and does not stand in the way.
+ * of one. The default network is the one that is asked for by name, else the first valid one in the
+ * order of file names. A broken file is told of and does not stand in the way.
  *
  * cni_config_load blocks on the disk: from a task through task_offload. The other functions work in
  * memory, on any thread. A loaded configuration does not change any more; the reference count
@@ -19,9 +19,10 @@
 #include "base/cleanup.h"
 #include "base/error.h"
 
-#define CNI_CONFIG_FILE_MAX    (1024 * 1024) /* bytes of one file */
-#define CNI_CONFIG_FILES_MAX   256           /* files looked at in a folder */
-#define CNI_CONFIG_PLUGINS_MAX 64            /* plugins of one network */
+#define CNI_CONFIG_FILE_MAX     (1024 * 1024) /* bytes of one file */
+#define CNI_CONFIG_FILES_MAX    256           /* files looked at in a folder */
+#define CNI_CONFIG_NETWORKS_MAX 16            /* networks of one pod */
+#define CNI_CONFIG_PLUGINS_MAX  64            /* plugins of one network */
 #define CNI_CONFIG_NAME_MAX                                                                        \
         128 /* bytes of a network's name or a plugin's type: they become file names */
 
@@ -78,18 +79,28 @@ struct cni_problem {
         char *reason;
 };
 
+/* Which of a folder's networks are wanted. */
+struct cni_choice {
+        const char *name; /* of the default one; null or empty is the first */
+        size_t most;      /* networks in all; 0 is CNI_CONFIG_NETWORKS_MAX */
+};
+
 struct cni_config {
         struct cni_network
                 *network; /* the default one, with a reference; null when there is none */
+        struct cni_network **others; /* those that pods get beside it, with references */
+        size_t other_count;
         struct cni_problem *problems;
         size_t problem_count;
 };
 
 /*
- * Reads the folder. A folder that does not exist has no networks. Fails only where the folder
- * itself cannot be read. config is filled and the caller's to fini.
+ * Reads the folder; a null choice is the first network alone. A folder that does not exist has no
+ * networks. Fails only where the folder itself cannot be read. config is filled and the caller's to
+ * fini.
  */
-int cni_config_load(const char *directory, struct cni_config *config, struct error *err);
+int cni_config_load(const char *directory, const struct cni_choice *choice,
+                    struct cni_config *config, struct error *err);
 void cni_config_fini(struct cni_config *config);
 
 static inline void cleanup_cni_network(struct cni_network **network)

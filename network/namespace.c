@@ -55,6 +55,18 @@ bool namespace_mounts_are_shared_with_init(void)
         return own_length == init_length && memcmp(own, init, (size_t)own_length) == 0;
 }
 
+int namespace_join_mounts(const char *path, struct error *err)
+{
+        if (!namespace_is_pinned(path))
+                return error_set(err, ERROR_FAILED_PRECONDITION, "%s is no pinned namespace", path);
+        AUTO_FD int fd = open(path, O_RDONLY | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(err, errno, "open %s", path);
+        if (setns(fd, CLONE_NEWNS) < 0)
+                return error_errno(err, errno, "join the mount namespace %s", path);
+        return 0;
+}
+
 /* ---- one pin ---- */
 
 /* Unmounts all that is on path and removes the file. Not there is fine. */

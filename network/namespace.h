@@ -25,6 +25,7 @@
 struct namespace_sysctl {
         const char *name; /* net.ipv4.ip_forward or net/ipv4/ip_forward */
         const char *value;
+        bool optional; /* passed over where the kernel has no such setting */
 };
 
 struct namespace_options {
@@ -69,6 +70,15 @@ int namespace_pin_process(pid_t pid, const char *kind, const char *path, struct 
  * Does not block.
  */
 bool namespace_mounts_are_shared_with_init(void);
+
+/* Whether two names are the same setting's, with dots or slashes. False where one is malformed. */
+bool namespace_sysctl_is(const char *name, const char *other);
+
+/*
+ * Goes into the mount namespace that is pinned at path, for good. Only a process with one thread
+ * may. FAILED_PRECONDITION where there is none.
+ */
+int namespace_join_mounts(const char *path, struct error *err);
 
 /*
  * Checks a sysctl's name without doing anything: 0 when it belongs to the network namespace and

@@ -47,6 +47,13 @@ static int to_path(const char *name, char path[NAMESPACE_SYSCTL_NAME_MAX], struc
         return 0;
 }
 
+bool namespace_sysctl_is(const char *name, const char *other)
+{
+        char path[NAMESPACE_SYSCTL_NAME_MAX], other_path[NAMESPACE_SYSCTL_NAME_MAX];
+        return to_path(name, path, NULL) == 0 && to_path(other, other_path, NULL) == 0 &&
+               strcmp(path, other_path) == 0;
+}
+
 int namespace_check_sysctl(const char *name, bool network, bool ipc, struct error *err)
 {
         char path[NAMESPACE_SYSCTL_NAME_MAX];
@@ -79,6 +86,8 @@ int namespace_write_sysctl(const struct namespace_sysctl *sysctl, struct error *
                 return result;
         snprintf(path, sizeof path, "/proc/sys/%s", name);
         AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOFOLLOW);
+        if (fd < 0 && errno == ENOENT && sysctl->optional)
+                return 0;
         if (fd < 0 && errno == ENOENT)
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "sysctl %s: this kernel has no such setting in a pod's namespace",

@@ -14,7 +14,7 @@
 
 #define DEFAULT_TIMEOUT (60 * NSEC_PER_SEC)
 #define PROBE_INTERVAL                                                                             \
-        (10 * NSEC_PER_SEC) /* between two times that plugins are asked for their status */
+        (5 * NSEC_PER_SEC) /* between two times that plugins are asked for their status */
 #define PROBE_TIMEOUT (10 * NSEC_PER_SEC)
 #define CIDRS_MAX     8
 #define CIDR_SIZE     64
@@ -28,8 +28,17 @@ struct network *network_new(const struct network_options *options)
                 .cache_dir = xstrdup(options->cache_dir ? options->cache_dir : NETWORK_CACHE_DIR),
                 .owner = xstrdup(options->owner),
                 .timeout = options->timeout > 0 ? options->timeout : DEFAULT_TIMEOUT,
-                .attaching = table_new(),
+                .default_network = xstrdup(options->default_network),
+                .max_networks = options->max_networks,
+                .ready_timeout = options->ready_timeout,
+                .grace = options->grace,
+                .preference = options->preference,
+                .hostports = options->hostports,
+                .shared = options->sibling ? options->sibling->shared
+                                           : xcalloc(1, sizeof(struct network_shared)),
         };
+        if (!network->shared->references++)
+                network->shared->attaching = table_new();
         if (!network->plugin_dirs)
                 network->plugin_dirs = xcalloc(1, sizeof *network->plugin_dirs);
         return network;
@@ -43,7 +52,11 @@ void network_free(struct network *network)
         timer_free(network->probe_timer);
         cni_config_fini(&network->config);
         json_decref(network->ip_ranges);
-        table_free(network->attaching);
+        if (!--network->shared->references) {
+                table_free(network->shared->attaching);
+                free(network->shared);
+        }
+        free(network->default_network);
         free(network->load_problem);
         free(network->plugin_problem);
         free(network->config_dir);
@@ -84,9 +97,32 @@ static int search_on_worker(void *argument)
         return 0;
 }
 
+/* Whether plugins that were ready may still say that they are not: an upgrade of theirs takes a
+ * moment. */
+static bool is_passing(struct network *network, const char *problem)
+{
+        if (!problem) {
+                network->failing_since = 0;
+                return false;
+        }
+        if (network->plugin_problem || !network->grace)
+                return false;
+        int64_t now = clock_monotonic();
+        if (!network->failing_since) {
+                network->failing_since = now;
+                log_warning("plugins are not ready: pods will not be connected unless that passes",
+                            "reason", problem, NULL);
+        }
+        return now - network->failing_since < network->grace;
+}
+
 static void set_plugin_problem(struct network *network, char *problem)
 {
         const char *before = network->plugin_problem;
+        if (is_passing(network, problem)) {
+                free(problem);
+                return;
+        }
         if (problem && (!before || strcmp(before, problem) != 0))
                 log_warning("pods cannot be connected", "reason", problem, NULL);
         else if (!problem && before)
@@ -94,6 +130,8 @@ static void set_plugin_problem(struct network *network, char *problem)
                          NULL);
         free(network->plugin_problem);
         network->plugin_problem = problem;
+        if (!problem)
+                event_signal(&network->changed);
 }
 
 static void probe_later(struct network *network);
@@ -148,6 +186,7 @@ static void probe_later(struct network *network)
 
 struct load {
         const char *directory;
+        struct cni_choice choice;
         char *const *plugin_dirs;
         struct cni_config config;
         char *plugin_problem;
@@ -157,7 +196,7 @@ struct load {
 static int load_on_worker(void *argument)
 {
         struct load *load = argument;
-        int result = cni_config_load(load->directory, &load->config, &load->err);
+        int result = cni_config_load(load->directory, &load->choice, &load->config, &load->err);
         if (result == 0 && load->config.network)
                 load->plugin_problem = missing_plugin(load->config.network, load->plugin_dirs);
         return result;
@@ -212,14 +251,23 @@ static void install(struct network *network, struct load *load, int result)
         cni_config_fini(&network->config);
         network->config = load->config;
         load->config = (struct cni_config){0};
+        event_signal(&network->changed);
+}
+
+static struct load new_load(const struct network *network)
+{
+        return (struct load){
+                .directory = network->config_dir,
+                .choice = {.name = network->default_network, .most = network->max_networks},
+                .plugin_dirs = network->plugin_dirs,
+        };
 }
 
 static void load_task(void *argument)
 {
         struct network *network = argument;
         do {
-                struct load load = {.directory = network->config_dir,
-                                    .plugin_dirs = network->plugin_dirs};
+                struct load load = new_load(network);
                 network->load_again = false;
                 int result = task_offload(load_on_worker, &load);
                 install(network, &load, result);
@@ -244,7 +292,7 @@ int network_start(struct network *network, struct error *err)
         network->watch = network_watch_new(network->config_dir, folder_changed, network, err);
         if (!network->watch)
                 return error_context(err, "network");
-        struct load load = {.directory = network->config_dir, .plugin_dirs = network->plugin_dirs};
+        struct load load = new_load(network);
         int result = load_on_worker(&load);
         install(network, &load, result);
         probe_now(network);
@@ -259,6 +307,9 @@ void network_status(const struct network *network, bool *ready, char reason[NETW
         *ready = network->config.network && !network->plugin_problem;
         if (network->load_problem)
                 buffer_printf(&text, "%s", network->load_problem);
+        else if (!network->config.network && network->default_network && *network->default_network)
+                buffer_printf(&text, "no file in %s (*.conflist, *.conf) has the network %s",
+                              network->config_dir, network->default_network);
         else if (!network->config.network)
                 buffer_printf(&text,
                               "no network configuration in %s (*.conflist, *.conf): install a CNI "
@@ -272,6 +323,22 @@ void network_status(const struct network *network, bool *ready, char reason[NETW
         if (text.length >= NETWORK_REASON_MAX)
                 memcpy(text.data + NETWORK_REASON_MAX - 4, "...", 4);
         snprintf(reason, NETWORK_REASON_MAX, "%s", text.data ? text.data : "");
+}
+
+int network_wait(struct network *network, struct error *err)
+{
+        char reason[NETWORK_REASON_MAX];
+        bool ready = network->ready_timeout == 0;
+        int64_t deadline = clock_after(network->ready_timeout);
+        while (!ready) {
+                network_status(network, &ready, reason);
+                if (!ready && task_wait(&network->changed, deadline) < 0)
+                        return error_set(err, ERROR_FAILED_PRECONDITION,
+                                         "it is not ready, also not after %lld s: %s",
+                                         (long long)(network->ready_timeout / NSEC_PER_SEC),
+                                         reason);
+        }
+        return 0;
 }
 
 /* ---- the node's ranges ---- */

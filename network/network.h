@@ -15,12 +15,16 @@
 
 #include "base/error.h"
 
-#define NETWORK_REASON_MAX 1024 /* bytes with the final zero */
-#define NETWORK_CACHE_DIR  "/var/lib/cni"
-#define NETWORK_IPS_MAX    32
-#define NETWORK_INTERFACE  "eth0" /* the pod's interface */
+#define NETWORK_REASON_MAX    1024 /* bytes with the final zero */
+#define NETWORK_CACHE_DIR     "/var/lib/cni"
+#define NETWORK_IPS_MAX       32
+#define NETWORK_INTERFACE     "eth0" /* the pod's interface */
+#define NETWORK_TEMPLATE_FILE "10-crisp-net.conflist"
 
 struct network;
+
+/* Which of a pod's addresses is its first one, where it has both kinds. */
+enum network_preference { NETWORK_IP_AS_TOLD, NETWORK_IP_V4_FIRST, NETWORK_IP_V6_FIRST };
 
 struct network_options {
         const char *config_dir;
@@ -30,6 +34,16 @@ struct network_options {
         int64_t timeout;          /* ns for one run of the chain of plugins; 0 is a minute */
         const char *owner; /* names this daemon among those that share cache_dir (its state folder);
                               null: network_gc frees nothing */
+        const char *default_network; /* its name; null or empty is the first by file name */
+        unsigned max_networks;       /* of one pod; 0 is all that there are, at most
+                                        CNI_CONFIG_NETWORKS_MAX */
+        int64_t ready_timeout;       /* ns that network_wait waits */
+        int64_t grace;               /* ns that plugins which were ready may say they are not */
+        enum network_preference preference;
+        bool hostports; /* host ports that no plugin maps are mapped here; else they are ignored */
+        /* Another network of this daemon, whose pods network_gc must know of; or null. It is freed
+         * after this one. */
+        struct network *sibling;
 };
 
 /* Copies what it needs of the options. Does not touch the disk. */
@@ -51,6 +65,12 @@ void network_free(struct network *network);
  * of broken files also when it is ready; empty when there is nothing to say.
  */
 void network_status(const struct network *network, bool *ready, char reason[NETWORK_REASON_MAX]);
+
+/*
+ * Waits until the network is ready, at most as long as the options say. FAILED_PRECONDITION with
+ * the reason when it is not by then; 0 at once where the options say not to wait. Task only.
+ */
+int network_wait(struct network *network, struct error *err);
 
 struct network_port {
         const char *protocol; /* "tcp", "udp" or "sctp" */
@@ -95,9 +115,10 @@ void network_result_fini(struct network_result *result);
 /*
  * Connects the pod: ADD through the chain. Task only, waits. After a failure DEL has been tried for
  * the whole chain. result is filled on success, the caller calls network_result_fini. Interrupting
- * the task ends it with CANCELLED. Errors name network, plugin and command. FAILED_PRECONDITION
- * where there is no network, or where host ports are asked of one without the portMappings
- * capability; INVALID_ARGUMENT for a malformed pod; DEADLINE_EXCEEDED for a hanging plugin.
+ * the task ends it with CANCELLED. Errors name network, plugin and command. Host ports that no
+ * plugin with the portMappings capability maps are mapped by rules (hostport.h) for the first
+ * address of each family. FAILED_PRECONDITION where there is no network; INVALID_ARGUMENT for a
+ * malformed pod; DEADLINE_EXCEEDED for a hanging plugin.
  */
 int network_attach(struct network *network, const struct network_pod *pod,
                    struct network_result *result, struct error *err);
@@ -105,9 +126,9 @@ int network_attach(struct network *network, const struct network_pod *pod,
 /*
  * Frees what network_attach got: DEL in reverse, for every network that the cache knows this pod
  * in, with the configuration and result of then. Idempotent, and fine when the network namespace
- * has gone. Of the pod only id, names and netns are needed. Where neither cache nor configuration
- * tells how, it succeeds with a warning in the log. Task only, waits. On failure the cache entry
- * stays, so that the next try goes on.
+ * has gone. Of the pod only id, names, netns and ports are needed. Where neither cache nor
+ * configuration tells how, it succeeds with a warning in the log. Task only, waits. On failure the
+ * cache entry stays, so that the next try goes on.
  */
 int network_detach(struct network *network, const struct network_pod *pod, struct error *err);
 
@@ -129,6 +150,12 @@ int network_gc(struct network *network, char *const *valid, struct error *err);
  * UpdateRuntimeConfig; "" or null is none. INVALID_ARGUMENT for what is no CIDR.
  */
 int network_set_pod_cidr(struct network *network, const char *cidrs, struct error *err);
+
+/*
+ * Renders a template (conf_template.h) with those ranges into NETWORK_TEMPLATE_FILE of the
+ * configuration's folder, unless there is a network or no range. Task only, waits.
+ */
+int network_render(struct network *network, const char *template_path, struct error *err);
 
 /*
  * The quantity of a bandwidth annotation (kubernetes.io/ingress-bandwidth: "10M") to bits a second.

@@ -1,4 +1,4 @@
-/* A pod and the network: connecting, freeing, checking, collecting. */
+/* A pod and the network: connecting and freeing. */
 #include <errno.h>
 #include <stdio.h>
 #include <string.h>
@@ -10,6 +10,7 @@
 #include "network/cni.h"
 #include "network/cni_cache.h"
 #include "network/cni_result.h"
+#include "network/hostport.h"
 #include "network/namespace.h"
 #include "network/network_internal.h"
 
@@ -19,7 +20,6 @@
         UINT32_MAX /* bits; the bandwidth plugin's bound is on bytes, so any pod may send this at  \
                       once */
 #define ID_MAX                 128
-#define GC_TIMEOUT             (10 * NSEC_PER_SEC) /* pods that come meanwhile wait for as long */
 #define CAPABILITY_ANNOTATIONS "io.kubernetes.cri.pod-annotations"
 
 void network_result_fini(struct network_result *result)
@@ -127,7 +127,7 @@ static json_t *make_capability_args(const struct network *network, const struct 
         return args;
 }
 
-static int check_id(const struct network_pod *pod, struct error *err)
+int network_check_id(const struct network_pod *pod, struct error *err)
 {
         static const char letters[] =
                 "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_.-";
@@ -139,10 +139,8 @@ static int check_id(const struct network_pod *pod, struct error *err)
         return 0;
 }
 
-static int check_ports(const struct network_pod *pod, const struct cni_network *config,
-                       struct error *err)
+static int check_ports(const struct network_pod *pod, struct error *err)
 {
-        bool any = false;
         if (pod->port_count > PORTS_MAX)
                 return error_set(err, ERROR_INVALID_ARGUMENT, "%zu ports: more than %d",
                                  pod->port_count, PORTS_MAX);
@@ -150,7 +148,6 @@ static int check_ports(const struct network_pod *pod, const struct cni_network *
                 const struct network_port *port = &pod->ports[i];
                 if (port->host_port == 0)
                         continue;
-                any = true;
                 if (port->host_port < 0 || port->host_port > PORT_MAX || port->container_port < 1 ||
                     port->container_port > PORT_MAX)
                         return error_set(err, ERROR_INVALID_ARGUMENT,
@@ -164,46 +161,42 @@ static int check_ports(const struct network_pod *pod, const struct cni_network *
                                          (int)port->host_port,
                                          port->protocol ? port->protocol : "");
         }
-        if (any && !cni_network_has_capability(config, "portMappings"))
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "the pod asks for host ports, and network %s (%s) has no plugin "
-                                 "with the capability portMappings: add the portmap plugin to it",
-                                 config->name, config->file);
         return 0;
 }
 
 /* ---- the cache, on workers ---- */
 
-struct cache_call {
-        const char *directory;
-        const char *network_name; /* null: all networks */
-        const char *container_id; /* null: all containers */
-        struct cni_cache_entry *entry;
-        struct cni_cache_entry *entries;
-        size_t count, unread;
-        struct error *err;
-};
-
 static int write_on_worker(void *argument)
 {
-        struct cache_call *call = argument;
+        struct network_cache_call *call = argument;
         return cni_cache_write(call->directory, call->entry, call->err);
 }
 
 static int remove_on_worker(void *argument)
 {
-        struct cache_call *call = argument;
+        struct network_cache_call *call = argument;
         return cni_cache_remove(call->entry, call->err);
 }
 
-static int list_on_worker(void *argument)
+int network_cache_list(void *argument)
 {
-        struct cache_call *call = argument;
+        struct network_cache_call *call = argument;
         return cni_cache_list(call->directory, call->network_name, call->container_id,
                               &call->entries, &call->count, &call->unread, call->err);
 }
 
 /* ---- freeing ---- */
+
+/* Those that pods get: the default one, then the others. */
+static size_t network_count(const struct network *network)
+{
+        return network->config.network ? 1 + network->config.other_count : 0;
+}
+
+static struct cni_network *network_at(const struct network *network, size_t index)
+{
+        return index == 0 ? network->config.network : network->config.others[index - 1];
+}
 
 /* The namespace's path as plugins want it: null when nothing is there any more. */
 static const char *living_netns(const char *netns)
@@ -212,13 +205,13 @@ static const char *living_netns(const char *netns)
 }
 
 /* DEL with what the cache tells; the entry goes when all plugins have succeeded. */
-static int free_entry(struct network *network, struct cni_cache_entry *entry, const char *netns,
-                      struct error *err)
+int network_free_entry(struct network *network, struct cni_cache_entry *entry, const char *netns,
+                       struct error *err)
 {
         struct cni_network *config = entry->network;
-        if (!config && network->config.network &&
-            strcmp(network->config.network->name, entry->network_name) == 0)
-                config = network->config.network;
+        for (size_t i = 0; !config && i < network_count(network); i++)
+                if (strcmp(network_at(network, i)->name, entry->network_name) == 0)
+                        config = network_at(network, i);
         if (config) {
                 AUTO_CNI_NETWORK struct cni_network *held = cni_network_ref(config);
                 struct cni_attachment attachment = {
@@ -236,7 +229,7 @@ static int free_entry(struct network *network, struct cni_cache_entry *entry, co
                 log_warning("nothing tells how to free a pod's network: its configuration is gone",
                             "pod", entry->container_id, "network", entry->network_name, NULL);
         }
-        struct cache_call call = {.entry = entry, .err = err};
+        struct network_cache_call call = {.entry = entry, .err = err};
         return task_offload(remove_on_worker, &call);
 }
 
@@ -273,18 +266,19 @@ static int free_uncached(struct network *network, const struct network_pod *pod,
                        clock_after(network->timeout), err);
 }
 
-static int detach(struct network *network, const struct network_pod *pod, struct error *err)
+static int free_all(struct network *network, const struct network_pod *pod, struct error *err)
 {
-        struct cache_call call = {
+        struct network_cache_call call = {
                 .directory = network->cache_dir, .container_id = pod->id, .err = err};
-        int result = task_offload(list_on_worker, &call);
+        int result = task_offload(network_cache_list, &call);
         if (result < 0)
                 return result;
         if (call.count == 0)
                 return free_uncached(network, pod, err);
         int first = 0;
         for (size_t i = 0; i < call.count; i++) {
-                result = free_entry(network, &call.entries[i], pod->netns, first ? NULL : err);
+                result = network_free_entry(network, &call.entries[i], pod->netns,
+                                            first ? NULL : err);
                 if (result < 0 && !first)
                         first = result;
         }
@@ -292,41 +286,171 @@ static int detach(struct network *network, const struct network_pod *pod, struct
         return first;
 }
 
+static bool wants_host_ports(const struct network_pod *pod)
+{
+        for (size_t i = 0; i < pod->port_count; i++)
+                if (pod->ports[i].host_port)
+                        return true;
+        return false;
+}
+
+static struct hostport_pod describe_ports(const struct network *network,
+                                          const struct network_pod *pod)
+{
+        return (struct hostport_pod){.owner = network->owner ? network->owner : "",
+                                     .id = pod->id,
+                                     .ports = pod->ports,
+                                     .count = pod->port_count};
+}
+
+/* Rules first: what comes to a host port must not reach the next one who gets the address. */
+static int detach(struct network *network, const struct network_pod *pod, struct error *err)
+{
+        struct hostport_pod mapped = describe_ports(network, pod);
+        int first = wants_host_ports(pod) ? hostport_remove(&mapped, err) : 0;
+        int result = free_all(network, pod, first ? NULL : err);
+        return first ? first : result;
+}
+
 int network_detach(struct network *network, const struct network_pod *pod, struct error *err)
 {
-        int result = check_id(pod, err);
+        int result = network_check_id(pod, err);
         return result == 0 ? detach(network, pod, err) : result;
 }
 
 /* ---- connecting ---- */
 
+/* One network; ips is untouched where the interface gets none. */
 static int attach_to(struct network *network, const struct cni_network *config,
-                     const struct network_pod *pod, struct cni_cache_entry *entry,
-                     struct network_result *result, struct error *err)
+                     const struct network_pod *pod, struct cni_cache_entry *entry, char ***ips,
+                     struct error *err)
 {
         struct cni_attachment attachment = {
                 .container_id = pod->id,
                 .netns = pod->netns,
-                .interface = NETWORK_INTERFACE,
+                .interface = entry->interface,
                 .args = entry->args,
                 .capability_args = entry->capability_args,
         };
-        struct cache_call call = {.directory = network->cache_dir, .entry = entry, .err = err};
-        char **ips = NULL;
+        struct network_cache_call call = {
+                .directory = network->cache_dir, .entry = entry, .err = err};
+        char **found = NULL;
         int status = cni_add(network->plugin_dirs, config, &attachment,
                              clock_after(network->timeout), &entry->result, err);
         if (status == 0)
-                status = cni_result_ips(entry->result, NETWORK_INTERFACE, &ips, err);
-        if (status == 0 && !ips)
-                status = error_set(err, ERROR_INTERNAL, "the plugins gave the pod no IP address");
+                status = cni_result_ips(entry->result, entry->interface, &found, err);
         if (status == 0)
                 status = task_offload(write_on_worker, &call);
         if (status < 0) {
-                strv_free(ips);
+                strv_free(found);
                 return status;
         }
-        *result = (struct network_result){
-                .ips = ips, .count = strv_length(ips), .text = json_text(entry->result)};
+        *ips = found;
+        return 0;
+}
+
+/* The intent comes first: were the daemon killed during ADD, and the configuration changed before
+ * it is back, the pod could not be freed otherwise. */
+static int attach_with_intent(struct network *network, struct cni_network *config,
+                              const struct network_pod *pod, struct cni_cache_entry *entry,
+                              char ***ips, struct error *err)
+{
+        struct network_cache_call call = {
+                .directory = network->cache_dir, .entry = entry, .err = err};
+        int status = task_offload(write_on_worker, &call);
+        return status < 0 ? status : attach_to(network, config, pod, entry, ips, err);
+}
+
+/* To each of the networks, the default one first: only its result is the pod's. */
+static int attach_all(struct network *network, struct cni_network **configs, size_t count,
+                      const struct network_pod *pod, const char *args,
+                      struct network_result *result, struct error *err)
+{
+        AUTO_JSON json_t *capability_args = make_capability_args(network, pod);
+        int status = 0;
+        for (size_t i = 0; status == 0 && i < count; i++) {
+                AUTO_FREE char *interface = xprintf("eth%zu", i);
+                char **ips = NULL;
+                struct cni_cache_entry entry = {
+                        .container_id = (char *)pod->id,
+                        .network_name = (char *)configs[i]->name,
+                        .interface = interface,
+                        .netns = (char *)pod->netns,
+                        .args = (char *)args,
+                        .owner = network->owner,
+                        .network = configs[i],
+                        .capability_args = capability_args,
+                };
+                status = attach_with_intent(network, configs[i], pod, &entry, &ips, err);
+                if (i == 0 && status == 0 && !ips)
+                        status = error_set(err, ERROR_INTERNAL,
+                                           "the plugins gave the pod no IP address");
+                if (i == 0 && status == 0)
+                        *result = (struct network_result){.ips = take_ptr(ips),
+                                                          .text = json_text(entry.result)};
+                strv_free(ips);
+                json_decref(entry.result);
+        }
+        result->count = strv_length(result->ips);
+        return status;
+}
+
+/* Puts the first address of the preferred kind before the others. */
+static void prefer(enum network_preference preference, char **ips)
+{
+        if (preference == NETWORK_IP_AS_TOLD)
+                return;
+        size_t at = 0;
+        while (ips[at] && !strchr(ips[at], ':') != (preference == NETWORK_IP_V4_FIRST))
+                at++;
+        char *first = ips[at];
+        if (first) {
+                memmove(ips + 1, ips, at * sizeof *ips);
+                ips[0] = first;
+        }
+}
+
+static int map_ports(const struct network *network, struct cni_network *const *configs,
+                     size_t count, const struct network_pod *pod, char *const *ips,
+                     struct error *err)
+{
+        if (!network->hostports || !wants_host_ports(pod))
+                return 0;
+        for (size_t i = 0; i < count; i++)
+                if (cni_network_has_capability(configs[i], "portMappings"))
+                        return 0;
+        struct hostport_pod mapped = describe_ports(network, pod);
+        return hostport_add(&mapped, ips, err);
+}
+
+static int attach_to_these(struct network *network, struct cni_network **configs, size_t count,
+                           const struct network_pod *pod, struct network_result *result,
+                           struct error *err)
+{
+        AUTO_FREE char *args = NULL;
+        struct network_result attached = {0};
+        int status = check_ports(pod, err);
+        if (status == 0)
+                status = make_args(pod, &args, err);
+        /* Before anything is begun: what cannot be called for ADD cannot be for DEL either. */
+        for (size_t i = 0; status == 0 && i < count; i++)
+                status = cni_check_plugins(network->plugin_dirs, configs[i], err);
+        if (status < 0)
+                return status;
+        status = attach_all(network, configs, count, pod, args, &attached, err);
+        if (status == 0) {
+                prefer(network->preference, attached.ips);
+                status = map_ports(network, configs, count, pod, attached.ips, err);
+        }
+        if (status < 0) {
+                struct error failure = {0};
+                network_result_fini(&attached);
+                if (detach(network, pod, &failure) < 0)
+                        log_failure(&failure, "a failed pod's network is not freed yet", "pod",
+                                    pod->id, NULL);
+                return status;
+        }
+        *result = attached;
         return 0;
 }
 
@@ -335,221 +459,39 @@ static int attach(struct network *network, const struct network_pod *pod,
 {
         char reason[NETWORK_REASON_MAX];
         bool ready;
-        if (!network->config.network) {
+        size_t count = network_count(network);
+        if (count == 0) {
                 network_status(network, &ready, reason);
                 return error_set(err, ERROR_FAILED_PRECONDITION, "%s", reason);
         }
-        AUTO_CNI_NETWORK struct cni_network *config = cni_network_ref(network->config.network);
-        AUTO_FREE char *args = NULL;
-        AUTO_JSON json_t *capability_args = make_capability_args(network, pod);
-        int status = check_ports(pod, config, err);
-        if (status == 0)
-                status = make_args(pod, &args, err);
-        /* Before anything is begun: what cannot be called for ADD cannot be for DEL either. */
-        if (status == 0)
-                status = cni_check_plugins(network->plugin_dirs, config, err);
-        if (status < 0)
-                return status;
-        /*
-         * The intent comes first: were the daemon killed during ADD, and the configuration changed
-         * before it is back, the pod could not be freed otherwise.
-         */
-        struct cni_cache_entry entry = {
-                .container_id = (char *)pod->id,
-                .network_name = (char *)config->name,
-                .interface = (char *)NETWORK_INTERFACE,
-                .netns = (char *)pod->netns,
-                .args = args,
-                .owner = network->owner,
-                .network = config,
-                .capability_args = capability_args,
-        };
-        struct cache_call call = {.directory = network->cache_dir, .entry = &entry, .err = err};
-        status = task_offload(write_on_worker, &call);
-        if (status < 0)
-                return status;
-        status = attach_to(network, config, pod, &entry, result, err);
-        json_decref(entry.result);
-        if (status < 0) {
-                struct error failure = {0};
-                if (detach(network, pod, &failure) < 0)
-                        log_failure(&failure, "a failed pod's network is not freed yet", "pod",
-                                    pod->id, NULL);
-        }
+        /* Held, as the configuration may change meanwhile. */
+        struct cni_network *configs[CNI_CONFIG_NETWORKS_MAX];
+        for (size_t i = 0; i < count; i++)
+                configs[i] = cni_network_ref(network_at(network, i));
+        int status = attach_to_these(network, configs, count, pod, result, err);
+        for (size_t i = 0; i < count; i++)
+                cni_network_unref(configs[i]);
         return status;
 }
 
 int network_attach(struct network *network, const struct network_pod *pod,
                    struct network_result *result, struct error *err)
 {
-        int status = check_id(pod, err);
+        int status = network_check_id(pod, err);
         if (status < 0)
                 return status;
         if (!pod->netns || !*pod->netns)
                 return error_set(err, ERROR_INVALID_ARGUMENT, "pod %s has no network namespace",
                                  pod->id);
-        while (network->collecting) {
-                status = task_wait(&network->collected, CLOCK_NEVER);
+        while (network->shared->collecting) {
+                status = task_wait(&network->shared->collected, CLOCK_NEVER);
                 if (status < 0)
                         return error_errno(err, status, "wait for the network's collection");
         }
-        table_put(network->attaching, pod->id, network);
-        if (network->spared)
-                table_put(network->spared, pod->id, network);
+        table_put(network->shared->attaching, pod->id, network);
+        if (network->shared->spared)
+                table_put(network->shared->spared, pod->id, network);
         status = attach(network, pod, result, err);
-        table_remove(network->attaching, pod->id);
+        table_remove(network->shared->attaching, pod->id);
         return status;
-}
-
-/* ---- checking and collecting ---- */
-
-int network_check(struct network *network, const struct network_pod *pod, struct error *err)
-{
-        struct cache_call call = {
-                .directory = network->cache_dir, .container_id = pod->id, .err = err};
-        int status = check_id(pod, err);
-        if (status == 0)
-                status = task_offload(list_on_worker, &call);
-        if (status < 0)
-                return status;
-        if (call.count == 0)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "no cached result tells how pod %s was connected", pod->id);
-        for (size_t i = 0; status == 0 && i < call.count; i++) {
-                struct cni_cache_entry *entry = &call.entries[i];
-                if (!entry->network || entry->network->version < CNI_0_4_0)
-                        continue;
-                struct cni_attachment attachment = {
-                        .container_id = entry->container_id,
-                        .netns = pod->netns,
-                        .interface = entry->interface,
-                        .args = entry->args,
-                        .capability_args = entry->capability_args,
-                };
-                status = cni_check(network->plugin_dirs, entry->network, &attachment, entry->result,
-                                   clock_after(network->timeout), err);
-        }
-        cni_cache_free(call.entries, call.count);
-        return status;
-}
-
-static bool is_valid(const char *id, char *const *valid)
-{
-        for (; valid && *valid; valid++)
-                if (strcmp(*valid, id) == 0)
-                        return true;
-        return false;
-}
-
-static bool is_ours(const struct network *network, const struct cni_cache_entry *entry)
-{
-        return entry->owner && network->owner && strcmp(entry->owner, network->owner) == 0;
-}
-
-/* Whether an entry may be freed: no pod of the caller's, and none that came after he made his list.
- */
-static bool is_stale(const struct network *network, const struct cni_cache_entry *entry,
-                     char *const *valid)
-{
-        return !is_valid(entry->container_id, valid) &&
-               !table_get(network->spared, entry->container_id);
-}
-
-static bool has_entry(const struct cache_call *call, const char *id)
-{
-        for (size_t i = 0; i < call->count; i++)
-                if (strcmp(call->entries[i].container_id, id) == 0)
-                        return true;
-        return false;
-}
-
-static void add_attachment(json_t *attachments, const char *id, const char *interface)
-{
-        json_array_append_new(attachments,
-                              json_pack("{s:s, s:s}", "containerID", id, "ifname", interface));
-}
-
-/* What plugins must keep; false where the network is not ours alone. */
-static bool list_valid(const struct network *network, const struct cache_call *call,
-                       char *const *valid, json_t *attachments)
-{
-        /* Whose those are that cannot be read, nobody knows. */
-        if (call->unread)
-                return false;
-        for (size_t i = 0; i < call->count; i++) {
-                const struct cni_cache_entry *entry = &call->entries[i];
-                if (!is_ours(network, entry))
-                        return false;
-                if (!is_stale(network, entry, valid))
-                        add_attachment(attachments, entry->container_id, entry->interface);
-        }
-        /* A pod keeps its address also where its entry was lost. */
-        for (; valid && *valid; valid++)
-                if (!has_entry(call, *valid))
-                        add_attachment(attachments, *valid, NETWORK_INTERFACE);
-        return true;
-}
-
-/* GC to the plugins, which free all that they are not told of: so nobody may be connected
- * meanwhile. */
-static int collect_in_plugins(struct network *network, char *const *valid, struct error *err)
-{
-        if (!network->config.network || network->config.network->version < CNI_1_1_0 ||
-            table_size(network->attaching))
-                return 0;
-        AUTO_CNI_NETWORK struct cni_network *config = cni_network_ref(network->config.network);
-        AUTO_JSON json_t *attachments = json_array();
-        struct cache_call call = {
-                .directory = network->cache_dir, .network_name = config->name, .err = err};
-        network->collecting = true;
-        int status = task_offload(list_on_worker, &call);
-        if (call.unread)
-                log_warning("the network's plugins are not asked to collect: the cache has files "
-                            "that cannot be read",
-                            "network", config->name, "folder", network->cache_dir, NULL);
-        if (status == 0 && list_valid(network, &call, valid, attachments))
-                status = cni_gc(network->plugin_dirs, config, attachments, clock_after(GC_TIMEOUT),
-                                err);
-        cni_cache_free(call.entries, call.count);
-        network->collecting = false;
-        event_signal(&network->collected);
-        return status;
-}
-
-/* Frees the entries of pods that are gone. Goes on after a failure. */
-static int free_stale(struct network *network, char *const *valid, struct error *err)
-{
-        struct cache_call call = {.directory = network->cache_dir, .err = err};
-        int first = task_offload(list_on_worker, &call);
-        for (size_t i = 0; i < call.count; i++) {
-                struct cni_cache_entry *entry = &call.entries[i];
-                if (!is_ours(network, entry) || !is_stale(network, entry, valid))
-                        continue;
-                log_info("freeing the network of a pod that is gone", "pod", entry->container_id,
-                         "network", entry->network_name, NULL);
-                int status = free_entry(network, entry, NULL, first ? NULL : err);
-                if (status < 0 && !first)
-                        first = status;
-        }
-        cni_cache_free(call.entries, call.count);
-        return first;
-}
-
-int network_gc(struct network *network, char *const *valid, struct error *err)
-{
-        if (!network->owner)
-                return 0;
-        if (network->spared)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "the network's collection is under way already");
-        const char *id;
-        size_t cursor = 0;
-        network->spared = table_new();
-        while (table_next(network->attaching, &cursor, &id))
-                table_put(network->spared, id, network);
-        int first = free_stale(network, valid, err);
-        int status = collect_in_plugins(network, valid, first ? NULL : err);
-        table_free(network->spared);
-        network->spared = NULL;
-        return first ? first : status;
 }

@@ -231,11 +231,10 @@ def small_disk(own_daemon):
 
 
 def fill(folder):
-    with open(f"{folder}/filler", "wb") as file:
+    with open(f"{folder}/filler", "wb", buffering=0) as file:
         try:
             while True:
                 file.write(b"\0" * 65536)
-                file.flush()
         except OSError:
             return
 

@@ -80,6 +80,25 @@ def test_many_pods_at_once(node):
     assert not node.client.ListPodSandbox().items
 
 
+@pytest.mark.slow
+def test_two_hundred_pods_made_and_removed_at_once(own_daemon, busybox):
+    daemon = own_daemon(start=False, network=False)
+    Recorder(daemon)
+    daemon.write_network({"cniVersion": "1.0.0", "name": f"net{daemon.tag}", "plugins": [{"type": "recorder"}]})
+    daemon.start()
+    node = Node(daemon, busybox)
+    with ThreadPoolExecutor(200) as pool:
+        pods = list(pool.map(lambda _: node.run_pod(deadline=600), range(200)))
+        assert len(node.client.ListPodSandbox(filter={"state": {"state": READY}}).items) == len(set(pods)) == 200
+
+        def remove(pod):
+            node.client.StopPodSandbox(pod_sandbox_id=pod, deadline=600)
+            node.client.RemovePodSandbox(pod_sandbox_id=pod, deadline=600)
+        list(pool.map(remove, pods))
+    assert not node.client.ListPodSandbox().items
+    # That nothing is left of them (mounts, processes, cgroups, records) is looked at after each test.
+
+
 def test_hung_plugins_do_not_hold_up_other_pods(own_daemon, busybox):
     daemon = own_daemon(start=False, network=False, config={"network": "timeout = 20\n"})
     recorder = Recorder(daemon)

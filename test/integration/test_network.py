@@ -4,9 +4,11 @@ import json
 import os
 import re
 import shlex
+import shutil
 import stat
 import subprocess
 import urllib.request
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kit import leaks
@@ -141,6 +143,15 @@ def test_capabilities(recording):
     assert runtime["dns"]["searches"] == ["a.example"]
     assert runtime["bandwidth"]["ingressRate"] == 10_000_000
     assert runtime["bandwidth"]["egressRate"] == 1000
+
+
+def test_the_pods_cgroup_annotations_and_the_nodes_ranges_are_told(recording):
+    node, recorder = recording(capabilities={"cgroupPath": True, "io.kubernetes.cri.pod-annotations": True, "ipRanges": True})
+    tell_ranges(node.daemon, "10.9.9.0/24")
+    node.run_pod(annotations={"example.com/note": "x"})
+    told = recorder.calls("ADD")[0]["config"]["runtimeConfig"]
+    assert told == {"cgroupPath": node.daemon.cgroup, "io.kubernetes.cri.pod-annotations": {"example.com/note": "x"},
+                    "ipRanges": [[{"subnet": "10.9.9.0/24"}]]}
 
 
 def test_capabilities_that_a_plugin_has_not_are_not_given(recording):
@@ -429,3 +440,228 @@ def test_bad_port_mappings(node):
     ):
         error_of(lambda: node.run_pod(port_mappings=[mapping]), KINDS.INVALID_ARGUMENT)
     assert not node.client.ListPodSandbox().items
+
+
+# ---- which network, and when ----
+
+def condition(daemon):
+    return [c for c in daemon.client.Status().status.conditions if c.type == "NetworkReady"][0]
+
+
+def recorded(name, network, **more):
+    """A configuration of a network with one recording plugin."""
+    return {"cniVersion": "1.0.0", "name": network, "plugins": [{"type": name}], **more}
+
+
+def two_networks(own_daemon, busybox, lines, start=True):
+    daemon = own_daemon(start=False, network=False, config={"network": lines})
+    one, two = Recorder(daemon, "one", "198.51.100.1"), Recorder(daemon, "two", "198.51.100.2")
+    daemon.write_network(recorded("one", "first"), "10-one.conflist")
+    daemon.write_network(recorded("two", "second"), "20-two.conflist")
+    if start:
+        daemon.start()
+    return Node(daemon, busybox) if start else daemon, one, two
+
+
+def test_a_configuration_that_comes_makes_the_node_ready_and_one_that_goes_does_not(own_daemon, busybox):
+    daemon = own_daemon(network=False)
+    node = Node(daemon, busybox)
+    assert not condition(daemon).status and daemon.cni in condition(daemon).message
+    daemon.write_network()
+    wait_for(lambda: condition(daemon).status, "the network to be ready without a restart")
+    pod = node.run_pod()
+    daemon.remove_network()
+    wait_for(lambda: not condition(daemon).status, "the network to be gone")
+    assert condition(daemon).reason and daemon.cni in condition(daemon).message
+    node.remove_pod(pod)
+
+
+def test_a_network_by_its_name(own_daemon, busybox):
+    node, one, two = two_networks(own_daemon, busybox, 'default_network = "second"\n')
+    assert node.pod_status(node.run_pod()).network.ip == "198.51.100.2"
+    assert not one.calls("ADD")
+    node.daemon.remove_network("20-two.conflist")
+    wait_for(lambda: not condition(node.daemon).status, "the named network to be missed")
+    assert "second" in condition(node.daemon).message
+
+
+def test_several_networks_for_a_pod(own_daemon, busybox):
+    node, one, two = two_networks(own_daemon, busybox, "max_conf_num = 0\n")
+    pod = node.run_pod()
+    assert node.pod_status(pod).network.ip == "198.51.100.1"
+    assert not node.pod_status(pod).network.additional_ips
+    assert [c["env"]["CNI_IFNAME"] for c in one.calls("ADD")] == ["eth0"]
+    assert [c["env"]["CNI_IFNAME"] for c in two.calls("ADD")] == ["eth1"]
+    node.daemon.restart()
+    node.remove_pod(pod)
+    assert [c["env"]["CNI_IFNAME"] for c in one.calls("DEL")] == ["eth0"]
+    assert [c["env"]["CNI_IFNAME"] for c in two.calls("DEL")] == ["eth1"]
+
+
+def test_when_a_further_network_fails_the_first_is_undone(own_daemon, busybox):
+    node, one, two = two_networks(own_daemon, busybox, "max_conf_num = 2\n")
+    two.behave("ADD", "echo broken >&2; exit 1\n")
+    assert "broken" in error_of(lambda: node.run_pod(), *FAILS)
+    assert one.calls("DEL") and two.calls("DEL")
+
+
+def test_a_pod_waits_for_the_network(own_daemon, busybox):
+    node = Node(own_daemon(network=False, config={"network": "ready_timeout = 60\n"}), busybox)
+    with ThreadPoolExecutor(1) as pool:
+        made = pool.submit(node.run_pod, None, "", 600)
+        wait_for(lambda: "waiting for the network" in subprocess.run(
+            [node.daemon.crisp, "explain", "--socket", node.daemon.socket], stdout=subprocess.PIPE, text=True).stdout,
+            "the pod to wait")
+        node.daemon.write_network()
+        assert node.pod_status(made.result()).network.ip
+
+
+def test_a_pod_waits_for_the_network_no_longer_than_that(own_daemon, busybox):
+    node = Node(own_daemon(network=False, config={"network": "ready_timeout = 1\n"}), busybox)
+    message = error_of(lambda: node.run_pod(), KINDS.FAILED_PRECONDITION)
+    assert "not ready" in message and node.daemon.cni in message
+    # Pods on the host's network need none.
+    node.run_pod(linux=node.namespaces(network=NODE), hostname="")
+
+
+NOT_READY = "echo '{\"cniVersion\":\"1.1.0\",\"code\":50,\"msg\":\"not yet\"}'; exit 1\n"
+
+
+def test_plugins_are_asked_for_their_status(recording):
+    node, recorder = recording(network={"cniVersion": "1.1.0"})
+    daemon = node.daemon
+    wait_for(lambda: condition(daemon).status, "the plugin to be ready")
+    recorder.behave("STATUS", NOT_READY)
+    wait_for(lambda: not condition(daemon).status, "the plugin's word to count")
+    assert "not yet" in condition(daemon).message
+    recorder.forget("STATUS")
+    wait_for(lambda: condition(daemon).status, "the plugin to be ready again")
+
+
+def test_for_a_while_plugins_may_say_that_they_are_not_ready(recording):
+    node, recorder = recording(network={"cniVersion": "1.1.0"}, config={"network": "status_grace_period = 3600\n"})
+    daemon = node.daemon
+    wait_for(lambda: condition(daemon).status, "the plugin to be ready")
+    recorder.behave("STATUS", NOT_READY)
+    before = len(recorder.calls("STATUS"))
+    wait_for(lambda: len(recorder.calls("STATUS")) >= before + 2, "the plugin to be asked twice")
+    assert condition(daemon).status
+    node.run_pod()
+    daemon.write_config({"network": "status_grace_period = 1\n"})
+    recorder.forget("STATUS")
+    daemon.restart()
+    wait_for(lambda: condition(daemon).status, "the plugin to be ready")
+    recorder.behave("STATUS", NOT_READY)
+    wait_for(lambda: not condition(daemon).status, "the grace to be over")
+
+
+@pytest.mark.parametrize("preference, first", [("cni", 4), ("ipv4", 4), ("ipv6", 6)])
+def test_which_address_is_the_first(own_daemon, busybox, preference, first):
+    daemon = own_daemon(config={"network": f'ip_preference = "{preference}"\n'}, start=False)
+    daemon.write_network(daemon.network_config(ipv6=True))
+    daemon.start()
+    node = Node(daemon, busybox)
+    network = node.pod_status(node.run_pod()).network
+    versions = [ipaddress.ip_address(ip).version for ip in (network.ip, network.additional_ips[0].ip)]
+    assert versions == [first, 10 - first]
+
+
+def test_a_handler_with_networks_of_its_own(own_daemon, busybox, handler):
+    daemon = own_daemon(start=False, network=False)
+    one, two = Recorder(daemon, "one", "198.51.100.1"), Recorder(daemon, "two", "198.51.100.2")
+    other = f"{daemon.root}/cni-other"
+    os.makedirs(other)
+    path = shutil.which(daemon.handler, path="/usr/sbin:/usr/bin")
+    daemon.write_config({"runtime.handlers.other": f'path = "{path}"\ncni_conf_dir = "{other}"\n'})
+    daemon.write_network(recorded("one", "first"))
+    with open(f"{other}/10-other.conflist", "w") as file:
+        json.dump(recorded("two", "second"), file)
+    daemon.start()
+    node = Node(daemon, busybox)
+    pods = [node.run_pod(), node.run_pod(handler="other")]
+    assert [node.pod_status(pod).network.ip for pod in pods] == ["198.51.100.1", "198.51.100.2"]
+    daemon.restart()
+    assert not one.calls("DEL") and not two.calls("DEL"), "what is there is not collected"
+    for pod in pods:
+        node.remove_pod(pod)
+    assert {c["env"]["CNI_CONTAINERID"] for c in one.calls("DEL")} == {pods[0]}
+    assert {c["env"]["CNI_CONTAINERID"] for c in two.calls("DEL")} == {pods[1]}
+
+
+# ---- what is left of pods that are gone ----
+
+def test_at_the_start_what_pods_that_are_gone_left_is_freed(recording):
+    node, recorder = recording(network={"cniVersion": "1.1.0"})
+    daemon = node.daemon
+    kept, lost = node.run_pod(), node.run_pod()
+    daemon.kill()
+    before = len(recorder.calls("GC"))
+    shutil.rmtree(f"{daemon.state}/pods/{lost}")
+    daemon.start()
+    wait_for(lambda: [c for c in recorder.calls("DEL") if c["env"]["CNI_CONTAINERID"] == lost], "the lost pod's DEL")
+    wait_for(lambda: len(recorder.calls("GC")) > before, "the plugin's own collection")
+    valid = recorder.calls("GC")[-1]["config"]["cni.dev/valid-attachments"]
+    assert [v["containerID"] for v in valid] == [kept]
+    for path in (f"{daemon.run}/pods/{lost}/ns/{kind}" for kind in ("net", "ipc", "uts")):
+        subprocess.run(["umount", path], check=True)
+    subprocess.run(["umount", f"{daemon.run}/pods/{lost}/shm"], check=True)
+    shutil.rmtree(f"{daemon.run}/pods/{lost}")
+
+
+# ---- the node's ranges ----
+
+TEMPLATE = """{{
+  "cniVersion": "1.0.0", "name": "rendered",
+  "plugins": [{{"type": "bridge", "bridge": "{bridge}", "isGateway": true, "ipam": {{
+    "type": "host-local", "dataDir": "{root}/ipam",
+    "ranges": [{{{{range $i, $range := .PodCIDRRanges}}}}{{{{if $i}}}}, {{{{end}}}}[{{"subnet": "{{{{$range}}}}"}}]{{{{end}}}}],
+    "routes": [{{{{range $i, $route := .Routes}}}}{{{{if $i}}}}, {{{{end}}}}{{"dst": "{{{{$route}}}}"}}{{{{end}}}}]
+  }}}}]
+}}
+"""
+
+
+def tell_ranges(daemon, ranges):
+    daemon.client.UpdateRuntimeConfig(runtime_config={"network_config": {"pod_cidr": ranges}})
+
+
+def test_a_template_becomes_the_configuration_when_the_ranges_are_told(own_daemon, busybox):
+    daemon = own_daemon(network=False, start=False)
+    template = f"{daemon.root}/net.tmpl"
+    with open(template, "w") as file:
+        file.write(TEMPLATE.format(bridge=daemon.bridge, root=daemon.root))
+    daemon.write_config({"network": f'conf_template = "{template}"\n'})
+    daemon.start()
+    tell_ranges(daemon, "")
+    assert not os.listdir(daemon.cni)
+    tell_ranges(daemon, f"{daemon.subnet}.0/24,{daemon.subnet6}/64")
+    with open(f"{daemon.cni}/10-crisp-net.conflist") as file:
+        ipam = json.load(file)["plugins"][0]["ipam"]
+    assert ipam["ranges"] == [[{"subnet": f"{daemon.subnet}.0/24"}], [{"subnet": f"{daemon.subnet6}/64"}]]
+    assert [r["dst"] for r in ipam["routes"]] == ["0.0.0.0/0", "::/0"]
+    wait_for(lambda: condition(daemon).status, "the network to be ready")
+    assert Node(daemon, busybox).run_pod()
+    # A network that is there is left as it is.
+    tell_ranges(daemon, "10.9.9.0/24")
+    with open(f"{daemon.cni}/10-crisp-net.conflist") as file:
+        assert "10.9.9" not in file.read()
+
+
+@pytest.mark.parametrize("text, words", [("{{.Nothing}}", "line 1"), ("{}", "name"), ("{{range .Routes}}", "{{end}}"), (None, "net.tmpl")])
+def test_a_template_that_is_none_is_told(own_daemon, text, words):
+    daemon = own_daemon(network=False, start=False)
+    template = f"{daemon.root}/net.tmpl"
+    if text is not None:
+        with open(template, "w") as file:
+            file.write(text)
+    daemon.write_config({"network": f'conf_template = "{template}"\n'})
+    daemon.start()
+    assert words in error_of(lambda: tell_ranges(daemon, "10.9.9.0/24"), *FAILS)
+    assert not os.listdir(daemon.cni)
+
+
+def test_without_a_template_ranges_are_taken_and_nothing_is_written(own_daemon):
+    daemon = own_daemon(network=False)
+    tell_ranges(daemon, "10.9.9.0/24,fd00::/64")
+    assert not os.listdir(daemon.cni)
+    assert "pod_cidr" in error_of(lambda: tell_ranges(daemon, "everything"), KINDS.INVALID_ARGUMENT)

@@ -212,6 +212,20 @@ def test_dev_shm_is_the_pods(node):
     assert node.exec_sh(a, "stat -c %a /dev/shm").strip() == "1777"
 
 
+def test_the_size_of_dev_shm_by_annotation_where_it_is_allowed(own_node):
+    node = own_node(config={"runtime": 'allowed_annotations = ["shm-size.crio.io"]\n'})
+    for key in ("shm-size.crio.io", "io.kubernetes.cri-o.ShmSize"):
+        assert node.output(node.pod(annotations={key: "128Mi"}), "df -k /dev/shm").split()[-5] == "131072"
+    for wrong in ("0", "lots", "-1", "", "1E99"):
+        message = error_of(lambda: node.run_pod(annotations={"shm-size.crio.io": wrong}), KINDS.INVALID_ARGUMENT)
+        assert "shm-size.crio.io" in message
+    assert len(listed(node)) == 2
+
+
+def test_the_size_of_dev_shm_stays_where_the_annotation_is_not_allowed(node):
+    assert node.output(node.pod(annotations={"shm-size.crio.io": "128Mi"}), "df -k /dev/shm").split()[-5] == "65536"
+
+
 def test_dev_shm_of_the_host(node):
     pod = node.pod(linux=node.namespaces(ipc=NODE))
     name = f"crisp-{node.daemon.tag}"

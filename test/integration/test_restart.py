@@ -14,7 +14,7 @@ from kit import hostile, leaks
 from kit.hostile import HostileRegistry
 from kit.image import Image, Layer
 from kit.wait import wait_for
-from support import CREATED, EXITED, KINDS, NOTREADY, POD, READY, RUNNING, Node, parse_log
+from support import CONTAINER, CREATED, EXITED, KINDS, NOTREADY, POD, READY, RUNNING, Node, parse_log
 from test_network import Recorder
 
 
@@ -340,26 +340,61 @@ def test_a_reboot(node):
     node.remove_pod(pod[0])
 
 
-def test_a_record_that_cannot_be_read_is_set_aside(node):
+def spoil(path):
+    with open(path) as file:
+        good = file.read()
+    with open(path, "w") as file:
+        file.write(good[: len(good) // 2])
+
+
+def running_of(daemon, *ids):
+    return [words for _, words in leaks.processes(daemon) if any(i in words for i in ids)]
+
+
+def take_aside(daemon):
+    """Removes what was set aside for a person to look at, and returns the names."""
+    names = []
+    for kind in ("pods", "containers"):
+        for name in os.listdir(f"{daemon.state}/{kind}"):
+            if name.startswith("aside-"):
+                assert os.path.exists(f"{daemon.state}/{kind}/{name}/reason")
+                shutil.rmtree(f"{daemon.state}/{kind}/{name}")
+                names.append(name)
+    return names
+
+
+def test_a_container_whose_record_cannot_be_read_is_set_aside_and_ended(node):
     pod = node.pod()
-    container = node.sleeper(pod)
+    container = node.sh(pod, "setsid sleep 4341 & sleep 4342")
+    other = node.sleeper(pod, name="other")
+    node.daemon.kill()
+    spoil(record_of(node, container))
+    node.daemon.start()
+    assert node.status(other).state == RUNNING
+    assert [c.id for c in node.client.ListContainers().containers] == [other]
+    wait_for(lambda: not running_of(node.daemon, container, "sleep 434"), "nothing to run unseen")
+    wait_for(lambda: not os.path.exists(f"{node.daemon.run}/containers/{container}"), "its run folder to be gone")
+    assert take_aside(node.daemon) == [f"aside-{container}"]
+    assert container in node.daemon.log_text()
+    # The kubelet makes it anew.
+    node.sleeper(pod, name="main")
+
+
+@pytest.mark.parametrize("pid", [CONTAINER, POD])
+def test_a_pod_whose_record_cannot_be_read_is_set_aside_and_ended(node, pid):
+    pod = node.pod(linux=node.namespaces(pid=pid))
+    container = node.sh(pod, "setsid sleep 4343 & sleep 4344")
     other = node.pod()
     node.daemon.kill()
-    spoiled = f"{node.daemon.state}/containers/{container}/record.json"
-    with open(spoiled) as file:
-        good = file.read()
-    with open(spoiled, "w") as file:
-        file.write(good[: len(good) // 2])
+    spoil(f"{node.daemon.state}/pods/{pod[0]}/record.json")
     node.daemon.start()
-    assert node.pod_status(other[0]).state == READY
-    assert [c.id for c in node.client.ListContainers().containers] in ([], [container])
-    # What was set aside is for a person to look at, and what runs without a record is for him to end.
-    aside = [name for name in os.listdir(f"{node.daemon.state}/containers") if container in name]
-    assert aside and container in node.daemon.log_text()
-    reboot(node.daemon)
-    for name in aside:
-        shutil.rmtree(f"{node.daemon.state}/containers/{name}")
-    node.daemon.start()
+    assert [p.id for p in node.client.ListPodSandbox().items] == [other[0]]
+    assert not node.client.ListContainers().containers
+    wait_for(lambda: not running_of(node.daemon, pod[0], container, "sleep 434"), "nothing to run unseen")
+    assert sorted(take_aside(node.daemon)) == sorted([f"aside-{pod[0]}", f"aside-{container}"])
+    # That nothing is left is looked at after each test: processes, mounts, cgroups, addresses.
+    again = node.run_pod(pod[1])
+    assert again != pod[0]
 
 
 def record_of(node, container):

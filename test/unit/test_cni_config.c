@@ -55,7 +55,7 @@ static void test_first_valid_in_name_order(void **state)
         assert_int_equal(mkdir(subfolder, 0700), 0);
         assert_int_equal(mkfifo(fifo, 0600), 0);
 
-        assert_int_equal(cni_config_load(folder, &config, &err), 0);
+        assert_int_equal(cni_config_load(folder, NULL, &config, &err), 0);
         assert_non_null(config.network);
         assert_string_equal(config.network->name, "single");
         assert_int_equal(config.network->version, CNI_0_3_1);
@@ -78,15 +78,15 @@ static void test_nothing_there(void **state)
         (void)state;
         struct error err = {0};
         struct cni_config config = {0};
-        assert_int_equal(cni_config_load(folder, &config, &err), 0);
+        assert_int_equal(cni_config_load(folder, NULL, &config, &err), 0);
         assert_null(config.network);
         assert_int_equal(config.problem_count, 0);
-        assert_int_equal(cni_config_load("/nowhere/at/all", &config, &err), 0);
+        assert_int_equal(cni_config_load("/nowhere/at/all", NULL, &config, &err), 0);
         assert_null(config.network);
         cni_config_fini(&config);
         put("file", "x");
         AUTO_FREE char *file = xprintf("%s/file", folder);
-        assert_true(cni_config_load(file, &config, &err) < 0);
+        assert_true(cni_config_load(file, NULL, &config, &err) < 0);
         assert_non_null(strstr(err.message, "file"));
 }
 
@@ -156,7 +156,7 @@ static void test_bounds(void **state)
         put("big.conflist", "{");
         assert_int_equal(truncate(path, (off_t)CNI_CONFIG_FILE_MAX * 1000), 0);
         put("small.conflist", CHAIN("small"));
-        assert_int_equal(cni_config_load(folder, &config, &err), 0);
+        assert_int_equal(cni_config_load(folder, NULL, &config, &err), 0);
         assert_string_equal(config.network->name, "small");
         assert_int_equal(config.problem_count, 1);
 }

@@ -122,13 +122,13 @@ static void refuses(void)
 {
         struct error err = {0};
         struct network_result result = {0};
-        const struct network_port none = {"tcp", NULL, 80, 0}, some = {"tcp", NULL, 80, 8080};
+        const struct network_port none = {"tcp", NULL, 80, 0}, wrong = {"tcp", NULL, 80, 70000};
         struct network_pod asks = pod;
-        asks.ports = &some;
+        asks.ports = &wrong;
         asks.port_count = 1;
         assert_true(network_attach(network, &asks, &result, &err) < 0);
-        assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
-        assert_told(&err, "portMappings");
+        assert_int_equal(err.code, ERROR_INVALID_ARGUMENT);
+        assert_told(&err, "host port 70000");
         asks = pod;
         asks.name = "a;K8S_POD_UID=0";
         assert_true(network_attach(network, &asks, &result, &err) < 0);

@@ -97,6 +97,13 @@ static void test_defaults(void **state)
         assert_int_equal(strv_length(config->network.plugin_dirs), 3);
         assert_string_equal(config->network.plugin_dirs[0], "/opt/cni/bin");
         assert_int_equal(config->network.timeout, 60);
+        assert_string_equal(config->network.default_network, "");
+        assert_int_equal(config->network.max_conf_num, 1);
+        assert_int_equal(config->network.ip_preference, CONFIG_IP_AS_PLUGINS_SAY);
+        assert_false(config->network.disable_hostport_mapping);
+        assert_true(config->runtime.enable_unprivileged_ports);
+        assert_true(config->runtime.enable_unprivileged_icmp);
+        assert_string_equal(config->runtime.handlers[0].cni_conf_dir, "");
         assert_string_equal(config->images.registries_conf, "/etc/containers/registries.conf");
         assert_string_equal(config->images.hosts_dirs[0], "/etc/containerd/certs.d");
         assert_null(config->images.hosts_dirs[1]);
@@ -323,6 +330,17 @@ static void test_wrong_values(void **state)
                        "c.toml:1: network.plugin_dirs[1]: \"b\" is not an absolute path");
         assert_refused("network.timeout = 0",
                        "c.toml:1: network.timeout: 0 is not between 1 and 3600");
+        assert_refused("network.ip_preference = 'v4'",
+                       "c.toml:1: network.ip_preference: \"v4\" is none of cni, ipv4 and ipv6");
+        assert_refused("network.disable_hostport_mapping = 1",
+                       "c.toml:1: network.disable_hostport_mapping: expected true or false, found "
+                       "an integer");
+        assert_refused("runtime.default_sysctls = ['net.a']",
+                       "c.toml:1: runtime.default_sysctls[0]: \"net.a\" is not name=value");
+        assert_refused("runtime.default_sysctls = ['vm.swappiness=1']",
+                       "c.toml:1: runtime.default_sysctls[0]: sysctl vm.swappiness belongs to the "
+                       "whole machine: a pod may set net.*, kernel.shm*, kernel.msg*, kernel.sem "
+                       "and fs.mqueue.*");
         assert_refused("network.timeout = -1",
                        "c.toml:1: network.timeout: -1 is not between 1 and 3600");
         assert_refused("streaming.port = 65536",
@@ -518,6 +536,9 @@ static void test_print(void **state)
                 "\n[api]\nlisten = \"/l\\u0009\"\n"
                 "\n[network]\nconfig_dir = \"/n\"\nplugin_dirs = [\"/a\", \"/b\"]\n"
                 "timeout = 11\n"
+                "default_network = \"n\"\nmax_conf_num = 2\nready_timeout = 3\n"
+                "status_grace_period = 4\nip_preference = \"ipv6\"\n"
+                "disable_hostport_mapping = true\nconf_template = \"/t\"\n"
                 "\n[images]\ndir = \"/i\"\nadditional_stores = [\"/o\"]\nregistries_conf = "
                 "\"/c\"\nhosts_dirs = []\n"
                 "certs_dirs = [\"/d\", \"/e\"]\nauth_files = []\n"
@@ -534,6 +555,8 @@ static void test_print(void **state)
                 "\n[runtime]\ndefault_handler = \"zz\"\n"
                 "cgroup_driver = \"systemd\"\ncreate_timeout = 15\n"
                 "monitor_cgroup = \"/m\"\n"
+                "namespaces_dir = \"/ns\"\ndefault_sysctls = [\"net.a=1 2\", \"kernel.sem=3\"]\n"
+                "enable_unprivileged_ports = false\nenable_unprivileged_icmp = false\n"
                 "allowed_annotations = [\"run.oci.\"]\n"
                 "additional_devices = [\"/dev/fuse:/dev/f:rw\"]\n"
                 "allowed_devices = [\"/dev/x\"]\n"
@@ -545,21 +568,21 @@ static void test_print(void **state)
                 "bind_mount_prefix = \"/host\"\ndefault_mounts_file = \"/m.conf\"\n"
                 "read_only = true\nimage_volumes = \"bind\"\n"
                 "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\n"
-                "root = \"/r1\"\n"
+                "root = \"/r1\"\ncni_conf_dir = \"/c1\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
                 "cgroup_writable = false\n"
                 "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\n"
-                "root = \"/r2\"\n"
+                "root = \"/r2\"\ncni_conf_dir = \"\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
                 "cgroup_writable = false\n"
                 "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\n"
-                "root = \"/r3\"\n"
+                "root = \"/r3\"\ncni_conf_dir = \"\"\n"
                 "allowed_annotations = [\"umask.crio.io\"]\n"
                 "default_annotations = {\"a.b\" = \"c\", \"d\" = \"\"}\n"
                 "privileged_without_host_devices = true\n"
