@@ -29,6 +29,7 @@
 #define AUTH_FILES_MAX        32
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
+#define METRIC_WORDS_MAX      32
 #define MOUNT_SOURCES_MAX     256
 #define SYSCTLS_MAX           128
 #define NETWORKS_MAX          16
@@ -140,7 +141,13 @@ const struct config_setting config_settings[] = {
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
-        {"metrics.listen", CONFIG_OFF, PLACE(metrics.listen)},
+        {"stats.collection_period", CONFIG_NUMBER, PLACE(stats.collection_period), 0, SECONDS_MAX},
+        {"stats.pod_metrics", CONFIG_POD_METRICS, PLACE(stats.pod_metrics), 0, METRIC_WORDS_MAX},
+        {"metrics.listen", CONFIG_ENDPOINT, PLACE(metrics.listen)},
+        {"metrics.tls_cert", CONFIG_PATH_OR_NONE, PLACE(metrics.tls_cert)},
+        {"metrics.tls_key", CONFIG_PATH_OR_NONE, PLACE(metrics.tls_key)},
+        {"metrics.collectors", CONFIG_COLLECTORS, PLACE(metrics.collectors), 0, METRIC_WORDS_MAX},
+        {"metrics.crio_names", CONFIG_BOOL, PLACE(metrics.crio_names)},
         {"log.level", CONFIG_LEVEL, PLACE(log.level)},
         {"limits.max_workers", CONFIG_NUMBER, PLACE(limits.max_workers), 1, WORKERS_MAX},
         {"limits.max_message_bytes", CONFIG_NUMBER, PLACE(limits.max_message_bytes), MESSAGE_MIN,
@@ -289,7 +296,12 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.hostnetwork_disable_selinux = true;
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
+        config->stats.collection_period = 10;
+        strv_push(&config->stats.pod_metrics, "all");
         config->metrics.listen = xstrdup("");
+        config->metrics.tls_cert = xstrdup("");
+        config->metrics.tls_key = xstrdup("");
+        strv_push(&config->metrics.collectors, "all");
         config->log.level = LOG_LEVEL_INFO;
         config->limits.max_workers = 64;
         config->limits.max_message_bytes = 16 * 1024 * 1024;
@@ -402,7 +414,11 @@ void config_free(struct config *config)
         free(config->runtime.default_mounts_file);
         free(config->streaming.address);
         free(config->nri.listen);
+        strv_free(config->stats.pod_metrics);
         free(config->metrics.listen);
+        free(config->metrics.tls_cert);
+        free(config->metrics.tls_key);
+        strv_free(config->metrics.collectors);
         free(config);
 }
 
@@ -483,6 +499,8 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_SYSCTLS:
         case CONFIG_TEXTS:
         case CONFIG_ANNOTATIONS:
+        case CONFIG_POD_METRICS:
+        case CONFIG_COLLECTORS:
         case CONFIG_DEVICES:
         case CONFIG_VARIABLES:
         case CONFIG_ULIMITS:
@@ -521,6 +539,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_CGROUP:
         case CONFIG_ADDRESS:
         case CONFIG_HANDLER_NAME:
+        case CONFIG_ENDPOINT:
         case CONFIG_TEXT_OR_NONE:
         case CONFIG_TIMEZONE:
         case CONFIG_NAME:

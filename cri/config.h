@@ -277,9 +277,24 @@ struct config {
         } nri;
 
         struct {
-                /* Where metrics are served; empty is off, and nothing else is supported in this
-                 * version. [""] */
+                /* Seconds between two samples of what containers use, while somebody asks for
+                 * it; 0: only what requests read is compared. [10] */
+                unsigned collection_period;
+                /* strv: groups of pod_metrics_groups, or all. [all] */
+                char **pod_metrics;
+        } stats;
+
+        struct {
+                /* ADDRESS:PORT or the path of a socket, where metrics are served; empty is off.
+                 * [""] */
                 char *listen;
+                /* Files of a certificate with its chain and of its key: served by TLS; both or
+                 * neither. [""] */
+                char *tls_cert, *tls_key;
+                /* strv: collectors of cri/metrics.h, or all. [all] */
+                char **collectors;
+                /* Also under the names that CRI-O's metrics have. [false] */
+                bool crio_names;
         } metrics;
 
         struct {

@@ -118,6 +118,7 @@ static int check_text(const struct loader *loader, const struct toml_node *node,
         const char *wrong;
 
         switch (type) {
+        case CONFIG_ENDPOINT:
         case CONFIG_TIMEZONE:
         case CONFIG_NAME:
                 wrong = config_check_item(type, text);
@@ -353,6 +354,8 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
         case CONFIG_PATHS:
         case CONFIG_TEXTS:
         case CONFIG_ANNOTATIONS:
+        case CONFIG_POD_METRICS:
+        case CONFIG_COLLECTORS:
         case CONFIG_DEVICES:
         case CONFIG_VARIABLES:
         case CONFIG_ULIMITS:

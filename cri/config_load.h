@@ -19,6 +19,8 @@ enum config_type {
         CONFIG_DEVICES,
         CONFIG_VARIABLES,
         CONFIG_ULIMITS,
+        CONFIG_POD_METRICS,
+        CONFIG_COLLECTORS,
         CONFIG_DRIVER,        /* enum config_cgroup_driver */
         CONFIG_KIND,          /* enum config_handler_kind */
         CONFIG_LEVEL,         /* enum log_level */
@@ -32,6 +34,7 @@ enum config_type {
         CONFIG_SOCKET,
         CONFIG_CGROUP,
         CONFIG_ADDRESS,
+        CONFIG_ENDPOINT, /* ADDRESS:PORT, a socket's path, or empty */
         CONFIG_HANDLER_NAME,
         CONFIG_TEXT_OR_NONE, /* whatever it is */
         CONFIG_TIMEZONE,

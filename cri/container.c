@@ -13,6 +13,7 @@
 #include "cri/lookup.h"
 #include "cri/record.h"
 #include "cri/seccomp_notifier.h"
+#include "cri/stats_source.h"
 
 #define GIDS_MAX 65536 /* what the kernel takes */
 
@@ -44,6 +45,7 @@ void container_unref(struct container *container)
                 return;
         timer_free(container->unclaimed_timer);
         monitor_free(container->monitor);
+        stats_source_unref(container->stats);
         if (container->pidfd >= 0)
                 close(container->pidfd);
         pod_unref(container->pod);

@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cri/container_usage.h"
 #include "cri/pod.h"
 #include "oci/monitor.h"
 
@@ -59,7 +60,7 @@ struct container {
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
-        bool killing_cgroup; /* a task is at it */
+        bool killing_cgroup;               /* a task is at it */
         bool seccomp_notifies;             /* its profile asks a seccomp_notifier */
         struct seccomp_notifier *notifier; /* owned; while it may run, or null */
         char *forbidden_calls;             /* why its notifier has stopped it, or null */
@@ -72,6 +73,9 @@ struct container {
         size_t listed_length;
         Runtime__V1__ContainerState listed_state;
 
+        struct stats_source *stats; /* once somebody asked; or null */
+        struct container_usage usage;
+
         const char *step; /* a literal; null when nothing is being done */
         int64_t step_since;
         struct error *failure; /* why its creation failed, for who joined it */
@@ -79,15 +83,6 @@ struct container {
         struct event ended;    /* signalled when it has exited */
         struct task_lock lock;
 };
-
-/* What happened since the daemon's start, for its metrics. */
-struct container_counts {
-        uint64_t oom_killed;
-        uint64_t stuck;         /* stops that gave up: see runtime.stop_timeout */
-        uint64_t monitors_lost; /* that ended before their containers */
-        uint64_t log_lines_lost, journal_lines_lost;
-};
-extern struct container_counts container_counts;
 
 /* ---- the object (container.c) ---- */
 

@@ -13,13 +13,13 @@
 #include "base/memory.h"
 #include "cri/container_pids.h"
 #include "cri/image_volume.h"
+#include "cri/metric_counts.h"
 #include "cri/mount_idmap.h"
 #include "cri/record.h"
 #include "cri/seccomp_notifier.h"
+#include "cri/stats_source.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
-
-struct container_counts container_counts;
 
 #define CLEAN_UPS_AT_ONCE  8
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
@@ -133,6 +133,7 @@ static void finish(struct container *container, int exit_code, const char *reaso
                    int64_t finished_at)
 {
         container->phase = CONTAINER_EXITED;
+        metric_counts[COUNT_ENDED]++;
         container->exit_code = exit_code;
         container->reason = reason;
         container->finished_at = finished_at;
@@ -150,8 +151,8 @@ static void finish(struct container *container, int exit_code, const char *reaso
 static void count_lost_lines(const struct container *container, const struct monitor_exit *exit)
 {
         char lines[24];
-        container_counts.log_lines_lost += exit->log_lost_lines;
-        container_counts.journal_lines_lost += exit->journal_lost_lines;
+        metric_counts[COUNT_LOG_LINES_LOST] += exit->log_lost_lines;
+        metric_counts[COUNT_JOURNAL_LINES_LOST] += exit->journal_lost_lines;
         if (!exit->log_lost_lines)
                 return;
         snprintf(lines, sizeof lines, "%llu", (unsigned long long)exit->log_lost_lines);
@@ -167,7 +168,7 @@ void container_exited(struct container *container, const struct monitor_exit *ex
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->exit_told = true;
-        container_counts.oom_killed += exit->oom_killed;
+        metric_counts[COUNT_OOM_KILLED] += exit->oom_killed;
         count_lost_lines(container, exit);
         if (container->forbidden_calls) {
                 reason = SECCOMP_NOTIFIER_REASON;
@@ -187,6 +188,7 @@ void container_exited_unseen(struct container *container, const char *message)
                 return;
         free(container->message);
         container->message = message ? xstrdup(message) : NULL;
+        metric_counts[COUNT_ENDED_UNSEEN]++;
         finish(container, 255, "Unknown", clock_real());
         container_save_later(container);
         log_warning("nobody saw how the container ended", "container", container->id, NULL);
@@ -196,6 +198,7 @@ void container_start_failed(struct container *container, const struct error *rea
 {
         free(container->message);
         container->message = xstrdup(reason->message);
+        metric_counts[COUNT_FAILED_TO_START]++;
         finish(container, 128, "StartError", clock_real());
 }
 
@@ -243,7 +246,7 @@ static int read_exit_on_worker(void *argument)
 static void end_without_monitor(struct container *container)
 {
         struct error err;
-        container_counts.monitors_lost++;
+        metric_counts[COUNT_MONITORS_LOST]++;
         log_error("the container's monitor has gone: ending the container", "container",
                   container->id, NULL);
         if (kill_cgroup(container, &err) < 0)
@@ -389,6 +392,8 @@ int container_clean_up(struct container *container, bool removing, struct error 
         if (container->clean)
                 return 0;
         int result = 0;
+        stats_source_close(container->stats);
+        stats_source_unref(take_ptr(container->stats));
         if (!container_has_own_pids(container)) {
                 container_step(container, "ending its processes");
                 result = kill_cgroup(container, err);

@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "cri/lookup.h"
 #include "cri/record.h"
+#include "cri/stats_source.h"
 #include "network/namespace.h"
 
 struct pod *pod_new(const char *id, const Runtime__V1__RunPodSandboxRequest *request)
@@ -43,6 +44,7 @@ void pod_unref(struct pod *pod)
                 return;
         timer_free(pod->unclaimed_timer);
         watch_free(pod->holder_watch);
+        stats_source_unref(pod->stats);
         if (pod->holder_fd >= 0)
                 close(pod->holder_fd);
         strv_free(pod->ips);

@@ -22,6 +22,7 @@
 #include "cri/rpc.h"
 
 struct container;
+struct stats_source;
 
 enum pod_phase {
         POD_CREATING, /* RunPodSandbox is under way; in no list */
@@ -58,6 +59,9 @@ struct pod {
         uint64_t holder_start;
         int holder_fd; /* its pidfd, or -1 */
         struct watch *holder_watch;
+
+        struct stats_source *stats; /* once somebody asked; or null */
+        bool shares_cgroup;         /* its cgroup parent, with other pods (stats.c) */
 
         const char *step; /* what is being done, a literal; null when nothing */
         int64_t step_since;

@@ -18,7 +18,7 @@
 #include "base/memory.h"
 #include "cri/annotation.h"
 #include "cri/container.h"
-#include "cri/metrics.h"
+#include "cri/metric_text.h"
 
 #define ANNOTATION    "seccomp-notifier-action.crio.io"
 #define ID_PART       32 /* digits of the container's ID in its socket's name: sun_path is short */

@@ -124,7 +124,11 @@ static void test_defaults(void **state)
         assert_string_equal(config->streaming.address, "127.0.0.1");
         assert_int_equal(config->streaming.port, 0);
         assert_string_equal(config->nri.listen, "");
+        assert_int_equal(config->stats.collection_period, 10);
+        assert_string_equal(config->stats.pod_metrics[0], "all");
         assert_string_equal(config->metrics.listen, "");
+        assert_string_equal(config->metrics.collectors[0], "all");
+        assert_false(config->metrics.crio_names);
         assert_int_equal(config->log.level, LOG_LEVEL_INFO);
         assert_int_equal(config->limits.max_message_bytes, 16 << 20);
 }
@@ -299,6 +303,27 @@ static void test_wrong_values(void **state)
         assert_refused("state_dir = \"/a\\u0000b\"",
                        "c.toml:1: state_dir: must not contain a zero byte");
         config_free(load("state_dir = '/a/..b/...'"));
+        assert_refused("stats.pod_metrics = ['weather']",
+                       "c.toml:1: stats.pod_metrics[0]: \"weather\" is none of cpu, disk, diskIO, "
+                       "hugetlb, memory, network, oom, process, spec, pressure and all");
+        assert_refused("metrics.collectors = ['cpu']",
+                       "c.toml:1: metrics.collectors[0]: \"cpu\" is none of calls, images, "
+                       "containers, network, process, cgroups, logs and all");
+        static const char *const endpoints[] = {
+                "localhost:1",  "127.0.0.1",  "127.0.0.1:", "127.0.0.1:99999",
+                "::1:80",       "[::1]",      "[::1]x:80",  "[127.0.0.1]:1",
+                ":80",          "run/m.sock", "/a/../b",    "[::1:80",
+                "127.0.0.1:8 ",
+        };
+        for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
+                AUTO_FREE char *text = xprintf("metrics.listen = '%s'", endpoints[i]);
+                AUTO_FREE char *words = xprintf("c.toml:1: metrics.listen: \"%s\" is neither "
+                                                "ADDRESS:PORT nor the path of a socket",
+                                                endpoints[i]);
+                assert_refused(text, words);
+        }
+        config_free(load("metrics.listen = '0.0.0.0:0'"));
+        config_free(load("metrics.listen = '/run/m.sock'"));
         assert_refused("network.plugin_dirs = []",
                        "c.toml:1: network.plugin_dirs: expected 1 to 64 paths");
         assert_refused("network.plugin_dirs = ['/a', 'b']",
@@ -372,9 +397,6 @@ static void test_not_supported_yet(void **state)
 {
         assert_refused("nri.listen = '/run/nri.sock'",
                        "c.toml:1: nri.listen: not supported yet in this version: must be empty");
-        assert_refused(
-                "metrics.listen = '127.0.0.1:9'",
-                "c.toml:1: metrics.listen: not supported yet in this version: must be empty");
         assert_refused(
                 "[runtime.handlers.kata]\nkind = 'shim'\npath = '/x'",
                 "c.toml:2: runtime.handlers.kata.kind: \"shim\" is not supported yet in this "
@@ -579,7 +601,9 @@ static void test_print(void **state)
                 "cgroup_writable = true\n"
                 "\n[streaming]\naddress = \"::\"\nport = 16\n"
                 "\n[nri]\nlisten = \"\"\n"
-                "\n[metrics]\nlisten = \"\"\n"
+                "\n[stats]\ncollection_period = 0\npod_metrics = [\"cpu\", \"diskIO\"]\n"
+                "\n[metrics]\nlisten = \"[::1]:9537\"\ntls_cert = \"/c\"\ntls_key = \"/k\"\n"
+                "collectors = [\"calls\"]\ncrio_names = true\n"
                 "\n[log]\nlevel = \"warning\"\n"
                 "\n[limits]\nmax_workers = 17\nmax_message_bytes = 1800000\n"
                 "max_tasks = 19\n";
