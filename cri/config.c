@@ -1,6 +1,7 @@
 #include "cri/config.h"
 
 #include <assert.h>
+#include <limits.h>
 #include <stddef.h>
 #include <string.h>
 
@@ -26,6 +27,11 @@
 #define AUTH_FILES_MAX        32
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
+#define PIDS_MAX              (1 << 22) /* the kernel's PID_MAX_LIMIT */
+#define MIN_MEMORY_KIB_MAX    (1 << 30)
+#define MIN_MEMORY_KIB        (12 * 1024) /* runc's own process while it makes a container */
+#define MIN_MEMORY_KIB_CRUN   500
+#define MIN_MEMORY_UNSET      UINT_MAX
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -71,6 +77,7 @@ const struct config_setting config_settings[] = {
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
+        {"runtime.pids_limit", CONFIG_NUMBER, PLACE(runtime.pids_limit), 0, PIDS_MAX},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
@@ -88,6 +95,8 @@ const struct config_setting config_handler_settings[] = {
         {"kind", CONFIG_KIND, offsetof(struct config_handler, kind)},
         {"path", CONFIG_PATH, offsetof(struct config_handler, path)},
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
+        {"container_min_memory_kib", CONFIG_NUMBER,
+         offsetof(struct config_handler, container_min_memory_kib), 0, MIN_MEMORY_KIB_MAX},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
@@ -119,7 +128,7 @@ void config_handler_add(struct config *config, const char *name)
                 at++;
         handlers = xrealloc(handlers, (count + 1) * sizeof(*handlers));
         memmove(&handlers[at + 1], &handlers[at], (count - at) * sizeof(*handlers));
-        handlers[at] = (struct config_handler){.name = xstrdup(name)};
+        handlers[at] = (struct config_handler){.name = xstrdup(name), .container_min_memory_kib = MIN_MEMORY_UNSET};
         config->runtime.handlers = handlers;
         config->runtime.handler_count = count + 1;
 }
@@ -192,6 +201,12 @@ static const char *installed_path(const struct config_machine *machine, const ch
         return NULL;
 }
 
+static unsigned least_memory(const char *path)
+{
+        const char *name = path ? strrchr(path, '/') : NULL;
+        return name && strcmp(name, "/crun") == 0 ? MIN_MEMORY_KIB_CRUN : MIN_MEMORY_KIB;
+}
+
 void config_complete(struct config *config, const struct config_machine *machine)
 {
         /* Where nothing is installed, what fails names the program that is missing. */
@@ -204,6 +219,8 @@ void config_complete(struct config *config, const struct config_machine *machine
 
                 if (!handler->path)
                         handler->path = xstrdup(installed_path(machine, handler->name));
+                if (handler->container_min_memory_kib == MIN_MEMORY_UNSET)
+                        handler->container_min_memory_kib = least_memory(handler->path);
                 if (!handler->root)
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
         }

@@ -34,6 +34,8 @@ struct config_handler {
         enum config_handler_kind kind;
         char *path; /* absolute path of the program */
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
+        /* KiB that a container's memory limit is at least; 0: none. [12288; 500 for crun] */
+        unsigned container_min_memory_kib;
 };
 
 /*
@@ -133,6 +135,8 @@ struct config {
                 unsigned create_timeout;
                 /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
                 char *monitor_cgroup;
+                /* Processes and threads that a container may have; 0: as many as it likes. [0] */
+                unsigned pids_limit;
                 /* One or more, sorted by name. [runc and crun where they are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;

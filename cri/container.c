@@ -12,6 +12,7 @@
 #include "cri/image_volume.h"
 #include "cri/lookup.h"
 #include "cri/record.h"
+#include "cri/resources.h"
 
 #define GIDS_MAX 65536 /* what the kernel takes */
 
@@ -56,6 +57,7 @@ void container_unref(struct container *container)
         strv_free(container->volume_ids);
         free(container->message);
         free(container->name);
+        arena_free(container->resources_arena);
         arena_free(container->arena);
         free(container);
 }
@@ -202,6 +204,9 @@ json_t *container_record(const struct container *container)
         json_object_set_new(record, "gid", json_integer(container->gid));
         json_object_set_new(record, "gids", gids);
         json_object_set_new(record, "stop_signal", json_integer(container->stop_signal));
+        resources_put(record, "resources", container->resources);
+        resources_put(record, "resources_wanted", container->resources_wanted);
+        json_object_set_new(record, "bundle_outdated", json_boolean(container->bundle_outdated));
         json_object_set_new(record, "clean", json_boolean(container->clean));
         json_object_set_new(record, "pid", json_integer(container->pid));
         json_object_set_new(record, "start_time", json_integer((json_int_t)container->start_time));
@@ -252,6 +257,23 @@ static int restore_gids(struct container *container, const json_t *record, struc
         return 0;
 }
 
+/* A record of before there were such has what the request said. */
+static int restore_resources(struct container *container, const json_t *record, struct error *err)
+{
+        const Runtime__V1__LinuxContainerConfig *config = container_config(container)->linux;
+        arena_free(container->resources_arena);
+        container->resources_arena = arena_new();
+        int result = resources_get(record, "resources", container->resources_arena,
+                                   &container->resources, err);
+        if (result == 0)
+                result = resources_get(record, "resources_wanted", container->resources_arena,
+                                       &container->resources_wanted, err);
+        if (result == 0 && !container->resources)
+                container->resources = resources_copy(container->resources_arena,
+                                                      config ? config->resources : NULL);
+        return result;
+}
+
 int container_restore(struct container *container, const json_t *record, struct error *err)
 {
         static const char place[] = "record.json";
@@ -277,6 +299,8 @@ int container_restore(struct container *container, const json_t *record, struct 
             json_get_int(record, "pid", place, &pid, err) < 0 ||
             json_get_int(record, "start_time", place, &start_time, err) < 0 ||
             json_get_strings(record, "volume_ids", place, &container->volume_ids, err) < 0 ||
+            json_get_bool(record, "bundle_outdated", place, &container->bundle_outdated, err) < 0 ||
+            restore_resources(container, record, err) < 0 ||
             restore_gids(container, record, err) < 0)
                 return err->number;
         if (!image_id || !image_name || !cgroup_path)

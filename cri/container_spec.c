@@ -7,6 +7,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "cri/pod_resources.h"
 
 char *container_spec_keep(struct container_spec *draft, char *heap_text)
 {
@@ -68,9 +69,12 @@ static void set_annotations(struct container_spec *draft)
         };
         size_t own_count = sizeof own / sizeof *own;
         struct spec_pair *pairs =
-                arena_array(draft->arena, own_count + config->n_annotations, sizeof *pairs);
+                arena_array(draft->arena,
+                            own_count + POD_RESOURCES_ANNOTATIONS + config->n_annotations,
+                            sizeof *pairs);
         memcpy(pairs, own, sizeof own);
-        size_t count = own_count;
+        size_t count =
+                own_count + pod_resources_annotations(pod, draft->arena, pairs + own_count);
         for (size_t i = 0; i < config->n_annotations; i++)
                 pairs[count++] = (struct spec_pair){config->annotations[i]->key,
                                                     config->annotations[i]->value};

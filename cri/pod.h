@@ -44,6 +44,9 @@ struct pod {
         bool torn_down;     /* nothing but its records is left */
         char *parent_made;  /* the topmost folder of its cgroup parent that was not there before; or
                                null */
+        /* What the kubelet says of the whole pod, in effect; messages of resources_arena, or null. */
+        struct arena *resources_arena;
+        Runtime__V1__LinuxContainerResources *overhead, *resources;
         bool left_cgroup;   /* its part in its cgroup parent is given up */
         bool stopping;      /* takes no new containers */
         bool claimed;       /* a client knows its id; until then it is in no list */
@@ -132,7 +135,7 @@ int pod_remove(struct pod *pod, struct error *err);
 /* ---- handlers ---- */
 
 rpc_handler pod_run_handler, pod_stop_handler, pod_remove_handler, pod_status_handler,
-        pod_list_handler;
+        pod_list_handler, pod_update_handler;
 
 /* Fills status as CRI wants it; what it points to is the pod's or the arena's. */
 Runtime__V1__PodSandboxStatus *pod_status(const struct pod *pod, struct arena *arena);

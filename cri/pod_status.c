@@ -5,7 +5,7 @@
 #include "base/memory.h"
 #include "cri/container.h"
 #include "cri/lookup.h"
-#include "cri/pod.h"
+#include "cri/pod_resources.h"
 #include "cri/status_text.h"
 
 static Runtime__V1__PodSandboxState state_of(const struct pod *pod)
@@ -72,6 +72,10 @@ static void add_info(struct rpc *rpc, const struct pod *pod,
         json_object_set_new(info, "namespaces", json_string(namespaces));
         json_object_set_new(info, "cgroupParent", json_string(pod_cgroup_parent(pod)));
         json_object_set_new(info, "networkAttached", json_boolean(pod->attached));
+        if (pod_overhead(pod))
+                json_object_set_new(info, "overhead", resources_json(pod_overhead(pod)));
+        if (pod_resources(pod))
+                json_object_set_new(info, "resources", resources_json(pod_resources(pod)));
         status_text_add_step(info, pod->step, pod->step_since);
         response->info = (Runtime__V1__PodSandboxStatusResponse__InfoEntry **)status_text_info(
                 rpc->arena, &runtime__v1__pod_sandbox_status_response__info_entry__descriptor,

@@ -205,6 +205,7 @@ static void recover_container(struct container *container)
         case CONTAINER_STARTING:
         case CONTAINER_RUNNING:
                 recover_started(container);
+                container_update_resume(container);
                 break;
         case CONTAINER_CREATING:
                 container->claimed = false;

@@ -41,6 +41,8 @@ static const struct rpc_method methods[] = {
         {.name = "ContainerStatus", .handler = container_status_handler},
         {.name = "ListContainers", .handler = container_list_handler},
         {.name = "ExecSync", .handler = container_exec_sync_handler, .interruptible = true},
+        {.name = "UpdateContainerResources", .handler = container_update_handler},
+        {.name = "UpdatePodSandboxResources", .handler = pod_update_handler},
         {.name = "ReopenContainerLog", .handler = container_reopen_log_handler},
 };
 

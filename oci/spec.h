@@ -181,6 +181,14 @@ int spec_write(const struct spec_options *options, const char *bundle, struct er
 int spec_resources_build(const struct spec_resources *resources, char **text, struct error *err);
 
 /*
+ * Puts other limits, and where has_oom_score_adj is true another score, into the config.json of a
+ * bundle that no runtime has read yet; device rules and what others wrote there stay. Blocks on the
+ * disk.
+ */
+int spec_change_resources(const char *bundle, const struct spec_resources *resources,
+                          bool has_oom_score_adj, int oom_score_adj, struct error *err);
+
+/*
  * What every container's tree has: /proc, /dev, /dev/pts, /dev/mqueue, /sys and /sys/fs/cgroup;
  * also a bind of shm_path on /dev/shm where shm_path (borrowed: it lives as long as the result) is
  * not null. Returns *count mounts in the arena, with room for `extra` more after them.

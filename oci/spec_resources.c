@@ -1,7 +1,12 @@
 /* The limits of an OCI specification. */
 #include "oci/spec_private.h"
 
+#include <string.h>
+
+#include "base/buffer.h"
 #include "base/cleanup.h"
+#include "base/file.h"
+#include "base/memory.h"
 
 static void put_unless_empty(json_t *object, const char *key, json_t *members)
 {
@@ -54,4 +59,30 @@ int spec_resources_build(const struct spec_resources *limits, char **result, str
                 return draft.result;
         *result = json_text(object);
         return 0;
+}
+
+int spec_change_resources(const char *bundle, const struct spec_resources *resources,
+                          bool has_oom_score_adj, int oom_score_adj, struct error *err)
+{
+        AUTO_FREE char *path = xprintf("%s/config.json", bundle);
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        AUTO_JSON json_t *spec = NULL;
+        struct spec_draft draft = {.err = err};
+        int result = file_read(path, SPEC_FILE_MAX, &text, err);
+        if (result == 0)
+                result = json_parse(text.data ? text.data : "", text.length, path, &spec, err);
+        if (result < 0)
+                return result;
+        AUTO_JSON json_t *limits = spec_resources(&draft, resources);
+        if (draft.result < 0)
+                return draft.result;
+        json_t *process = json_object_get(spec, "process");
+        json_t *now = json_object_get(json_object_get(spec, "linux"), "resources");
+        if (!process || !now)
+                return error_set(err, ERROR_INTERNAL, "%s: not one of ours", path);
+        json_object_update(now, limits);
+        if (has_oom_score_adj)
+                spec_put(process, "oomScoreAdj", json_integer(oom_score_adj));
+        AUTO_FREE char *written = json_text(spec);
+        return file_replace_volatile(path, written, strlen(written), 0600, err);
 }
