@@ -32,6 +32,11 @@
 #define MIN_MEMORY_KIB        (12 * 1024) /* runc's own process while it makes a container */
 #define MIN_MEMORY_KIB_CRUN   500
 #define MIN_MEMORY_UNSET      UINT_MAX
+#define ANNOTATIONS_MAX       256
+#define DEVICES_MAX           256
+#define SPEC_DIRS_MAX         16
+#define VARIABLES_MAX         256
+#define ULIMITS_MAX           32
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -78,6 +83,18 @@ const struct config_setting config_settings[] = {
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
         {"runtime.pids_limit", CONFIG_NUMBER, PLACE(runtime.pids_limit), 0, PIDS_MAX},
+        {"runtime.allowed_annotations", CONFIG_ANNOTATIONS, PLACE(runtime.allowed_annotations), 0,
+         ANNOTATIONS_MAX},
+        {"runtime.additional_devices", CONFIG_DEVICES, PLACE(runtime.additional_devices), 0,
+         DEVICES_MAX},
+        {"runtime.allowed_devices", CONFIG_PATHS, PLACE(runtime.allowed_devices), 0, DEVICES_MAX},
+        {"runtime.device_ownership_from_security_context", CONFIG_BOOL,
+         PLACE(runtime.device_ownership_from_security_context)},
+        {"runtime.cdi_spec_dirs", CONFIG_PATHS, PLACE(runtime.cdi_spec_dirs), 0, SPEC_DIRS_MAX},
+        {"runtime.hooks_dir", CONFIG_PATHS, PLACE(runtime.hooks_dir), 0, SPEC_DIRS_MAX},
+        {"runtime.default_env", CONFIG_VARIABLES, PLACE(runtime.default_env), 0, VARIABLES_MAX},
+        {"runtime.default_ulimits", CONFIG_ULIMITS, PLACE(runtime.default_ulimits), 0, ULIMITS_MAX},
+        {"runtime.timezone", CONFIG_TIMEZONE, PLACE(runtime.timezone)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
@@ -97,6 +114,14 @@ const struct config_setting config_handler_settings[] = {
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
         {"container_min_memory_kib", CONFIG_NUMBER,
          offsetof(struct config_handler, container_min_memory_kib), 0, MIN_MEMORY_KIB_MAX},
+        {"allowed_annotations", CONFIG_ANNOTATIONS,
+         offsetof(struct config_handler, allowed_annotations), 0, ANNOTATIONS_MAX},
+        {"default_annotations", CONFIG_PAIRS, offsetof(struct config_handler, default_annotations),
+         0, ANNOTATIONS_MAX},
+        {"privileged_without_host_devices", CONFIG_BOOL,
+         offsetof(struct config_handler, privileged_without_host_devices)},
+        {"privileged_without_host_devices_all_devices_allowed", CONFIG_BOOL,
+         offsetof(struct config_handler, privileged_without_host_devices_all_devices_allowed)},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
@@ -178,6 +203,15 @@ struct config *config_new(const struct config_machine *machine)
                 machine->systemd ? CONFIG_CGROUP_SYSTEMD : CONFIG_CGROUP_CGROUPFS;
         config->runtime.create_timeout = 120;
         config->runtime.monitor_cgroup = xstrdup("/crisp-monitors");
+        strv_push(&config->runtime.allowed_annotations, "io.containers.trace-syscall");
+        strv_push(&config->runtime.allowed_annotations, "devices.crio.io");
+        strv_push(&config->runtime.allowed_devices, "/dev/fuse");
+        strv_push(&config->runtime.allowed_devices, "/dev/net/tun");
+        strv_push(&config->runtime.cdi_spec_dirs, "/etc/cdi");
+        strv_push(&config->runtime.cdi_spec_dirs, "/run/cdi");
+        strv_push(&config->runtime.hooks_dir, "/usr/share/containers/oci/hooks.d");
+        strv_push(&config->runtime.hooks_dir, "/etc/containers/oci/hooks.d");
+        config->runtime.timezone = xstrdup("");
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
         config->metrics.listen = xstrdup("");
@@ -247,6 +281,8 @@ void config_free(struct config *config)
                 free(handler->name);
                 free(handler->path);
                 free(handler->root);
+                strv_free(handler->allowed_annotations);
+                strv_free(handler->default_annotations);
         }
         free(config->runtime.handlers);
         free(config->state_dir);
@@ -269,6 +305,14 @@ void config_free(struct config *config)
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
+        strv_free(config->runtime.allowed_annotations);
+        strv_free(config->runtime.additional_devices);
+        strv_free(config->runtime.allowed_devices);
+        strv_free(config->runtime.cdi_spec_dirs);
+        strv_free(config->runtime.hooks_dir);
+        strv_free(config->runtime.default_env);
+        strv_free(config->runtime.default_ulimits);
+        free(config->runtime.timezone);
         free(config->streaming.address);
         free(config->nri.listen);
         free(config->metrics.listen);
@@ -293,6 +337,18 @@ const char *config_cgroup_driver_name(enum config_cgroup_driver driver)
 
 /* ---- printing ---- */
 
+static void add_pairs(struct buffer *out, char *const *pairs)
+{
+        buffer_add_text(out, "{");
+        for (size_t i = 0; pairs && pairs[i]; i += 2) {
+                buffer_add_text(out, i > 0 ? ", " : "");
+                toml_add_string(out, pairs[i]);
+                buffer_add_text(out, " = ");
+                toml_add_string(out, pairs[i + 1]);
+        }
+        buffer_add_text(out, "}");
+}
+
 static void add_value(struct buffer *out, const struct config_setting *setting, const void *object)
 {
         const void *field = (const char *)object + setting->offset;
@@ -301,7 +357,17 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_NUMBER:
                 buffer_printf(out, "%u", *(const unsigned *)field);
                 return;
+        case CONFIG_BOOL:
+                buffer_add_text(out, *(const bool *)field ? "true" : "false");
+                return;
+        case CONFIG_PAIRS:
+                add_pairs(out, *(char *const *const *)field);
+                return;
         case CONFIG_TEXTS:
+        case CONFIG_ANNOTATIONS:
+        case CONFIG_DEVICES:
+        case CONFIG_VARIABLES:
+        case CONFIG_ULIMITS:
         case CONFIG_PATHS: {
                 char *const *paths = *(char *const *const *)field;
 
@@ -328,6 +394,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_CGROUP:
         case CONFIG_ADDRESS:
         case CONFIG_HANDLER_NAME:
+        case CONFIG_TIMEZONE:
         case CONFIG_OFF:
                 toml_add_string(out, *(const char *const *)field);
                 return;

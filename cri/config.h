@@ -11,6 +11,7 @@
 #ifndef CRISP_CRI_CONFIG_H
 #define CRISP_CRI_CONFIG_H
 
+#include <stdbool.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
@@ -36,6 +37,16 @@ struct config_handler {
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
         /* KiB that a container's memory limit is at least; 0: none. [12288; 500 for crun] */
         unsigned container_min_memory_kib;
+        /* strv of annotations that pods of this handler may use beside runtime's; may be null. []
+         */
+        char **allowed_annotations;
+        /* strv of keys and values in turn, that each container's specification gets; may be null.
+         * [] */
+        char **default_annotations;
+        /* Privileged containers get no devices of the host but those asked for. [false] */
+        bool privileged_without_host_devices;
+        /* And yet may open and make any. [false] */
+        bool privileged_without_host_devices_all_devices_allowed;
 };
 
 /*
@@ -137,6 +148,31 @@ struct config {
                 char *monitor_cgroup;
                 /* Processes and threads that a container may have; 0: as many as it likes. [0] */
                 unsigned pids_limit;
+                /* strv of annotations that pods may use (annotation.h); may be null.
+                 * [io.containers.trace-syscall, devices.crio.io] */
+                char **allowed_annotations;
+                /* strv of devices that every container gets, "SOURCE[:DESTINATION][:ACCESS]"; may
+                 * be null. [] */
+                char **additional_devices;
+                /* strv of devices of the host that pods may ask for by annotation; may be null.
+                 * [/dev/fuse, /dev/net/tun] */
+                char **allowed_devices;
+                /* Devices belong to the container's run_as_user and run_as_group. [false] */
+                bool device_ownership_from_security_context;
+                /* strv of folders with CDI specifications, a later one goes before; may be null.
+                 * [/etc/cdi, /run/cdi] */
+                char **cdi_spec_dirs;
+                /* strv of folders with OCI hooks, a later one's file takes the place of one of the
+                 * same name; may be null.
+                 * [/usr/share/containers/oci/hooks.d, /etc/containers/oci/hooks.d] */
+                char **hooks_dir;
+                /* strv of "NAME=value" for every container, below the image's; may be null. [] */
+                char **default_env;
+                /* strv of "nofile=SOFT:HARD" for every container; may be null. [] */
+                char **default_ulimits;
+                /* Of every container's /etc/localtime: "" leaves the image's, "local" is the
+                 * node's, else a zone's name. [""] */
+                char *timezone;
                 /* One or more, sorted by name. [runc and crun where they are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;

@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/table.h"
 #include "base/toml.h"
+#include "cri/config_check.h"
 
 #ifndef CRISP_SYSCONFDIR
 #define CRISP_SYSCONFDIR "/etc"
@@ -113,7 +114,12 @@ static bool is_address(const char *text)
 static int check_text(const struct loader *loader, const struct toml_node *node,
                       enum config_type type, const char *text)
 {
+        const char *wrong;
+
         switch (type) {
+        case CONFIG_TIMEZONE:
+                wrong = config_check_item(type, text);
+                return wrong ? fail(loader, node, "\"%s\" %s", text, wrong) : 0;
         case CONFIG_SOCKET:
                 if (strncmp(text, "unix:", 5) == 0)
                         return fail(loader, node, "give the socket's path without unix://");
@@ -178,8 +184,13 @@ static int apply_text(const struct loader *loader, const struct toml_node *node,
 static int check_item(const struct loader *loader, const struct toml_node *item,
                       enum config_type type, const char *text)
 {
+        const char *wrong;
+
         if (type == CONFIG_PATHS)
                 return check_path(loader, item, text);
+        wrong = *text ? config_check_item(type, text) : NULL;
+        if (wrong)
+                return fail(loader, item, "\"%s\" %s", text, wrong);
         return *text ? 0 : fail(loader, item, "must not be empty");
 }
 
@@ -216,6 +227,45 @@ static int apply_list(const struct loader *loader, const struct toml_node *node,
         }
         strv_free(*field);
         *field = texts;
+        return 0;
+}
+
+static int apply_pairs(const struct loader *loader, const struct toml_node *node,
+                       const struct config_setting *setting, char ***field)
+{
+        char **pairs = xcalloc(1, sizeof(*pairs));
+        unsigned count = 0;
+        int rc = 0;
+
+        if (node->kind != TOML_TABLE)
+                rc = wrong_kind(loader, node, "a table");
+        for (const struct toml_node *item = node->first; item && rc == 0; item = item->next) {
+                const char *text;
+
+                rc = get_string(loader, item, &text);
+                if (rc == 0 && ++count > setting->most)
+                        rc = fail(loader, node, "more than %u entries", setting->most);
+                if (rc == 0 && strlen(item->key) != item->key_length)
+                        rc = fail(loader, item, "must not contain a zero byte");
+                if (rc == 0) {
+                        strv_push(&pairs, item->key);
+                        strv_push(&pairs, text);
+                }
+        }
+        if (rc < 0) {
+                strv_free(pairs);
+                return rc;
+        }
+        strv_free(*field);
+        *field = pairs;
+        return 0;
+}
+
+static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
+{
+        if (node->kind != TOML_BOOLEAN)
+                return wrong_kind(loader, node, "a boolean");
+        *field = json_is_true(node->value);
         return 0;
 }
 
@@ -275,7 +325,15 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
                 return apply_number(loader, node, setting, field);
         case CONFIG_PATHS:
         case CONFIG_TEXTS:
+        case CONFIG_ANNOTATIONS:
+        case CONFIG_DEVICES:
+        case CONFIG_VARIABLES:
+        case CONFIG_ULIMITS:
                 return apply_list(loader, node, setting, field);
+        case CONFIG_PAIRS:
+                return apply_pairs(loader, node, setting, field);
+        case CONFIG_BOOL:
+                return apply_bool(loader, node, field);
         case CONFIG_DRIVER:
         case CONFIG_KIND:
         case CONFIG_LEVEL:

@@ -12,6 +12,13 @@ enum config_type {
         CONFIG_NUMBER, /* unsigned */
         CONFIG_PATHS,  /* char **, absolute paths */
         CONFIG_TEXTS,  /* char **, none of them empty */
+        CONFIG_BOOL,   /* bool */
+        CONFIG_PAIRS,  /* char **, keys and values in turn: a table */
+        /* lists of texts with a form of their own, which config_check.c checks */
+        CONFIG_ANNOTATIONS,
+        CONFIG_DEVICES,
+        CONFIG_VARIABLES,
+        CONFIG_ULIMITS,
         CONFIG_DRIVER, /* enum config_cgroup_driver */
         CONFIG_KIND,   /* enum config_handler_kind */
         CONFIG_LEVEL,  /* enum log_level */
@@ -22,6 +29,7 @@ enum config_type {
         CONFIG_CGROUP,
         CONFIG_ADDRESS,
         CONFIG_HANDLER_NAME,
+        CONFIG_TIMEZONE,
         CONFIG_OFF, /* what this version does not support: empty */
 };
 

@@ -144,6 +144,8 @@ int container_make_bundle(void *argument)
         if (result == 0)
                 result = set_linux(&draft);
         if (result == 0)
+                result = container_spec_devices(&draft);
+        if (result == 0)
                 result = write_bundle(&draft);
         if (result < 0)
                 return result;

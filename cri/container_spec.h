@@ -38,6 +38,8 @@ int container_spec_process(struct container_spec *draft, const char *hostname, s
 int container_spec_mounts(struct container_spec *draft);
 /* Cgroup limits and the OOM score (container_spec_resources.c). */
 void container_spec_resources(struct container_spec *draft);
+/* Devices, but for those of CDI (container_spec_devices.c). */
+int container_spec_devices(struct container_spec *draft);
 /* Capabilities, and what of the kernel is hidden from it (container_spec_security.c). */
 int container_spec_security(struct container_spec *draft);
 

@@ -35,7 +35,6 @@ static void set_confinement(struct container_spec *draft)
         const Runtime__V1__LinuxContainerSecurityContext *security = draft->security;
         draft->spec.no_new_privileges = security->no_new_privs;
         draft->spec.root_readonly = security->readonly_rootfs;
-        draft->spec.all_devices = security->privileged;
         if (security->privileged)
                 return;
         /* An empty list from a client that knows the fields means unmasked; without any security

@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "cri/resources.h"
+#include "oci/device.h"
 
 #define ARGUMENT_MAX (128 * 1024) /* bytes with the final zero: the kernel's MAX_ARG_STRLEN */
 
@@ -102,6 +103,23 @@ static int check_security(const Runtime__V1__LinuxContainerSecurityContext *secu
         return 0;
 }
 
+static int check_device(const Runtime__V1__Device *device, struct error *err)
+{
+        int result = validate_absolute(device->host_path, "config.devices.host_path", err);
+        if (result == 0 && *device->container_path)
+                result = validate_absolute(device->container_path, "config.devices.container_path",
+                                           err);
+        if (result == 0 && validate_has_dot_dot(device->container_path))
+                result = validate_invalid(err, "config.devices.container_path",
+                                          "it contains \"..\"");
+        if (result == 0 && *device->permissions && !device_is_access(device->permissions))
+                result = error_set(err, ERROR_INVALID_ARGUMENT,
+                                   "config.devices.permissions: \"%.40s\" is not of the letters r, "
+                                   "w and m",
+                                   device->permissions);
+        return result;
+}
+
 /* The kernel's MAX_ARG_STRLEN: with a longer one the container would be made and then fail to
  * start. */
 static int check_words_of_command(char **words, size_t count, const char *field, struct error *err)
@@ -156,13 +174,15 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
                 return validate_invalid(err, "config.log_path", "it contains \"..\"");
         if (*config->working_dir && *config->working_dir != '/')
                 return validate_invalid(err, "config.working_dir", "not an absolute path");
-        if (config->n_devices)
-                return validate_unsupported(err, "config.devices", "devices are");
-        if (config->n_cdi_devices)
-                return validate_unsupported(err, "config.CDI_devices", "CDI devices are");
+        for (size_t i = 0; i < config->n_devices; i++) {
+                result = check_device(config->devices[i], err);
+                if (result < 0)
+                        return result;
+        }
         if (config->n_envs > VALIDATE_LIST_MAX || config->n_mounts > VALIDATE_LIST_MAX ||
             config->n_command > VALIDATE_LIST_MAX || config->n_args > VALIDATE_LIST_MAX ||
-            config->n_labels > VALIDATE_LIST_MAX || config->n_annotations > VALIDATE_LIST_MAX)
+            config->n_labels > VALIDATE_LIST_MAX || config->n_annotations > VALIDATE_LIST_MAX ||
+            config->n_devices > VALIDATE_LIST_MAX || config->n_cdi_devices > VALIDATE_LIST_MAX)
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "config: a list has more than %d entries", VALIDATE_LIST_MAX);
         result = check_variables(config, err);

@@ -67,7 +67,7 @@ struct spec_rlimit {
 /* A device node to make, with the rule that allows it. See spec_device_read. */
 struct spec_device {
         const char *path; /* in the container */
-        char type;        /* 'c' or 'b' */
+        char type;        /* 'c' or 'b'; 'p' is a pipe, without numbers and rules */
         unsigned device_major, device_minor;
         mode_t mode; /* permission bits */
         uint32_t uid, gid;

@@ -44,6 +44,8 @@ static json_t *device_rules(const struct spec_options *options)
         json_array_append_new(array, device_rule(options->all_devices, 'a', -1, -1, "rwm"));
         for (size_t i = 0; !options->all_devices && i < options->device_count; i++) {
                 const struct spec_device *device = &options->devices[i];
+                if (device->type != 'c' && device->type != 'b')
+                        continue;
                 json_array_append_new(array, device_rule(true, device->type, device->device_major,
                                                          device->device_minor, device->access));
         }

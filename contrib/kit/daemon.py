@@ -66,7 +66,9 @@ class Daemon:
                       f'auth_files = ["{self.root}/auth.json"]\nnamespaced_auth_dir = "{self.root}/auth"\n'
                       f'signature_policy = "{self.root}/policy.json"\nsignature_policy_dir = "{self.root}/policies"\n'
                       f'registries_d = "{self.root}/registries.d"\n',
-            "runtime": f'default_handler = "{self.handler}"\ncgroup_driver = "cgroupfs"\nmonitor_cgroup = "{self.cgroup}/monitors"\n',
+            "runtime": f'default_handler = "{self.handler}"\ncgroup_driver = "cgroupfs"\nmonitor_cgroup = "{self.cgroup}/monitors"\n'
+                       f'cdi_spec_dirs = ["{self.root}/cdi", "{self.root}/cdi-over"]\n'
+                       f'hooks_dir = ["{self.root}/hooks", "{self.root}/hooks-over"]\n',
             f"runtime.handlers.{self.handler}": f'kind = "oci"\npath = "{program(self.handler)}"\n',
             "log": 'level = "debug"\n',
         }

@@ -33,7 +33,7 @@ static Runtime__V1__Mount mount;
 static Runtime__V1__Mount *mounts[1] = {&mount};
 static Runtime__V1__KeyValue variable;
 static Runtime__V1__KeyValue *variables[1] = {&variable};
-static Runtime__V1__Device *devices[1];
+static Runtime__V1__Device device, *devices[1];
 static Runtime__V1__ContainerConfig config;
 static Runtime__V1__CreateContainerRequest request;
 
@@ -196,9 +196,17 @@ static void test_containers(void **state)
         variable.value.data = (uint8_t *)"a\0b";
         variable.value.len = 3;
         expect(ERROR_INVALID_ARGUMENT, "config.envs:");
+        runtime__v1__device__init(&device);
+        device.host_path = (char *)"/dev/x";
+        device.permissions = (char *)"rwx";
+        devices[0] = &device;
         config.devices = devices;
         config.n_devices = 1;
-        expect(ERROR_UNIMPLEMENTED, "config.devices:");
+        expect(ERROR_INVALID_ARGUMENT, "config.devices.permissions:");
+        device.host_path = (char *)"x";
+        config.devices = devices;
+        config.n_devices = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.devices.host_path:");
         config.working_dir = (char *)"relative";
         expect(ERROR_INVALID_ARGUMENT, "config.working_dir:");
 }

@@ -1,0 +1,54 @@
+#include "cri/config_check.h"
+
+#include <string.h>
+
+#include "base/arena.h"
+#include "cri/annotation.h"
+#include "oci/device.h"
+
+static const char *check_variable(const char *text)
+{
+        const char *equals = strchr(text, '=');
+        return equals && equals > text ? NULL : "is not NAME=value";
+}
+
+/* A name below /usr/share/zoneinfo. */
+static const char *check_timezone(const char *text)
+{
+        static const char wrong[] = "is neither local nor the name of a time zone";
+        if (*text == '/' || strstr(text, "//") || strlen(text) > 200)
+                return wrong;
+        for (const char *part = text; part; part = strchr(part, '/')) {
+                part += *part == '/';
+                if (*part == '.')
+                        return wrong;
+        }
+        return NULL;
+}
+
+static const char *check_device(const char *text)
+{
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct device_text device;
+        return device_parse(arena, text, &device, NULL) < 0
+                       ? "is not SOURCE[:DESTINATION][:ACCESS], with absolute paths, DESTINATION "
+                         "below /dev and ACCESS of the letters r, w and m"
+                       : NULL;
+}
+
+const char *config_check_item(enum config_type type, const char *text)
+{
+        switch (type) {
+        case CONFIG_ANNOTATIONS:
+                return annotation_is_known(text) ? NULL
+                                                 : "is not an annotation that can be allowed";
+        case CONFIG_DEVICES:
+                return check_device(text);
+        case CONFIG_VARIABLES:
+                return check_variable(text);
+        case CONFIG_TIMEZONE:
+                return check_timezone(text);
+        default:
+                return NULL;
+        }
+}
