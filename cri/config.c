@@ -27,6 +27,10 @@
 #define AUTH_FILES_MAX        32
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
+#define GOMAXPROCS_MAX        8192
+#define CPU_SHARES_MAX        262144 /* the kernel's */
+#define CPU_PERIOD_MAX        1000000 /* us, the kernel's */
+#define CPU_TIME_MAX          1000000000
 #define PIDS_MAX              (1 << 22) /* the kernel's PID_MAX_LIMIT */
 #define MIN_MEMORY_KIB_MAX    (1 << 30)
 #define MIN_MEMORY_KIB        (12 * 1024) /* runc's own process while it makes a container */
@@ -83,6 +87,14 @@ const struct config_setting config_settings[] = {
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
         {"runtime.pids_limit", CONFIG_NUMBER, PLACE(runtime.pids_limit), 0, PIDS_MAX},
+        {"runtime.infra_cpuset", CONFIG_CPUS, PLACE(runtime.infra_cpuset)},
+        {"runtime.shared_cpuset", CONFIG_CPUS, PLACE(runtime.shared_cpuset)},
+        {"runtime.min_injected_gomaxprocs", CONFIG_NUMBER, PLACE(runtime.min_injected_gomaxprocs),
+         0, GOMAXPROCS_MAX},
+        {"runtime.irqbalance_config_file", CONFIG_PATH_OR_NONE,
+         PLACE(runtime.irqbalance_config_file)},
+        {"runtime.blockio_config_file", CONFIG_PATH_OR_NONE, PLACE(runtime.blockio_config_file)},
+        {"runtime.rdt_config_file", CONFIG_PATH_OR_NONE, PLACE(runtime.rdt_config_file)},
         {"runtime.allowed_annotations", CONFIG_ANNOTATIONS, PLACE(runtime.allowed_annotations), 0,
          ANNOTATIONS_MAX},
         {"runtime.additional_devices", CONFIG_DEVICES, PLACE(runtime.additional_devices), 0,
@@ -114,6 +126,7 @@ const struct config_setting config_handler_settings[] = {
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
         {"container_min_memory_kib", CONFIG_NUMBER,
          offsetof(struct config_handler, container_min_memory_kib), 0, MIN_MEMORY_KIB_MAX},
+        {"exec_cpu_affinity", CONFIG_AFFINITY, offsetof(struct config_handler, exec_cpu_affinity)},
         {"allowed_annotations", CONFIG_ANNOTATIONS,
          offsetof(struct config_handler, allowed_annotations), 0, ANNOTATIONS_MAX},
         {"default_annotations", CONFIG_PAIRS, offsetof(struct config_handler, default_annotations),
@@ -125,6 +138,27 @@ const struct config_setting config_handler_settings[] = {
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
+
+#define WORKLOAD(field) offsetof(struct config_workload, field)
+
+const struct config_setting config_workload_settings[] = {
+        {"activation_annotation", CONFIG_TEXT, WORKLOAD(activation_annotation)},
+        {"annotation_prefix", CONFIG_TEXT, WORKLOAD(annotation_prefix)},
+        {"allowed_annotations", CONFIG_ANNOTATIONS, WORKLOAD(allowed_annotations), 0,
+         ANNOTATIONS_MAX},
+};
+const size_t config_workload_setting_count =
+        sizeof(config_workload_settings) / sizeof(config_workload_settings[0]);
+
+const struct config_setting config_workload_resources[] = {
+        {"cpushares", CONFIG_NUMBER, WORKLOAD(cpushares), 0, CPU_SHARES_MAX},
+        {"cpuset", CONFIG_CPUS, WORKLOAD(cpuset)},
+        {"cpuquota", CONFIG_NUMBER, WORKLOAD(cpuquota), 0, CPU_TIME_MAX},
+        {"cpuperiod", CONFIG_NUMBER, WORKLOAD(cpuperiod), 0, CPU_PERIOD_MAX},
+        {"cpulimit", CONFIG_NUMBER, WORKLOAD(cpulimit), 0, CPU_TIME_MAX},
+};
+const size_t config_workload_resource_count =
+        sizeof(config_workload_resources) / sizeof(config_workload_resources[0]);
 
 static const char *const driver_names[] = {
         [CONFIG_CGROUP_SYSTEMD] = "systemd",
@@ -153,9 +187,33 @@ void config_handler_add(struct config *config, const char *name)
                 at++;
         handlers = xrealloc(handlers, (count + 1) * sizeof(*handlers));
         memmove(&handlers[at + 1], &handlers[at], (count - at) * sizeof(*handlers));
-        handlers[at] = (struct config_handler){.name = xstrdup(name), .container_min_memory_kib = MIN_MEMORY_UNSET};
+        handlers[at] = (struct config_handler){.name = xstrdup(name),
+                                               .container_min_memory_kib = MIN_MEMORY_UNSET,
+                                               .exec_cpu_affinity = xstrdup("")};
         config->runtime.handlers = handlers;
         config->runtime.handler_count = count + 1;
+}
+
+struct config_workload *config_workload_add(struct config *config, const char *name)
+{
+        struct config_workload *workloads = config->runtime.workloads;
+        size_t count = config->runtime.workload_count, at = 0;
+
+        while (at < count && strcmp(workloads[at].name, name) < 0)
+                at++;
+        if (at < count && strcmp(workloads[at].name, name) == 0)
+                return &workloads[at];
+        workloads = xrealloc(workloads, (count + 1) * sizeof(*workloads));
+        memmove(&workloads[at + 1], &workloads[at], (count - at) * sizeof(*workloads));
+        workloads[at] = (struct config_workload){
+                .name = xstrdup(name),
+                .activation_annotation = xstrdup(""),
+                .annotation_prefix = xstrdup(""),
+                .cpuset = xstrdup(""),
+        };
+        config->runtime.workloads = workloads;
+        config->runtime.workload_count = count + 1;
+        return &workloads[at];
 }
 
 struct config *config_new(const struct config_machine *machine)
@@ -212,6 +270,11 @@ struct config *config_new(const struct config_machine *machine)
         strv_push(&config->runtime.hooks_dir, "/usr/share/containers/oci/hooks.d");
         strv_push(&config->runtime.hooks_dir, "/etc/containers/oci/hooks.d");
         config->runtime.timezone = xstrdup("");
+        config->runtime.infra_cpuset = xstrdup("");
+        config->runtime.shared_cpuset = xstrdup("");
+        config->runtime.irqbalance_config_file = xstrdup("/etc/default/irqbalance");
+        config->runtime.blockio_config_file = xstrdup("");
+        config->runtime.rdt_config_file = xstrdup("");
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
         config->metrics.listen = xstrdup("");
@@ -281,6 +344,7 @@ void config_free(struct config *config)
                 free(handler->name);
                 free(handler->path);
                 free(handler->root);
+                free(handler->exec_cpu_affinity);
                 strv_free(handler->allowed_annotations);
                 strv_free(handler->default_annotations);
         }
@@ -305,6 +369,21 @@ void config_free(struct config *config)
         free(config->images.decryption_keys_dir);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
+        for (size_t i = 0; i < config->runtime.workload_count; i++) {
+                struct config_workload *workload = &config->runtime.workloads[i];
+
+                free(workload->name);
+                free(workload->activation_annotation);
+                free(workload->annotation_prefix);
+                strv_free(workload->allowed_annotations);
+                free(workload->cpuset);
+        }
+        free(config->runtime.workloads);
+        free(config->runtime.infra_cpuset);
+        free(config->runtime.shared_cpuset);
+        free(config->runtime.irqbalance_config_file);
+        free(config->runtime.blockio_config_file);
+        free(config->runtime.rdt_config_file);
         strv_free(config->runtime.allowed_annotations);
         strv_free(config->runtime.additional_devices);
         strv_free(config->runtime.allowed_devices);
@@ -394,6 +473,9 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_CGROUP:
         case CONFIG_ADDRESS:
         case CONFIG_HANDLER_NAME:
+        case CONFIG_CPUS:
+        case CONFIG_AFFINITY:
+        case CONFIG_TEXT:
         case CONFIG_TIMEZONE:
         case CONFIG_OFF:
                 toml_add_string(out, *(const char *const *)field);
@@ -416,6 +498,33 @@ static void add_handlers(struct buffer *out, const struct config *config)
         }
 }
 
+static void add_settings(struct buffer *out, const struct config_setting *settings, size_t count,
+                         const void *object)
+{
+        for (size_t i = 0; i < count; i++) {
+                buffer_printf(out, "%s = ", settings[i].name);
+                add_value(out, &settings[i], object);
+                buffer_add_text(out, "\n");
+        }
+}
+
+static void add_workloads(struct buffer *out, const struct config *config)
+{
+        for (size_t i = 0; i < config->runtime.workload_count; i++) {
+                const struct config_workload *workload = &config->runtime.workloads[i];
+
+                buffer_printf(out, "\n[runtime.workloads.%s]\n", workload->name);
+                /* not set is not there: it must not be empty where it is */
+                add_settings(out, config_workload_settings, 1, workload);
+                if (*workload->annotation_prefix)
+                        add_settings(out, config_workload_settings + 1, 1, workload);
+                add_settings(out, config_workload_settings + 2, 1, workload);
+                buffer_printf(out, "\n[runtime.workloads.%s.resources]\n", workload->name);
+                add_settings(out, config_workload_resources, config_workload_resource_count,
+                             workload);
+        }
+}
+
 void config_print(const struct config *config, FILE *out)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
@@ -428,8 +537,10 @@ void config_print(const struct config *config, FILE *out)
 
                 if (length > 0 && (length != table_length ||
                                    memcmp(setting->name, setting[-1].name, length + 1) != 0)) {
-                        if (strncmp(setting[-1].name, "runtime.", 8) == 0)
+                        if (strncmp(setting[-1].name, "runtime.", 8) == 0) {
                                 add_handlers(&text, config);
+                                add_workloads(&text, config);
+                        }
                         buffer_printf(&text, "\n[%.*s]\n", (int)length, setting->name);
                 }
                 table_length = length;

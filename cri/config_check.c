@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "cri/annotation.h"
+#include "oci/cpu_list.h"
 #include "oci/device.h"
 
 static const char *check_variable(const char *text)
@@ -46,6 +47,14 @@ const char *config_check_item(enum config_type type, const char *text)
                 return check_device(text);
         case CONFIG_VARIABLES:
                 return check_variable(text);
+        case CONFIG_CPUS:
+                return cpu_list_parse(text, &(struct cpu_list){0}, NULL) < 0
+                               ? "is no list of processors such as 0-3,8"
+                               : NULL;
+        case CONFIG_AFFINITY:
+                return *text && strcmp(text, "first") != 0 ? "is neither empty nor first" : NULL;
+        case CONFIG_TEXT:
+                return *text ? NULL : "must not be empty";
         case CONFIG_TIMEZONE:
                 return check_timezone(text);
         default:

@@ -13,6 +13,7 @@
 #include "base/memory.h"
 #include "cri/image_volume.h"
 #include "cri/record.h"
+#include "cri/tuning.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
 
@@ -301,6 +302,8 @@ int container_clean_up(struct container *container, bool removing, struct error 
                 container_step(container, "deleting it from the runtime");
                 result = delete_from_runtime(container, err);
         }
+        if (result == 0)
+                result = tuning_end(container, err);
         struct unmount_job job = {.container = container,
                                   .keep_monitor = container->exit_told && !removing,
                                   .err = err};

@@ -3,8 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "base/base64.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/annotation.h"
+#include "cri/tuning.h"
+#include "cri/workload.h"
 #include "oci/hugepages.h"
 #include "oci/oom_score.h"
 
@@ -71,27 +75,66 @@ static int check_memory(const struct container *container, const resources_messa
                          handler->name, handler->name);
 }
 
+/* "memory.high=1000;memory.min=MTAw": a value may be in base64, for those that hold a semicolon. */
+static int add_unified(const struct container *container, struct arena *arena,
+                       resources_message *resources, struct error *err)
+{
+        static const char name[] = "unified-cgroup.crio.io";
+        const char *value = annotation_of_container(container, name);
+        char *state = NULL;
+        if (!value)
+                return 0;
+        for (char *entry = strtok_r(arena_strdup(arena, value), ";", &state); entry;
+             entry = strtok_r(NULL, ";", &state)) {
+                char *equals = strchr(entry, '=');
+                if (!equals)
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "annotation %s: \"%.100s\" is not FILE=VALUE", name,
+                                         entry);
+                *equals++ = '\0';
+                size_t length = 0;
+                AUTO_FREE unsigned char *decoded =
+                        base64_decode(equals, strlen(equals), &length);
+                bool text = decoded && length && strlen((char *)decoded) == length;
+                resources_set_unified(arena, resources, entry,
+                                      text ? arena_strdup(arena, (char *)decoded) : equals);
+        }
+        return 0;
+}
+
 int container_resources_choose(struct container *container, struct error *err)
 {
         static const char field[] = "config.linux.resources";
         const Runtime__V1__LinuxContainerConfig *config = container_config(container)->linux;
         AUTO_ARENA struct arena *arena = arena_new();
         resources_message *resources = resources_copy(arena, config ? config->resources : NULL);
-        int result = container_resources_check(resources, field, err);
+        const struct config_workload *workload = workload_of(node.config, container->pod);
+        int result = workload ? workload_apply(workload, container, arena, resources, err) : 0;
+        if (result == 0)
+                result = add_unified(container, arena, resources, err);
+        /* What annotations brought in is checked as what the request said. */
+        if (result == 0)
+                result = resources_validate(resources, field, err);
+        if (result == 0)
+                result = container_resources_check(resources, field, err);
         if (result == 0)
                 result = check_memory(container, resources, err);
         if (result < 0)
                 return result;
         container_resources_settle(resources);
         container_resources_set(container, take_ptr(arena), resources);
-        return 0;
+        struct tuning ignored;
+        return tuning_read(container, &ignored, err);
 }
 
 void container_resources_spec(const struct container *container, const resources_message *resources,
                               struct arena *arena, struct spec_resources *spec)
 {
-        (void)container;
+        struct tuning tuning;
         resources_to_spec(arena, resources, spec);
+        /* Its annotations were looked at when it was created, and do not change. */
+        if (tuning_read(container, &tuning, NULL) == 0)
+                tuning_change_spec(&tuning, arena, spec);
         /* The kubelet sends these limits unasked, also where the kernel has no hugetlb controller:
          * then there is nothing to limit. */
         if (!cgroup_has(&node.cgroups, "hugetlb"))

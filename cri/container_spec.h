@@ -36,8 +36,8 @@ char *container_spec_keep(struct container_spec *draft, char *heap_text);
 int container_spec_process(struct container_spec *draft, const char *hostname, struct user *user);
 /* Mounts, and the propagation of the root (container_spec_mounts.c). */
 int container_spec_mounts(struct container_spec *draft);
-/* Cgroup limits and the OOM score (container_spec_resources.c). */
-void container_spec_resources(struct container_spec *draft);
+/* Cgroup limits, classes of I/O and cache, the OOM score (container_spec_resources.c). */
+int container_spec_resources(struct container_spec *draft);
 /* Devices, but for those of CDI (container_spec_devices.c). */
 int container_spec_devices(struct container_spec *draft);
 /* Capabilities, and what of the kernel is hidden from it (container_spec_security.c). */

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "base/memory.h"
+#include "cri/tuning.h"
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -69,12 +70,27 @@ static bool has_variable(char *const *env, size_t count, const char *name)
         return false;
 }
 
+/* What the request and the image say of these themselves goes first. */
+static void add_tuning(struct container_spec *draft, char **env, size_t *count)
+{
+        char *variables[TUNING_VARIABLES + 1];
+        struct tuning tuning = {0};
+        tuning_read(draft->container, &tuning, NULL);
+        tuning_variables(&tuning, draft->container, draft->arena, variables);
+        for (size_t i = 0; variables[i]; i++) {
+                AUTO_FREE char *name = xstrndup(variables[i], name_length(variables[i]));
+                if (!has_variable(env, *count, name))
+                        env[(*count)++] = variables[i];
+        }
+}
+
 static void set_environment(struct container_spec *draft, const struct user *user,
                             const char *hostname)
 {
         const Runtime__V1__ContainerConfig *config = draft->config;
         size_t image_count = strv_length(draft->image->environment);
-        char **env = arena_array(draft->arena, image_count + config->n_envs + 5, sizeof *env);
+        char **env = arena_array(draft->arena,
+                                 image_count + config->n_envs + TUNING_VARIABLES + 5, sizeof *env);
         size_t count = 0;
         for (size_t i = 0; i < image_count; i++)
                 set_variable(env, &count, draft->image->environment[i]);
@@ -94,6 +110,7 @@ static void set_environment(struct container_spec *draft, const struct user *use
                 env[count++] = arena_printf(draft->arena, "HOSTNAME=%s", hostname);
         if (config->tty && !has_variable(env, count, "TERM"))
                 env[count++] = (char *)"TERM=xterm";
+        add_tuning(draft, env, &count);
         draft->spec.env = env;
 }
 

@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "cri/container_resources.h"
+#include "cri/tuning.h"
 #include "oci/cgroup.h"
 
 #define END_DEADLINE (5 * NSEC_PER_SEC) /* for a container that failed to start to go away */
@@ -130,9 +131,13 @@ static int start(struct container *container, struct error *err)
         container->in_runtime = true;
         result = renew_bundle(container, err);
         if (result == 0)
+                result = tuning_prepare(container, err);
+        if (result == 0)
                 result = start_monitor(container, deadline, err);
         if (result == 0)
                 result = watch_it(container, err);
+        if (result == 0)
+                result = tuning_begin(container, err);
         if (result == 0) {
                 container_step(container, "starting it with the runtime");
                 container->started_at = clock_real();

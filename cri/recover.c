@@ -13,6 +13,7 @@
 #include "cri/container.h"
 #include "cri/image_volume.h"
 #include "cri/record.h"
+#include "cri/tuning.h"
 #include "image/adopt.h"
 
 #define ADOPT_DEADLINE (30 * NSEC_PER_SEC)
@@ -311,6 +312,7 @@ int node_recover(struct error *err)
                 result = load_all(node.containers_dir, load_container, err);
         if (result < 0)
                 return result;
+        tuning_recover();
         puller_adopt(node.puller);
         store_keep_clean(node.images, STORE_CLEAN_PERIOD, STORE_CLEAN_RETRY);
         suspects_check(node.suspects);

@@ -16,6 +16,38 @@ static void put_unless_empty(json_t *object, const char *key, json_t *members)
                 json_decref(members);
 }
 
+static json_t *block_io(const struct spec_block_io *limits)
+{
+        static const struct {
+                const char *list, *value;
+        } names[] = {
+                [SPEC_BLOCK_WEIGHT] = {"weightDevice", "weight"},
+                [SPEC_BLOCK_READ_BYTES] = {"throttleReadBpsDevice", "rate"},
+                [SPEC_BLOCK_WRITE_BYTES] = {"throttleWriteBpsDevice", "rate"},
+                [SPEC_BLOCK_READ_OPERATIONS] = {"throttleReadIOPSDevice", "rate"},
+                [SPEC_BLOCK_WRITE_OPERATIONS] = {"throttleWriteIOPSDevice", "rate"},
+        };
+        json_t *object = json_object();
+        if (limits->weight)
+                spec_put(object, "weight", json_integer(limits->weight));
+        for (size_t i = 0; i < SPEC_BLOCK_LIMITS; i++) {
+                json_t *array = json_array();
+                for (size_t k = 0; k < limits->limits[i].count; k++) {
+                        const struct spec_block_device *device = &limits->limits[i].devices[k];
+                        json_t *limit = json_object();
+                        spec_put(limit, "major", json_integer(device->device_major));
+                        spec_put(limit, "minor", json_integer(device->device_minor));
+                        spec_put(limit, names[i].value, spec_unsigned(device->value));
+                        json_array_append_new(array, limit);
+                }
+                if (json_array_size(array))
+                        spec_put(object, names[i].list, array);
+                else
+                        json_decref(array);
+        }
+        return object;
+}
+
 json_t *spec_resources(struct spec_draft *draft, const struct spec_resources *limits)
 {
         json_t *object = json_object();
@@ -47,6 +79,8 @@ json_t *spec_resources(struct spec_draft *draft, const struct spec_resources *li
                 }
                 spec_put(object, "hugepageLimits", array);
         }
+        if (limits->block_io)
+                spec_put(object, "blockIO", block_io(limits->block_io));
         spec_put_pairs(draft, object, "unified", limits->unified, limits->unified_count);
         return object;
 }
