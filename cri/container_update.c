@@ -215,6 +215,8 @@ static void resume_task(void *argument)
             update_container(container, wanted, &err) < 0)
                 log_failure(&err, "an update that a crash cut off could not be ended", "container",
                             container->id, NULL);
+        /* Refused once, it is refused at the next start, too. */
+        container->resources_wanted = NULL;
 }
 
 void container_update_resume(struct container *container)
