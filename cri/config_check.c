@@ -5,6 +5,7 @@
 #include "base/arena.h"
 #include "cri/annotation.h"
 #include "oci/device.h"
+#include "oci/ulimit.h"
 
 static const char *check_variable(const char *text)
 {
@@ -38,6 +39,8 @@ static const char *check_device(const char *text)
 
 const char *config_check_item(enum config_type type, const char *text)
 {
+        struct spec_rlimit limit;
+
         switch (type) {
         case CONFIG_ANNOTATIONS:
                 return annotation_is_known(text) ? NULL
@@ -46,6 +49,10 @@ const char *config_check_item(enum config_type type, const char *text)
                 return check_device(text);
         case CONFIG_VARIABLES:
                 return check_variable(text);
+        case CONFIG_ULIMITS:
+                return ulimit_parse(text, &limit, NULL) < 0
+                               ? "is not NAME=SOFT:HARD, with numbers or -1 and SOFT not above HARD"
+                               : NULL;
         case CONFIG_TIMEZONE:
                 return check_timezone(text);
         default:
