@@ -6,6 +6,7 @@
 #include "cri/annotation.h"
 #include "oci/cpu_list.h"
 #include "oci/device.h"
+#include "oci/ulimit.h"
 
 static const char *check_variable(const char *text)
 {
@@ -39,6 +40,8 @@ static const char *check_device(const char *text)
 
 const char *config_check_item(enum config_type type, const char *text)
 {
+        struct spec_rlimit limit;
+
         switch (type) {
         case CONFIG_ANNOTATIONS:
                 return annotation_is_known(text) ? NULL
@@ -55,6 +58,10 @@ const char *config_check_item(enum config_type type, const char *text)
                 return *text && strcmp(text, "first") != 0 ? "is neither empty nor first" : NULL;
         case CONFIG_TEXT:
                 return *text ? NULL : "must not be empty";
+        case CONFIG_ULIMITS:
+                return ulimit_parse(text, &limit, NULL) < 0
+                               ? "is not NAME=SOFT:HARD, with numbers or -1 and SOFT not above HARD"
+                               : NULL;
         case CONFIG_TIMEZONE:
                 return check_timezone(text);
         default:

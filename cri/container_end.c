@@ -275,6 +275,17 @@ static int delete_without_runtime(struct container *container, const struct erro
         return result;
 }
 
+/*
+ * A runtime that was killed while it created a container may have made processes and a cgroup and
+ * know nothing of them: then its delete succeeds, and they stay.
+ */
+static int delete_remains(struct container *container, struct error *err)
+{
+        struct remove_cgroup_job job = {.container = container, .err = err};
+        int result = kill_cgroup(container, err);
+        return result < 0 ? result : task_offload(remove_cgroup_on_worker, &job);
+}
+
 static int delete_from_runtime(struct container *container, struct error *err)
 {
         const struct runtime_handler *handler = container->pod->handler;
@@ -285,6 +296,8 @@ static int delete_from_runtime(struct container *container, struct error *err)
                                          "its runtime handler is not configured any more");
         if (result < 0)
                 result = delete_without_runtime(container, &why, err);
+        else if (!container->exit_told)
+                result = delete_remains(container, err);
         container->in_runtime = result < 0;
         return result;
 }

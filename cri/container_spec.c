@@ -7,7 +7,6 @@
 
 #include "base/file.h"
 #include "base/memory.h"
-#include "cri/pod_resources.h"
 
 char *container_spec_keep(struct container_spec *draft, char *heap_text)
 {
@@ -53,35 +52,6 @@ static int set_namespaces(struct container_spec *draft)
         return 0;
 }
 
-static void set_annotations(struct container_spec *draft)
-{
-        const Runtime__V1__ContainerConfig *config = draft->config;
-        const struct pod *pod = draft->pod;
-        const Runtime__V1__PodSandboxMetadata *metadata = pod_config(pod)->metadata;
-        const struct spec_pair own[] = {
-                {"io.kubernetes.cri.container-type", "container"},
-                {"io.kubernetes.cri.sandbox-id", pod->id},
-                {"io.kubernetes.cri.sandbox-name", metadata->name},
-                {"io.kubernetes.cri.sandbox-namespace", metadata->namespace_},
-                {"io.kubernetes.cri.sandbox-uid", metadata->uid},
-                {"io.kubernetes.cri.container-name", config->metadata->name},
-                {"io.kubernetes.cri.image-name", draft->container->image_name},
-        };
-        size_t own_count = sizeof own / sizeof *own;
-        struct spec_pair *pairs =
-                arena_array(draft->arena,
-                            own_count + POD_RESOURCES_ANNOTATIONS + config->n_annotations,
-                            sizeof *pairs);
-        memcpy(pairs, own, sizeof own);
-        size_t count =
-                own_count + pod_resources_annotations(pod, draft->arena, pairs + own_count);
-        for (size_t i = 0; i < config->n_annotations; i++)
-                pairs[count++] = (struct spec_pair){config->annotations[i]->key,
-                                                    config->annotations[i]->value};
-        draft->spec.annotations = pairs;
-        draft->spec.annotation_count = count;
-}
-
 static int set_linux(struct container_spec *draft)
 {
         AUTO_CGROUP_PLACE struct cgroup_place place = {0};
@@ -93,7 +63,7 @@ static int set_linux(struct container_spec *draft)
         result = container_spec_resources(draft);
         if (result < 0)
                 return result;
-        set_annotations(draft);
+        container_spec_annotations(draft);
         result = container_spec_security(draft);
         return result < 0 ? result : set_namespaces(draft);
 }
@@ -147,6 +117,12 @@ int container_make_bundle(void *argument)
                 result = set_linux(&draft);
         if (result == 0)
                 result = container_spec_devices(&draft);
+        if (result == 0)
+                result = container_spec_files(&draft);
+        if (result == 0)
+                container_spec_hooks(&draft);
+        if (result == 0)
+                result = container_spec_cdi(&draft);
         if (result == 0)
                 result = write_bundle(&draft);
         if (result < 0)

@@ -25,6 +25,9 @@ struct container_spec {
         char *const *volumes; /* for each of the configuration's mounts */
         struct arena *arena;
         struct spec_options spec;
+        /* Annotations of the pod and the container that may have an effect, part of spec's. */
+        const struct spec_pair *asked;
+        size_t asked_count;
         struct spec_namespace namespaces[CONTAINER_SPEC_NAMESPACES_MAX];
         struct error *err;
 };
@@ -32,14 +35,23 @@ struct container_spec {
 /* Moves a text from the heap into the arena. */
 char *container_spec_keep(struct container_spec *draft, char *heap_text);
 
-/* Arguments, environment and user (container_spec_process.c); user is filled and the caller's. */
+/* Arguments, environment, limits, umask, user and working folder (container_spec_process.c); user
+ * is filled and the caller's. */
 int container_spec_process(struct container_spec *draft, const char *hostname, struct user *user);
 /* Mounts, and the propagation of the root (container_spec_mounts.c). */
 int container_spec_mounts(struct container_spec *draft);
+/* What the node adds to its mounts: the time zone, FIPS mode (container_spec_files.c). */
+int container_spec_files(struct container_spec *draft);
+/* Annotations of all kinds (container_spec_annotations.c). */
+void container_spec_annotations(struct container_spec *draft);
+/* The node's OCI hooks, when arguments and annotations are there (container_spec_hooks.c). */
+void container_spec_hooks(struct container_spec *draft);
 /* Cgroup limits, classes of I/O and cache, the OOM score (container_spec_resources.c). */
 int container_spec_resources(struct container_spec *draft);
 /* Devices, but for those of CDI (container_spec_devices.c). */
 int container_spec_devices(struct container_spec *draft);
+/* What CDI adds to all other parts, which must be there (container_spec_cdi.c). */
+int container_spec_cdi(struct container_spec *draft);
 /* Capabilities, and what of the kernel is hidden from it (container_spec_security.c). */
 int container_spec_security(struct container_spec *draft);
 

@@ -5,10 +5,16 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
+#include "base/file.h"
 #include "base/memory.h"
+#include "cri/annotation.h"
 #include "cri/tuning.h"
+#include "oci/ulimit.h"
+
+#define UMASK "umask.crio.io"
 
 #define DEFAULT_PATH "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
@@ -89,9 +95,14 @@ static void set_environment(struct container_spec *draft, const struct user *use
 {
         const Runtime__V1__ContainerConfig *config = draft->config;
         size_t image_count = strv_length(draft->image->environment);
+        char *const *defaults = node.config->runtime.default_env;
+        size_t default_count = strv_length((char **)defaults);
         char **env = arena_array(draft->arena,
-                                 image_count + config->n_envs + TUNING_VARIABLES + 5, sizeof *env);
+                                 default_count + image_count + config->n_envs + TUNING_VARIABLES + 5,
+                                 sizeof *env);
         size_t count = 0;
+        for (size_t i = 0; i < default_count; i++)
+                set_variable(env, &count, defaults[i]);
         for (size_t i = 0; i < image_count; i++)
                 set_variable(env, &count, draft->image->environment[i]);
         for (size_t i = 0; i < config->n_envs; i++) {
@@ -114,13 +125,9 @@ static void set_environment(struct container_spec *draft, const struct user *use
         draft->spec.env = env;
 }
 
-static int set_user(struct container_spec *draft, struct user *user)
+static int set_user(struct container_spec *draft, int root, struct user *user)
 {
         const Runtime__V1__LinuxContainerSecurityContext *security = draft->security;
-        AUTO_FREE char *path = container_run_path(draft->container, "rootfs");
-        AUTO_FD int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
-        if (root < 0)
-                return error_errno(draft->err, errno, "open %s", path);
         struct user_request request = {
                 .has_uid = security->run_as_user != NULL,
                 .uid = security->run_as_user ? security->run_as_user->value : 0,
@@ -143,11 +150,84 @@ static int set_user(struct container_spec *draft, struct user *user)
         return 0;
 }
 
+static int set_limits(struct container_spec *draft)
+{
+        char *const *texts = node.config->runtime.default_ulimits;
+        size_t count = strv_length((char **)texts);
+        struct spec_rlimit *limits = arena_array(draft->arena, count + 1, sizeof *limits);
+        for (size_t i = 0; i < count; i++) {
+                int result = ulimit_parse(texts[i], &limits[i], draft->err);
+                if (result < 0)
+                        return error_context(draft->err, "runtime.default_ulimits");
+        }
+        draft->spec.rlimits = limits;
+        draft->spec.rlimit_count = count;
+        return 0;
+}
+
+static int set_umask(struct container_spec *draft)
+{
+        const char *value = annotation_of_container(draft->container, UMASK);
+        if (!value || !*value)
+                return 0;
+        size_t length = strlen(value);
+        if (length > 4 || strspn(value, "01234567") != length)
+                return error_set(draft->err, ERROR_INVALID_ARGUMENT,
+                                 "annotation %s: \"%.40s\" is not one to four octal digits", UMASK,
+                                 value);
+        draft->spec.has_umask = true;
+        draft->spec.umask = (uint32_t)strtoul(value, NULL, 8);
+        return 0;
+}
+
+/*
+ * The working folder is made where the image has none, as its owner root would do it: here and not
+ * by the runtime, so that it is there in a read-only root too, and with whichever runtime. One
+ * inside of a volume is for the runtime to make.
+ */
+static int make_working_folder(struct container_spec *draft, int root)
+{
+        AUTO_FREE char *path = xstrdup(draft->spec.cwd);
+        for (char *at = path + strspn(path, "/"); *at;) {
+                char *end = at + strcspn(at, "/"), *next = end + strspn(end, "/");
+                bool last = !*next;
+                *end = '\0';
+                AUTO_FD int there = file_open_in(root, path, O_PATH | O_DIRECTORY, 0, NULL);
+                if (there < 0) {
+                        *(at - 1) = '\0';
+                        AUTO_FD int parent = file_open_in(root, *path ? path : "/",
+                                                          O_PATH | O_DIRECTORY, 0, NULL);
+                        int result = parent < 0 ? parent : mkdirat(parent, at, 0755);
+                        if (result < 0)
+                                return error_set(draft->err, ERROR_FAILED_PRECONDITION,
+                                                 "working folder %s: it is not there and cannot be "
+                                                 "made: %s",
+                                                 draft->spec.cwd,
+                                                 strerror(parent < 0 ? -parent : errno));
+                        *(at - 1) = '/';
+                }
+                if (!last)
+                        *end = '/';
+                at = next;
+        }
+        return 0;
+}
+
 int container_spec_process(struct container_spec *draft, const char *hostname, struct user *user)
 {
+        AUTO_FREE char *path = container_run_path(draft->container, "rootfs");
+        AUTO_FD int root = open(path, O_PATH | O_DIRECTORY | O_CLOEXEC);
+        if (root < 0)
+                return error_errno(draft->err, errno, "open %s", path);
         int result = set_arguments(draft);
         if (result == 0)
-                result = set_user(draft, user);
+                result = set_user(draft, root, user);
+        if (result == 0)
+                result = set_limits(draft);
+        if (result == 0)
+                result = set_umask(draft);
+        if (result == 0)
+                result = make_working_folder(draft, root);
         if (result == 0)
                 set_environment(draft, user, hostname);
         return result;

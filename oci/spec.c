@@ -102,6 +102,8 @@ int spec_build(const struct spec_options *options, char **result, struct error *
         spec_put_text(&draft, spec, "hostname", options->hostname);
         spec_put(spec, "mounts", mounts(&draft, options->mounts, options->mount_count));
         put_annotations(&draft, spec, options);
+        if (options->hook_count)
+                spec_put(spec, "hooks", spec_hooks(&draft, options));
         spec_put(spec, "linux", spec_linux(&draft, options));
         if (draft.result < 0)
                 return draft.result;

@@ -135,6 +135,30 @@ struct spec_capabilities {
         const char *const *ambient;
 };
 
+/* When in a container's life the runtime runs a hook. */
+enum spec_hook_stage {
+        SPEC_HOOK_PRESTART,
+        SPEC_HOOK_CREATE_RUNTIME,
+        SPEC_HOOK_CREATE_CONTAINER,
+        SPEC_HOOK_START_CONTAINER,
+        SPEC_HOOK_POSTSTART,
+        SPEC_HOOK_POSTSTOP,
+        SPEC_HOOK_STAGES
+};
+
+struct spec_hook {
+        enum spec_hook_stage stage;
+        const char *path;        /* absolute; of the host, but for startContainer */
+        const char *const *args; /* with argv[0], null-terminated; null is the path alone */
+        const char *const *env;  /* "NAME=value", null-terminated, or null */
+        int64_t timeout;         /* s; 0 leaves it out */
+};
+
+/* linux.intelRdt; what is null is left out. */
+struct spec_rdt {
+        const char *clos_id, *l3_cache_schema, *mem_bw_schema;
+};
+
 struct spec_options {
         /* the process */
         char *const *args; /* at least one */
@@ -184,11 +208,17 @@ struct spec_options {
         const struct spec_pair *sysctls;
         size_t sysctl_count;
         const char *root_propagation; /* "rslave", "rshared"; null is the runtime's "private" */
+        const struct spec_rdt *rdt;   /* null leaves it out */
         const json_t *seccomp;        /* linux.seccomp as it is to be; null is unconfined */
 
+        const struct spec_hook *hooks; /* those of one stage run in the order given */
+        size_t hook_count;
         const struct spec_pair *annotations;
         size_t annotation_count;
 };
+
+/* "createRuntime" and the like; SPEC_HOOK_STAGES for a word that is none. */
+enum spec_hook_stage spec_hook_stage_of(const char *name);
 
 /*
  * The specification as JSON text on the heap in *text. Mounts are ordered by the depth of their

@@ -76,6 +76,15 @@ static json_t *device_nodes(struct spec_draft *draft, const struct spec_device *
         return array;
 }
 
+static json_t *rdt(struct spec_draft *draft, const struct spec_rdt *from)
+{
+        json_t *object = json_object();
+        spec_put_text(draft, object, "closID", from->clos_id);
+        spec_put_text(draft, object, "l3CacheSchema", from->l3_cache_schema);
+        spec_put_text(draft, object, "memBwSchema", from->mem_bw_schema);
+        return object;
+}
+
 json_t *spec_linux(struct spec_draft *draft, const struct spec_options *options)
 {
         json_t *object = json_object();
@@ -96,6 +105,8 @@ json_t *spec_linux(struct spec_draft *draft, const struct spec_options *options)
         if (options->device_count)
                 spec_put(object, "devices",
                          device_nodes(draft, options->devices, options->device_count));
+        if (options->rdt)
+                spec_put(object, "intelRdt", rdt(draft, options->rdt));
         if (options->seccomp)
                 spec_put(object, "seccomp", json_incref((json_t *)options->seccomp));
         spec_put_text(draft, object, "rootfsPropagation", options->root_propagation);

@@ -47,6 +47,7 @@ void spec_put_id_maps(json_t *object, const char *key, const struct spec_id_map 
 
 json_t *spec_process(struct spec_draft *draft, const struct spec_options *options);
 json_t *spec_linux(struct spec_draft *draft, const struct spec_options *options);
+json_t *spec_hooks(struct spec_draft *draft, const struct spec_options *options);
 json_t *spec_resources(struct spec_draft *draft, const struct spec_resources *limits);
 
 /* Whether this process has the capability of this number (linux/capability.h) and may give it on.
