@@ -231,13 +231,27 @@ struct unmount_job {
         struct error *err;
 };
 
+/* A runtime that says that it deleted the container may have left its cgroup: in a hierarchy that
+ * it does not know, or with a command of ours in it. */
+static int remove_left_cgroup(const struct unmount_job *job)
+{
+        const char *path = job->container->cgroup_path;
+        if (!path || !cgroup_exists(&node.cgroups, path))
+                return 0;
+        int64_t deadline = clock_after(CGROUP_REMOVE_TIME);
+        int result = cgroup_kill(&node.cgroups, path, deadline, job->err);
+        return result < 0 ? result : cgroup_remove(&node.cgroups, path, deadline, job->err);
+}
+
 static int unmount_on_worker(void *argument)
 {
         struct unmount_job *job = argument;
         AUTO_FREE char *rootfs = container_run_path(job->container, "rootfs");
         AUTO_FREE char *directory = container_run_path(job->container, "");
         AUTO_FREE char *exit_record = container_state_path(job->container, MONITOR_EXIT_RECORD);
-        int result = rootfs_unmount(rootfs, job->err);
+        int result = remove_left_cgroup(job);
+        if (result == 0)
+                result = rootfs_unmount(rootfs, job->err);
         if (result == 0)
                 result = image_volumes_unmount(job->container, job->err);
         if (result < 0)

@@ -108,8 +108,9 @@ def test_no_limits_are_the_kernels_own(node):
     container = node.sleeper(node.pod())
     assert cpu_quota(node, container)[0] in ("-1", "max")
     assert memory_limit(node, container) == "max" or int(memory_limit(node, container)) > 1 << 60
-    said = node.status(container).resources.linux
-    assert (said.memory_limit_in_bytes, said.cpu_quota, said.cpu_shares) == (0, 0, 0)
+    said = node.status(container).resources
+    assert (said.linux.memory_limit_in_bytes, said.linux.cpu_quota, said.linux.cpu_shares) == (0, 0, 0)
+    assert said.HasField("linux") and not said.HasField("windows")
 
 
 def test_an_oom_score_below_the_daemons_own_does_not_stop_a_container(node):

@@ -201,6 +201,7 @@ def test_one_that_is_not_known(node):
 def test_no_limits_at_all_change_nothing(node):
     container = node.sleeper(node.pod(), linux={"resources": FIRST})
     node.client.UpdateContainerResources(container_id=container)
+    node.client.UpdateContainerResources(container_id=container, linux={}, annotations={"a": "b"})
     assert in_effect(node, container) == (str(64 * MIB), ("50000", "100000"), weight(512))
     message = error_of(lambda: node.client.UpdateContainerResources(container_id=container, windows={"cpu_shares": 1}), KINDS.UNIMPLEMENTED)
     assert "windows" in message
@@ -212,3 +213,38 @@ def test_unified(node):
     update(node, container, unified={"memory.high": str(40 * MIB)})
     assert cgroup(node, container, "memory", "memory.high") == str(40 * MIB)
     assert dict(said(node, container).unified) == {"memory.high": str(40 * MIB)}
+
+
+# ---- huge pages, where the kernel limits them ----
+
+def hugetlb():
+    return os.path.exists("/sys/fs/cgroup/hugetlb") or (cgroup_v2() and "hugetlb" in read_controllers())
+
+
+def read_controllers():
+    with open("/sys/fs/cgroup/cgroup.controllers") as file:
+        return file.read().split()
+
+
+def hugepage_limit(node, container, size):
+    return cgroup(node, container, "hugetlb", f"hugetlb.{size}.{'max' if cgroup_v2() else 'limit_in_bytes'}")
+
+
+@pytest.mark.skipif(not hugetlb() or not hugepage_sizes(), reason="this kernel does not limit huge pages")
+def test_huge_pages(node):
+    size = hugepage_sizes()[0]
+    container = node.sleeper(node.pod(), linux={"resources": {"hugepage_limits": [{"page_size": size, "limit": 1 << 30}]}})
+    assert hugepage_limit(node, container, size) == str(1 << 30)
+    update(node, container, hugepage_limits=[{"page_size": size, "limit": 2 << 30}])
+    assert hugepage_limit(node, container, size) == str(2 << 30)
+    assert [(limit.page_size, limit.limit) for limit in said(node, container).hugepage_limits] == [(size, 2 << 30)]
+
+
+@pytest.mark.skipif(not cgroup_v2() or not hugetlb() or not hugepage_sizes(), reason="of v2 with a limit of huge pages")
+def test_files_of_cgroup_v2(node):
+    file = f"hugetlb.{hugepage_sizes()[0]}.max"
+    container = node.sleeper(node.pod(), linux={"resources": {"unified": {file: str(1 << 30)}}})
+    assert cgroup(node, container, "hugetlb", file) == str(1 << 30)
+    update(node, container, unified={file: str(3 << 30)})
+    assert cgroup(node, container, "hugetlb", file) == str(3 << 30)
+    assert dict(said(node, container).unified) == {file: str(3 << 30)}
