@@ -32,8 +32,8 @@ struct process_options {
         int cgroup_fd; /* a cgroup v2 folder to start in, or -1 */
         const char *const
                 *cgroup_v1_tasks; /* `tasks` files that the child writes itself into, or null */
-        /* The processors that it, and what it starts, may run on; null is all of its cgroup's. Those
-         * that its cgroup has not are passed over. */
+        /* The processors that it, and what it starts, may run on; null is all of its cgroup's.
+         * Those that its cgroup has not are passed over. */
         const cpu_set_t *processors;
         size_t processors_size;   /* bytes of it */
         bool new_session;         /* setsid instead of setpgid */

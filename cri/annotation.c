@@ -164,14 +164,10 @@ static bool may_use(const struct pod *pod, const char *name)
 
 const char *annotation_of_pod(const struct pod *pod, const char *name)
 {
-        return may_use(pod, name)
-                       ? find_value(pod, NULL, name)
-                       : NULL;
+        return may_use(pod, name) ? find_value(pod, NULL, name) : NULL;
 }
 
 const char *annotation_of_container(const struct container *container, const char *name)
 {
-        return may_use(container->pod, name)
-                       ? find_value(container->pod, container, name)
-                       : NULL;
+        return may_use(container->pod, name) ? find_value(container->pod, container, name) : NULL;
 }

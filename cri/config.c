@@ -28,7 +28,7 @@
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
 #define GOMAXPROCS_MAX        8192
-#define CPU_SHARES_MAX        262144 /* the kernel's */
+#define CPU_SHARES_MAX        262144  /* the kernel's */
 #define CPU_PERIOD_MAX        1000000 /* us, the kernel's */
 #define CPU_TIME_MAX          1000000000
 #define PIDS_MAX              (1 << 22) /* the kernel's PID_MAX_LIMIT */

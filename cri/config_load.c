@@ -22,7 +22,7 @@
 #define DEFAULT_FILE CRISP_SYSCONFDIR "/crisp/crisp.toml"
 
 #define CPU_PERIOD_LEAST 1000 /* us, the kernel's */
-#define FILES_MAX 256 /* in FILE.d */
+#define FILES_MAX        256  /* in FILE.d */
 
 struct loader {
         struct config *config;
@@ -458,8 +458,7 @@ static int apply_workload(const struct loader *loader, const struct toml_node *t
                 }
                 if (node->kind != TOML_TABLE)
                         return wrong_kind(loader, node, "a table");
-                for (const struct toml_node *item = node->first; item && rc == 0;
-                     item = item->next)
+                for (const struct toml_node *item = node->first; item && rc == 0; item = item->next)
                         rc = apply_settings(loader, item, config_workload_resources,
                                             config_workload_resource_count, workload);
         }

@@ -93,8 +93,7 @@ static int add_unified(const struct container *container, struct arena *arena,
                                          entry);
                 *equals++ = '\0';
                 size_t length = 0;
-                AUTO_FREE unsigned char *decoded =
-                        base64_decode(equals, strlen(equals), &length);
+                AUTO_FREE unsigned char *decoded = base64_decode(equals, strlen(equals), &length);
                 bool text = decoded && length && strlen((char *)decoded) == length;
                 resources_set_unified(arena, resources, entry,
                                       text ? arena_strdup(arena, (char *)decoded) : equals);

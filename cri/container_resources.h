@@ -15,7 +15,8 @@
  */
 int container_resources_choose(struct container *container, struct error *err);
 
-/* What of a message this machine cannot do: INVALID_ARGUMENT or FAILED_PRECONDITION naming FIELD. */
+/* What of a message this machine cannot do: INVALID_ARGUMENT or FAILED_PRECONDITION naming FIELD.
+ */
 int container_resources_check(const resources_message *resources, const char *field,
                               struct error *err);
 

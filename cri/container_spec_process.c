@@ -97,9 +97,9 @@ static void set_environment(struct container_spec *draft, const struct user *use
         size_t image_count = strv_length(draft->image->environment);
         char *const *defaults = node.config->runtime.default_env;
         size_t default_count = strv_length((char **)defaults);
-        char **env = arena_array(draft->arena,
-                                 default_count + image_count + config->n_envs + TUNING_VARIABLES + 5,
-                                 sizeof *env);
+        char **env = arena_array(
+                draft->arena, default_count + image_count + config->n_envs + TUNING_VARIABLES + 5,
+                sizeof *env);
         size_t count = 0;
         for (size_t i = 0; i < default_count; i++)
                 set_variable(env, &count, defaults[i]);

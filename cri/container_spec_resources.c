@@ -49,9 +49,8 @@ static int set_block_io(struct container_spec *draft)
                                  "class \"%.100s\" of block I/O: this node has none "
                                  "(runtime.blockio_config_file)",
                                  class);
-        int result =
-                resource_class_block_io(file, class, RESOURCE_CLASS_BLOCKS, draft->arena,
-                                        &draft->spec.resources.block_io, draft->err);
+        int result = resource_class_block_io(file, class, RESOURCE_CLASS_BLOCKS, draft->arena,
+                                             &draft->spec.resources.block_io, draft->err);
         return result < 0 ? error_context(draft->err, "class of block I/O") : 0;
 }
 
@@ -69,8 +68,8 @@ static int set_rdt(struct container_spec *draft)
                                  "RDT class \"%.100s\": this node has none "
                                  "(runtime.rdt_config_file)",
                                  class);
-        int result = resource_class_check_rdt(file, class, origin, RESOURCE_CLASS_RESCTRL,
-                                              draft->err);
+        int result =
+                resource_class_check_rdt(file, class, origin, RESOURCE_CLASS_RESCTRL, draft->err);
         if (result < 0)
                 return error_context(draft->err, "RDT class");
         draft->spec.rdt_class = class;
@@ -88,8 +87,7 @@ static void set_exec_affinity(struct container_spec *draft)
 int container_spec_resources(struct container_spec *draft)
 {
         const resources_message *resources = draft->container->resources;
-        container_resources_spec(draft->container, resources, draft->arena,
-                                 &draft->spec.resources);
+        container_resources_spec(draft->container, resources, draft->arena, &draft->spec.resources);
         draft->spec.has_oom_score_adj = draft->config->linux && draft->config->linux->resources;
         draft->spec.oom_score_adj = (int)resources->oom_score_adj;
         set_exec_affinity(draft);

@@ -45,9 +45,9 @@ static int finish_on_worker(void *argument)
         const struct container *container = update->container;
         int from = (int)container->resources->oom_score_adj;
         int to = (int)update->wanted->oom_score_adj;
-        int result = hugepages_limit(&node.cgroups, container->cgroup_path,
-                                     update->limits.hugepages, update->limits.hugepage_count,
-                                     update->err);
+        int result =
+                hugepages_limit(&node.cgroups, container->cgroup_path, update->limits.hugepages,
+                                update->limits.hugepage_count, update->err);
         if (result == 0 && from != to)
                 result = oom_score_change(&node.cgroups, container->cgroup_path, from, to,
                                           update->err);

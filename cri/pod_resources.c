@@ -51,9 +51,8 @@ size_t pod_resources_annotations(const struct pod *pod, struct arena *arena,
                 {"io.kubernetes.cri.sandbox-memory", resources->memory_limit_in_bytes},
         };
         for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-                pairs[count++] =
-                        (struct spec_pair){numbers[i].key,
-                                           arena_printf(arena, "%lld", (long long)numbers[i].value)};
+                pairs[count++] = (struct spec_pair){
+                        numbers[i].key, arena_printf(arena, "%lld", (long long)numbers[i].value)};
         return count;
 }
 

@@ -250,8 +250,7 @@ json_t *resources_json(const resources_message *resources)
         if (resources->n_unified) {
                 json_t *unified = json_object();
                 for (size_t i = 0; i < resources->n_unified; i++)
-                        put_text(unified, resources->unified[i]->key,
-                                 resources->unified[i]->value);
+                        put_text(unified, resources->unified[i]->key, resources->unified[i]->value);
                 json_object_set_new(object, "unified", unified);
         }
         put_number(object, "memory_swap_limit_in_bytes", resources->memory_swap_limit_in_bytes);

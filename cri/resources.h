@@ -41,7 +41,8 @@ void resources_to_spec(struct arena *arena, const resources_message *resources,
  * new reference. */
 json_t *resources_json(const resources_message *resources);
 
-/* ---- in records: base64 of the packed message, so that what a later protocol adds survives ---- */
+/* ---- in records: base64 of the packed message, so that what a later protocol adds survives ----
+ */
 
 void resources_put(json_t *record, const char *key, const resources_message *resources);
 /* *resources is in the arena; null where the record says nothing. DATA_LOSS for what is none. */

@@ -76,8 +76,8 @@ static int read_latency(const struct container *container, struct tuning *tuning
         } else if (strcmp(value, "disable") == 0) {
                 tuning->latency = "n/a";
         } else {
-                const char *digits = strncmp(value, LATENCY_PREFIX, prefix) == 0 ? value + prefix
-                                                                                 : "";
+                const char *digits =
+                        strncmp(value, LATENCY_PREFIX, prefix) == 0 ? value + prefix : "";
                 size_t length = strspn(digits, "0123456789");
                 if (!length || digits[length] || length > LATENCY_DIGITS_MAX || *digits == '0')
                         return wrong_value(name, value,
@@ -120,8 +120,7 @@ static int read_shared(const struct container *container, struct tuning *tuning,
 static struct cpu_list housekeeping(const struct cpu_list *cpus)
 {
         size_t first = cpu_list_next(cpus, 0);
-        AUTO_FREE char *path =
-                xprintf(CPU_FOLDER "/cpu%zu/topology/thread_siblings_list", first);
+        AUTO_FREE char *path = xprintf(CPU_FOLDER "/cpu%zu/topology/thread_siblings_list", first);
         AUTO_FREE char *text = setting_read(path, NULL);
         struct cpu_list keep = {0};
         if (!text || cpu_list_parse(text, &keep, NULL) < 0)
@@ -164,8 +163,8 @@ int tuning_read(const struct container *container, struct tuning *tuning, struct
                 result = cpu_list_parse(container->resources->cpuset_cpus, &found.cpus, err);
         if (result < 0)
                 return result;
-        bool needs_cpus = found.no_balance || found.interrupts || found.latency ||
-                          found.governor || found.shared;
+        bool needs_cpus = found.no_balance || found.interrupts || found.latency || found.governor ||
+                          found.shared;
         if (needs_cpus && cpu_list_count(&found.cpus) == 0)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "config.linux.resources.cpuset_cpus: it is empty, and the pod's "
@@ -300,8 +299,8 @@ static int check_governor(const struct tuning *tuning, struct error *err)
 {
         for (size_t cpu = cpu_list_next(&tuning->cpus, 0); cpu < CPU_LIST_MAX;
              cpu = cpu_list_next(&tuning->cpus, cpu + 1)) {
-                AUTO_FREE char *path = xprintf(
-                        CPU_FOLDER "/cpu%zu/cpufreq/scaling_available_governors", cpu);
+                AUTO_FREE char *path =
+                        xprintf(CPU_FOLDER "/cpu%zu/cpufreq/scaling_available_governors", cpu);
                 AUTO_FREE char *list = setting_read(path, err);
                 char *state = NULL, *word;
                 if (!list)
@@ -447,8 +446,8 @@ int tuning_begin(struct container *container, struct error *err)
         struct job job = {.container = container, .owner = container->id, .err = err};
         const struct tuning *tuning = &job.tuning;
         int result = tuning_read(container, &job.tuning, err);
-        if (result < 0 || (!tuning->no_balance && !tuning->interrupts && !tuning->latency &&
-                           !tuning->governor))
+        if (result < 0 ||
+            (!tuning->no_balance && !tuning->interrupts && !tuning->latency && !tuning->governor))
                 return result;
         container_step(container, "tuning its processors");
         result = run_job(&job, begin_on_worker);

@@ -192,7 +192,8 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
         if (result == 0)
                 result = check_words_of_command(config->args, config->n_args, "config.args", err);
         if (result == 0 && config->linux && config->linux->resources)
-                result = resources_validate(config->linux->resources, "config.linux.resources", err);
+                result =
+                        resources_validate(config->linux->resources, "config.linux.resources", err);
         for (size_t i = 0; result == 0 && i < config->n_mounts; i++)
                 result = check_mount(config->mounts[i], err);
         if (result == 0 && config->linux && config->linux->security_context)

@@ -6,11 +6,11 @@
 #include "base/memory.h"
 #include "cri/lookup.h"
 
-#define PERIOD_DEFAULT  100000 /* us */
-#define QUOTA_LEAST     1000   /* us, the kernel's */
-#define THOUSANDTHS     1000   /* of a processor */
-#define VALUE_MAX       4096   /* bytes of the annotation */
-#define NUMBER_MOST     INT64_C(1000000000)
+#define PERIOD_DEFAULT 100000 /* us */
+#define QUOTA_LEAST    1000   /* us, the kernel's */
+#define THOUSANDTHS    1000   /* of a processor */
+#define VALUE_MAX      4096   /* bytes of the annotation */
+#define NUMBER_MOST    INT64_C(1000000000)
 
 const struct config_workload *workload_of(const struct config *config, const struct pod *pod)
 {

@@ -14,11 +14,11 @@
 #include "base/memory.h"
 #include "oci/cgroup_private.h"
 
-#define MOUNTINFO_MAX (16 * 1024 * 1024) /* bytes; a node with thousands of pods has a few */
-#define MOUNTINFO     "/proc/self/mountinfo"
-#define CONTROLLERS_MAX 4096 /* bytes of cgroup.controllers */
-#define NUMBER_MAX      64   /* bytes of a file that holds one number */
-#define CGROUP_ROOT   "/sys/fs/cgroup" /* where runtimes look to tell v1 from v2 */
+#define MOUNTINFO_MAX   (16 * 1024 * 1024) /* bytes; a node with thousands of pods has a few */
+#define MOUNTINFO       "/proc/self/mountinfo"
+#define CONTROLLERS_MAX 4096             /* bytes of cgroup.controllers */
+#define NUMBER_MAX      64               /* bytes of a file that holds one number */
+#define CGROUP_ROOT     "/sys/fs/cgroup" /* where runtimes look to tell v1 from v2 */
 
 #define DEFAULT_PARENT "/crisp"
 #define DEFAULT_SLICE  "system.slice"

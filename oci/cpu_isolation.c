@@ -132,8 +132,7 @@ int cpu_isolation_end(const struct cgroup_system *system, const char *folder, co
         if (result == 0)
                 result = cgroup_check_path(path, err);
         /* From below: a folder cannot take back what one below it has. */
-        for (char *end = path + strlen(path); result == 0 && end > path;
-             end = strrchr(path, '/')) {
+        for (char *end = path + strlen(path); result == 0 && end > path; end = strrchr(path, '/')) {
                 *end = '\0';
                 AUTO_FREE char *file = xprintf("%s%s/" EXCLUSIVE, system->unified, path);
                 if (*path && access(file, F_OK) == 0)

@@ -1,5 +1,6 @@
 /*
- * cpu_list: sets of processors, in the kernel's two forms: lists ("0-3,8") and masks ("ff,0000000f").
+ * cpu_list: sets of processors, in the kernel's two forms: lists ("0-3,8") and masks
+ * ("ff,0000000f").
  *
  * Pure; any thread. Texts are the caller's on the heap.
  */
@@ -12,7 +13,7 @@
 
 #include "base/error.h"
 
-#define CPU_LIST_MAX      8192 /* processors: the most that Linux can be built for */
+#define CPU_LIST_MAX      8192        /* processors: the most that Linux can be built for */
 #define CPU_LIST_TEXT_MAX (64 * 1024) /* bytes of a list or mask */
 
 struct cpu_list {

@@ -15,11 +15,11 @@
 #include "base/memory.h"
 #include "base/yaml.h"
 
-#define WEIGHT_LEAST    10
-#define WEIGHT_MOST     1000
-#define DIGITS_MAX      18
-#define QUANTITY_MAX    64 /* bytes */
-#define GROUP_NAME_MAX  200
+#define WEIGHT_LEAST   10
+#define WEIGHT_MOST    1000
+#define DIGITS_MAX     18
+#define QUANTITY_MAX   64 /* bytes */
+#define GROUP_NAME_MAX 200
 
 /* ---- quantities ---- */
 
@@ -89,8 +89,8 @@ static int get_quantity(const json_t *object, const char *key, uint64_t *value, 
                 *value = (uint64_t)json_integer_value(member);
                 return 0;
         }
-        int result = resource_class_quantity(json_is_string(member) ? json_string_value(member) : "",
-                                             value, err);
+        int result = resource_class_quantity(
+                json_is_string(member) ? json_string_value(member) : "", value, err);
         return result < 0 ? error_context(err, "%s", key) : 0;
 }
 
@@ -116,8 +116,8 @@ static int put_device(struct list *list, dev_t device, uint64_t value, struct ar
                 return error_set(err, ERROR_INVALID_ARGUMENT, "more than %d devices",
                                  RESOURCE_CLASS_DEVICES_MAX);
         if (!list->devices)
-                list->devices = arena_array(arena, RESOURCE_CLASS_DEVICES_MAX,
-                                            sizeof *list->devices);
+                list->devices =
+                        arena_array(arena, RESOURCE_CLASS_DEVICES_MAX, sizeof *list->devices);
         list->devices[list->count++] = (struct spec_block_device){
                 .device_major = major(device), .device_minor = minor(device), .value = value};
         return 0;
@@ -130,8 +130,8 @@ static bool is_disk(const char *path, const char *blocks, dev_t *device)
         if (stat(path, &info) < 0 || !S_ISBLK(info.st_mode))
                 return false;
         *device = info.st_rdev;
-        AUTO_FREE char *partition = xprintf("%s/%u:%u/partition", blocks, major(info.st_rdev),
-                                            minor(info.st_rdev));
+        AUTO_FREE char *partition =
+                xprintf("%s/%u:%u/partition", blocks, major(info.st_rdev), minor(info.st_rdev));
         return access(partition, F_OK) < 0;
 }
 
@@ -257,7 +257,7 @@ static const json_t *rdt_class(const json_t *document, const char *class)
         const json_t *partitions = json_object_get(document, "partitions");
         const char *name;
         json_t *partition;
-        json_object_foreach((json_t *)partitions, name, partition) {
+        json_object_foreach ((json_t *)partitions, name, partition) {
                 const json_t *found = json_object_get(json_object_get(partition, "classes"), class);
                 if (found)
                         return found;
@@ -265,9 +265,8 @@ static const json_t *rdt_class(const json_t *document, const char *class)
         return NULL;
 }
 
-int resource_class_check_rdt(const char *file, const char *class,
-                             enum resource_class_origin origin, const char *root,
-                             struct error *err)
+int resource_class_check_rdt(const char *file, const char *class, enum resource_class_origin origin,
+                             const char *root, struct error *err)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
         AUTO_JSON json_t *document = NULL;
@@ -281,8 +280,8 @@ int resource_class_check_rdt(const char *file, const char *class,
             strlen(class) > GROUP_NAME_MAX)
                 return error_set(err, ERROR_NOT_FOUND, "%s: it has no class \"%.100s\"", file,
                                  class);
-        const char *denied = origin == RESOURCE_CLASS_OF_POD ? "denyPodAnnotation"
-                                                             : "denyContainerAnnotation";
+        const char *denied =
+                origin == RESOURCE_CLASS_OF_POD ? "denyPodAnnotation" : "denyContainerAnnotation";
         if (json_is_true(json_object_get(json_object_get(found, "kubernetes"), denied)))
                 return error_set(err, ERROR_PERMISSION_DENIED, "%s: class %s: %s", file, class,
                                  denied);

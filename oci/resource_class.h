@@ -42,9 +42,8 @@ enum resource_class_origin { RESOURCE_CLASS_OF_CONTAINER, RESOURCE_CLASS_OF_POD 
  * the file, which does not deny it, and root, where resctrl is mounted, has its group. NOT_FOUND,
  * PERMISSION_DENIED or FAILED_PRECONDITION else.
  */
-int resource_class_check_rdt(const char *file, const char *class,
-                             enum resource_class_origin origin, const char *root,
-                             struct error *err);
+int resource_class_check_rdt(const char *file, const char *class, enum resource_class_origin origin,
+                             const char *root, struct error *err);
 
 /* A quantity as Kubernetes writes them, "50M" or "1.5Ki", rounded up. INVALID_ARGUMENT. Pure. */
 int resource_class_quantity(const char *text, uint64_t *value, struct error *err);

@@ -62,8 +62,7 @@ int setting_note(const char *folder, const char *owner, const char *name, const 
         AUTO_FREE char *own = xprintf("%s/%s", folder, owner);
         AUTO_FREE char *file = xprintf("%s/%s", own, name);
         int result = file_make_directories(own, 0700, err);
-        return result < 0 ? result
-                          : file_replace_volatile(file, text, strlen(text), 0600, err);
+        return result < 0 ? result : file_replace_volatile(file, text, strlen(text), 0600, err);
 }
 
 char *setting_noted(const char *folder, const char *owner, const char *name)

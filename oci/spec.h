@@ -122,7 +122,7 @@ struct spec_resources {
         } * hugepages;
         size_t hugepage_count;
         const struct spec_block_io *block_io; /* or null */
-        const struct spec_pair *unified; /* cgroup v2 files and what is written there */
+        const struct spec_pair *unified;      /* cgroup v2 files and what is written there */
         size_t unified_count;
 };
 

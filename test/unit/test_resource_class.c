@@ -35,12 +35,19 @@ static void quantities(void **state)
                 const char *text;
                 uint64_t value;
         } cases[] = {
-                {"0", 0},       {"50", 50},           {"50M", 50000000}, {"10k", 10000},
-                {"1Ki", 1024},  {"1.5Ki", 1536},      {"0.1", 1},        {"64 M", 64000000},
-                {"2Gi", UINT64_C(2) << 30}, {"8P", UINT64_C(8000000000000000)},
+                {"0", 0},
+                {"50", 50},
+                {"50M", 50000000},
+                {"10k", 10000},
+                {"1Ki", 1024},
+                {"1.5Ki", 1536},
+                {"0.1", 1},
+                {"64 M", 64000000},
+                {"2Gi", UINT64_C(2) << 30},
+                {"8P", UINT64_C(8000000000000000)},
         };
-        static const char *const wrong[] = {"", "M", "-1", "1X", "1.2.3", "1 000", "99999P",
-                                            "10m", "9999999999999999999"};
+        static const char *const wrong[] = {
+                "", "M", "-1", "1X", "1.2.3", "1 000", "99999P", "10m", "9999999999999999999"};
         (void)state;
         for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
                 uint64_t value;
@@ -170,18 +177,19 @@ static void rdt(void **state)
         assert_int_equal(mkdir(gold, 0755) | mkdir(silver, 0755), 0);
         assert_int_equal(file_replace_volatile(gold_tasks, "", 0, 0600, NULL), 0);
         assert_int_equal(file_replace_volatile(silver_tasks, "", 0, 0600, NULL), 0);
-        assert_int_equal(resource_class_check_rdt(file, "gold", RESOURCE_CLASS_OF_POD, folder, &err),
-                         0);
-        assert_int_equal(resource_class_check_rdt(file, "silver", RESOURCE_CLASS_OF_CONTAINER,
-                                                  folder, &err),
-                         0);
+        assert_int_equal(
+                resource_class_check_rdt(file, "gold", RESOURCE_CLASS_OF_POD, folder, &err), 0);
+        assert_int_equal(
+                resource_class_check_rdt(file, "silver", RESOURCE_CLASS_OF_CONTAINER, folder, &err),
+                0);
         assert_true(resource_class_check_rdt(file, "silver", RESOURCE_CLASS_OF_POD, folder, &err) <
                     0);
         assert_int_equal(err.code, ERROR_PERMISSION_DENIED);
         assert_true(resource_class_check_rdt(file, "bronze", RESOURCE_CLASS_OF_POD, folder, &err) <
                     0);
         assert_int_equal(err.code, ERROR_FAILED_PRECONDITION);
-        assert_true(resource_class_check_rdt(file, "iron", RESOURCE_CLASS_OF_POD, folder, &err) < 0);
+        assert_true(resource_class_check_rdt(file, "iron", RESOURCE_CLASS_OF_POD, folder, &err) <
+                    0);
         assert_int_equal(err.code, ERROR_NOT_FOUND);
 }
 

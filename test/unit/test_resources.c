@@ -68,8 +68,9 @@ static void swap_stays_beside_memory(void **state)
         static const struct {
                 int64_t memory, swap, new_memory, new_swap, wanted;
         } cases[] = {
-                {100, 100, 200, 0, 200}, {100, 150, 200, 0, 250},    {100, -1, 200, 0, -1},
-                {100, 100, 200, 300, 300}, {100, 100, -1, 0, -1},    {0, 0, 200, 0, 0},
+                {100, 100, 200, 0, 200}, {100, 150, 200, 0, 250},
+                {100, -1, 200, 0, -1},   {100, 100, 200, 300, 300},
+                {100, 100, -1, 0, -1},   {0, 0, 200, 0, 0},
                 {100, 100, 0, 0, 100},   {100, INT64_MAX, INT64_MAX, 0, INT64_MAX},
                 {100, 0, 200, 0, 0},
         };
@@ -180,8 +181,9 @@ static void as_annotations_have_it(void **state)
 static void sizes_of_pages(void **state)
 {
         char folder[] = "/tmp/crisp-test-pages-XXXXXX";
-        static const char *const wrong[] = {"", "2", "MB", "2mb", "2 MB", "-2MB", "1GB", "0MB",
-                                            "2MB/../..", "99999999999999999999MB"};
+        static const char *const wrong[] = {
+                "",     "2",   "MB",  "2mb",       "2 MB",
+                "-2MB", "1GB", "0MB", "2MB/../..", "99999999999999999999MB"};
         (void)state;
         assert_non_null(mkdtemp(folder));
         AUTO_FREE char *two = xprintf("%s/hugepages-2048kB", folder);
