@@ -35,7 +35,7 @@ endif
 
 # ---- what there is ----
 
-LIBRARIES := base api network image image/fetch image/trust oci cri cli conmon
+LIBRARIES := base api network image image/fetch image/trust oci cri/stream cri cli conmon
 PROGRAMS  := crisp crisp-image crisp-trust crisp-monitor crisp-pause crisp-exec
 
 api_PROTOS := cri/runtime_v1 crisp/v1/crisp
@@ -71,7 +71,7 @@ TRUST_LIBS  := $(shell $(PKGCONFIG) --libs $(TRUST_PKG) 2>/dev/null) -lpthread
 
 # ---- programs ----
 
-$B/crisp: $B/cmd/crisp.o $(call libs,cli cri oci image network api base)
+$B/crisp: $B/cmd/crisp.o $(call libs,cli cri cri/stream oci image network api base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(DAEMON_LIBS)
 
 $B/crisp-image: $B/cmd/crisp-image.o $(call libs,image/fetch image base)
@@ -140,7 +140,7 @@ $B/test/unit/%.o: override CFLAGS += -Wno-write-strings
 UNIT_TESTS := $(patsubst test/unit/%.c,$B/test/%,$(wildcard test/unit/test_*.c))
 .SECONDARY:
 
-$B/test/%: $B/test/unit/%.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
+$B/test/%: $B/test/unit/%.o $(call libs,cli cri cri/stream oci image/fetch image/trust image network conmon api base)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS) -lcmocka
 
@@ -150,7 +150,7 @@ $(patsubst test/unit/%.c,$B/test/unit/%.o,$(wildcard test/unit/test_*.c)): | $(a
 FUZZERS      := $(patsubst test/fuzz/%.c,%,$(wildcard test/fuzz/fuzz_*.c))
 FUZZ_REPLAYS := $(FUZZERS:%=$B/test/%)
 
-$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
+$B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cli cri cri/stream oci image/fetch image/trust image network conmon api base)
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 .PHONY: check unit integration includes
@@ -165,6 +165,11 @@ unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
 integration: all
 	test/integration/run --build $B
 
+## coverage       docs/cri-coverage.md against the protocol
+.PHONY: coverage
+coverage:
+	@test/check-coverage
+
 ## includes       which way the sources' #include lines look
 includes:
 	@test/check-includes
@@ -175,7 +180,7 @@ FUZZ_SECONDS  ?= 30
 FUZZ_SANITIZE := fuzzer-no-link,address,undefined
 FUZZ_B        := build-$(subst $(comma),-,$(FUZZ_SANITIZE))
 
-$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cli cri oci image/fetch image/trust image network conmon api base)
+$B/fuzz/%: $B/test/fuzz/%.o $(call libs,cli cri cri/stream oci image/fetch image/trust image network conmon api base)
 	@mkdir -p $(@D)
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
