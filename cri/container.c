@@ -261,16 +261,14 @@ static int restore_gids(struct container *container, const json_t *record, struc
 static int restore_resources(struct container *container, const json_t *record, struct error *err)
 {
         const Runtime__V1__LinuxContainerConfig *config = container_config(container)->linux;
-        arena_free(container->resources_arena);
-        container->resources_arena = arena_new();
-        int result = resources_get(record, "resources", container->resources_arena,
-                                   &container->resources, err);
+        int result =
+                resources_get(record, "resources", container->arena, &container->resources, err);
         if (result == 0)
-                result = resources_get(record, "resources_wanted", container->resources_arena,
+                result = resources_get(record, "resources_wanted", container->arena,
                                        &container->resources_wanted, err);
         if (result == 0 && !container->resources)
-                container->resources = resources_copy(container->resources_arena,
-                                                      config ? config->resources : NULL);
+                container->resources =
+                        resources_copy(container->arena, config ? config->resources : NULL);
         return result;
 }
 

@@ -53,10 +53,10 @@ struct container {
         size_t gid_count;
         int stop_signal; /* a number of the kernel's */
 
-        /* What it may use, in effect (container_resources.h); both null only while it is being
-         * created. The arena owns the message. */
-        struct arena *resources_arena;
+        /* What it may use, in effect (container_resources.h); null only while it is being created.
+         * It lives in arena, or, once it was changed, in resources_arena. */
         Runtime__V1__LinuxContainerResources *resources;
+        struct arena *resources_arena;
         /* What a running update is changing them to, for a daemon that ends meanwhile; or null. */
         Runtime__V1__LinuxContainerResources *resources_wanted;
         bool bundle_outdated; /* they were changed before its start */

@@ -121,7 +121,8 @@ int container_resources_choose(struct container *container, struct error *err)
         if (result < 0)
                 return result;
         container_resources_settle(resources);
-        container_resources_set(container, take_ptr(arena), resources);
+        /* Beside the request: most containers keep what they begin with. */
+        container->resources = resources_copy(container->arena, resources);
         struct tuning ignored;
         return tuning_read(container, &ignored, err);
 }

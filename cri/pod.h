@@ -44,12 +44,13 @@ struct pod {
         bool torn_down;     /* nothing but its records is left */
         char *parent_made;  /* the topmost folder of its cgroup parent that was not there before; or
                                null */
-        /* What the kubelet says of the whole pod, in effect; messages of resources_arena, or null. */
-        struct arena *resources_arena;
+        /* What the kubelet says of the whole pod in the request's place, or null; in arena, or,
+         * once it was changed, in resources_arena. */
         Runtime__V1__LinuxContainerResources *overhead, *resources;
-        bool left_cgroup;   /* its part in its cgroup parent is given up */
-        bool stopping;      /* takes no new containers */
-        bool claimed;       /* a client knows its id; until then it is in no list */
+        struct arena *resources_arena;
+        bool left_cgroup; /* its part in its cgroup parent is given up */
+        bool stopping;    /* takes no new containers */
+        bool claimed;     /* a client knows its id; until then it is in no list */
         struct timer *unclaimed_timer;
         pid_t holder_pid; /* crisp-pause, where the pod shares a PID namespace; else 0 */
         uint64_t holder_start;

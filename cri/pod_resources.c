@@ -66,12 +66,9 @@ void pod_resources_put(const struct pod *pod, json_t *record)
 
 int pod_resources_restore(struct pod *pod, const json_t *record, struct error *err)
 {
-        arena_free(pod->resources_arena);
-        pod->resources_arena = arena_new();
-        int result = resources_get(record, "overhead", pod->resources_arena, &pod->overhead, err);
+        int result = resources_get(record, "overhead", pod->arena, &pod->overhead, err);
         return result < 0 ? result
-                          : resources_get(record, "resources", pod->resources_arena,
-                                          &pod->resources, err);
+                          : resources_get(record, "resources", pod->arena, &pod->resources, err);
 }
 
 /* ---- the call ---- */

@@ -1,16 +1,20 @@
 /* Patterns written for Go's regexp, as POSIX extended regular expressions. */
 #include <regex.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/buffer.h"
 #include "oci/hook_private.h"
 
 #define PATTERN_MAX 4096 /* bytes */
+#define REPETITIONS_MAX                                                                            \
+        1000 /* all {N} of a pattern multiplied: each is a copy of what it repeats */
 
 struct translation {
         const char *pattern, *at;
         struct buffer out;
         bool ignore_case;
+        unsigned repetitions;
         struct error *err;
 };
 
@@ -140,6 +144,23 @@ static int group(struct translation *translation)
         return refuse(translation, "a group that begins with (? is");
 }
 
+/* at stands behind "{". */
+static int repetition(struct translation *translation)
+{
+        unsigned long most = 1;
+        for (const char *at = translation->at; *at && *at != '}'; at++) {
+                char *end = NULL;
+                unsigned long number = *at >= '0' && *at <= '9' ? strtoul(at, &end, 10) : 0;
+                most = number > most ? number : most;
+                if (end)
+                        at = end - 1;
+        }
+        if (most > REPETITIONS_MAX || translation->repetitions * most > REPETITIONS_MAX)
+                return refuse(translation, "so many repetitions are");
+        translation->repetitions *= (unsigned)most;
+        return 0;
+}
+
 static int translate(struct translation *translation)
 {
         const char **at = &translation->at;
@@ -155,6 +176,8 @@ static int translate(struct translation *translation)
                         result = group(translation);
                 } else {
                         buffer_add(&translation->out, &c, 1);
+                        if (c == '{')
+                                result = repetition(translation);
                         /* How much a part takes is all the same to who only asks whether it is
                          * there. */
                         if (strchr("*+?}", c) && **at == '?')
@@ -182,8 +205,11 @@ static int search(const struct translation *translation, const char *text)
 
 int hook_pattern_matches(const char *pattern, const char *text, struct error *err)
 {
-        struct translation translation = {
-                .pattern = pattern, .at = pattern, .out = BUFFER_INIT, .err = err};
+        struct translation translation = {.pattern = pattern,
+                                          .at = pattern,
+                                          .out = BUFFER_INIT,
+                                          .repetitions = 1,
+                                          .err = err};
         int result = strlen(pattern) > PATTERN_MAX ? refuse(&translation, "its length is")
                                                    : translate(&translation);
         if (result == 0)

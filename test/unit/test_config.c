@@ -318,6 +318,35 @@ static void test_wrong_values(void **state)
         assert_refused("a = b", "c.toml:1: b is no value (a string needs quotes around it)");
 }
 
+/* Of what containers' processes get. */
+static void test_wrong_forms(void **state)
+{
+        assert_refused("runtime.default_env = ['A=b', 'A']",
+                       "c.toml:1: runtime.default_env[1]: \"A\" is not NAME=value");
+        assert_refused("runtime.default_ulimits = ['nofile=9:5']",
+                       "c.toml:1: runtime.default_ulimits[0]: \"nofile=9:5\" is not "
+                       "NAME=SOFT:HARD, with numbers or -1 and SOFT not above HARD");
+        assert_refused("runtime.timezone = '../x'",
+                       "c.toml:1: runtime.timezone: \"../x\" is neither local nor the name of a "
+                       "time zone");
+        assert_refused("runtime.allowed_annotations = ['x.crio.io']",
+                       "c.toml:1: runtime.allowed_annotations[0]: \"x.crio.io\" is not an "
+                       "annotation that can be allowed");
+        assert_refused("runtime.additional_devices = ['x']",
+                       "c.toml:1: runtime.additional_devices[0]: \"x\" is not "
+                       "SOURCE[:DESTINATION][:ACCESS], with absolute paths, DESTINATION below /dev "
+                       "and ACCESS of the letters r, w and m");
+        assert_refused("runtime.device_ownership_from_security_context = 1",
+                       "c.toml:1: runtime.device_ownership_from_security_context: expected a "
+                       "boolean, found an integer");
+        assert_refused("runtime.handlers.runc.default_annotations = ['x']",
+                       "c.toml:1: runtime.handlers.runc.default_annotations: expected a table, "
+                       "found an array");
+        assert_refused("runtime.handlers.runc.default_annotations = {a = 1}",
+                       "c.toml:1: runtime.handlers.runc.default_annotations.a: expected a string, "
+                       "found an integer");
+}
+
 static void test_not_supported_yet(void **state)
 {
         assert_refused("nri.listen = '/run/nri.sock'",
@@ -627,7 +656,7 @@ int main(void)
                 TEST(test_wrong_types), TEST(test_wrong_values), TEST(test_not_supported_yet),
                 TEST(test_handlers),    TEST(test_whole),        TEST(test_drop_ins),
                 TEST(test_missing),     TEST(test_print),        TEST(test_this_machine),
-                TEST(test_documented),  TEST(test_workloads),
+                TEST(test_documented),  TEST(test_wrong_forms),  TEST(test_workloads),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
