@@ -164,10 +164,36 @@ int error_word(struct error *err, const char *word)
         return err->number;
 }
 
+/* Puts "..." in the place of length bytes at the start of text, which are more than three. */
+static void hide(char *text, size_t length)
+{
+        static const char dots[] = "...";
+        memcpy(text, dots, sizeof dots - 1);
+        memmove(text + sizeof dots - 1, text + length, strlen(text + length) + 1);
+}
+
+/* Signed URLs carry their secret in the query, and some carry a password before the host: both are
+ * hidden wherever a URL stands, whoever wrote it into the text. */
+static void hide_url_secrets(char *text)
+{
+        for (char *url = text; (url = strstr(url, "://"));) {
+                url += strlen("://");
+                size_t authority = strcspn(url, "/?# \t\r\n\"'<>");
+                char *at = memrchr(url, '@', authority);
+                if (at && at - url > 3)
+                        hide(url, (size_t)(at - url));
+                char *query = url + strcspn(url, "? \t\r\n\"'<>");
+                size_t length = *query == '?' ? strcspn(query + 1, " \t\r\n\"'<>") : 0;
+                if (length > 3)
+                        hide(query + 1, length);
+        }
+}
+
 void error_render(const struct error *err, char *out, unsigned long size)
 {
         if (err->word[0])
                 snprintf(out, size, "%s: %s", err->word, err->message);
         else
                 snprintf(out, size, "%s", err->message);
+        hide_url_secrets(out);
 }

@@ -75,7 +75,8 @@ int error_context(struct error *err, const char *format, ...) __attribute__((for
  */
 int error_word(struct error *err, const char *word);
 
-/* Writes "Word: message", or the message alone, into out, cut at size. */
+/* Writes "Word: message", or the message alone, into out, cut at size. Of URLs in it the query and
+ * what stands before the host are shown as "...": signed ones have their secrets there. */
 void error_render(const struct error *err, char *out, unsigned long size);
 
 /* The code that fits an errno value, positive or negative. */

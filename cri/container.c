@@ -87,6 +87,7 @@ void container_withdraw(struct container *container)
         if (container->image_id)
                 store_release(node.images, container->image_id, container->id);
         image_volumes_release(container);
+        events_tell_container(container, EVENT_DELETED);
         if (table_remove(node.containers, container->id))
                 container_unref(container);
 }
@@ -310,6 +311,9 @@ int container_restore(struct container *container, const json_t *record, struct 
                 if (strcmp(reason, reasons[i]) == 0)
                         container->reason = reasons[i];
         container->in_runtime = container->phase >= CONTAINER_STARTING;
+        container->told = container->phase == CONTAINER_RUNNING  ? EVENT_STARTED
+                          : container->phase == CONTAINER_EXITED ? EVENT_STOPPED
+                                                                 : EVENT_CREATED;
         bool same_boot = strcmp(boot_id, node.boot_id) == 0;
         container->exit_code = (int)exit_code;
         container->message = xstrdup(message);

@@ -70,8 +70,10 @@ struct container {
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
-        bool claimed; /* a client knows its id */
+        bool starting; /* StartContainer is at work, and tells what came of it */
+        bool claimed;  /* a client knows its id */
         struct timer *unclaimed_timer;
+        enum event_kind told; /* of it, by GetContainerEvents */
 
         uint8_t *listed; /* its entry in ListContainers, packed, for listed_state; or null */
         size_t listed_length;
@@ -178,7 +180,8 @@ int container_make_bundle(void *bundle);
 
 rpc_handler container_create_handler, container_start_handler, container_stop_handler,
         container_remove_handler, container_status_handler, container_list_handler,
-        container_reopen_log_handler, container_exec_sync_handler, container_update_handler;
+        container_stream_handler, container_reopen_log_handler, container_exec_sync_handler,
+        container_update_handler;
 
 /* Ends an update that an earlier daemon began (container_update.c), in a task of its own. */
 void container_update_resume(struct container *container);

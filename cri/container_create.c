@@ -40,6 +40,7 @@ static void claim(struct container *container, const struct rpc *rpc)
         if (!rpc_cancelled(rpc)) {
                 container->claimed = true;
                 timer_free(take_ptr(container->unclaimed_timer));
+                events_tell_container(container, EVENT_CREATED);
         } else if (!container->claimed && !container->unclaimed_timer) {
                 container->unclaimed_timer =
                         timer_new(clock_after(UNCLAIMED_TIME), unclaimed_too_long, container);

@@ -95,6 +95,10 @@ static void clean_up(struct container *container)
         if (container->phase == CONTAINER_EXITED && container_clean_up(container, false, &err) < 0)
                 log_failure(&err, "cleaning up after a container", "container", container->id,
                             NULL);
+        /* So that the next daemon neither cleans up nor tells of its end again. */
+        if (container->phase == CONTAINER_EXITED && container_save(container, false, &err) < 0)
+                log_failure(&err, "the container's record is not up to date", "container",
+                            container->id, NULL);
         container_step(container, NULL);
         task_unlock(&container->lock);
 }
@@ -137,6 +141,8 @@ static void finish(struct container *container, int exit_code, const char *reaso
                 close(take_fd(&container->pidfd));
         monitor_free(take_ptr(container->monitor));
         event_signal(&container->ended);
+        if (!container->starting)
+                events_tell_container(container, EVENT_STOPPED);
         container_clean_up_later(container);
 }
 

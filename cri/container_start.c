@@ -127,6 +127,7 @@ static int start(struct container *container, struct error *err)
                 return result;
         }
         container_step(container, "creating it with the runtime");
+        container->starting = true;
         container->clean = false;
         container->in_runtime = true;
         result = renew_bundle(container, err);
@@ -155,6 +156,11 @@ static int start(struct container *container, struct error *err)
         } else if (container->phase == CONTAINER_STARTING) {
                 container->phase = CONTAINER_RUNNING;
         }
+        container->starting = false;
+        if (result == 0)
+                events_tell_container(container, EVENT_STARTED);
+        if (container->phase == CONTAINER_EXITED)
+                events_tell_container(container, EVENT_STOPPED);
         /* A failed start is told by the record alone; a running container also by its monitor. The
          * run folder's is newer than the other until it has gone, so it comes first. */
         struct error unsaved;

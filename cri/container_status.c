@@ -5,13 +5,14 @@
 #include "base/memory.h"
 #include "cri/container.h"
 #include "cri/image_volume.h"
+#include "cri/list_stream.h"
 #include "cri/lookup.h"
+#include "cri/packed.h"
 #include "cri/signals.h"
+#include "cri/status_info.h"
 #include "cri/status_text.h"
-#include "cri/utf8.h"
 
-#define LENGTH_MAX 10 /* bytes of a protobuf length */
-#define LIST_FIELD 1  /* number of ListContainersResponse.containers */
+#define LIST_FIELD 1 /* number of ListContainersResponse.containers */
 
 Runtime__V1__ContainerState container_state(const struct container *container)
 {
@@ -96,42 +97,32 @@ Runtime__V1__ContainerStatus *container_status(const struct container *container
         return status;
 }
 
-static void add_info(struct rpc *rpc, const struct container *container,
-                     Runtime__V1__ContainerStatusResponse *response)
-{
-        const struct pod *pod = container->pod;
-        AUTO_FREE char *bundle = container_state_path(container, "bundle");
-        AUTO_FREE char *rootfs = container_run_path(container, "rootfs");
-        AUTO_JSON json_t *info = json_object();
-        json_object_set_new(info, "sandboxID", json_string(pod->id));
-        json_object_set_new(info, "pid", json_integer(container->pid));
-        json_object_set_new(info, "runtimeHandler",
-                            json_string(pod->handler ? pod->handler->name : ""));
-        json_object_set_new(info, "bundle", json_string(bundle));
-        json_object_set_new(info, "rootfs", json_string(rootfs));
-        json_object_set_new(info, "cgroupPath", json_string(container->cgroup_path));
-        json_object_set_new(info, "privileged",
-                            json_boolean(container_security(container)->privileged));
-        status_text_add_step(info, container->step, container->step_since);
-        response->info = (Runtime__V1__ContainerStatusResponse__InfoEntry **)status_text_info(
-                rpc->arena, &runtime__v1__container_status_response__info_entry__descriptor, info);
-        response->n_info = 1;
-}
-
 int container_status_handler(struct rpc *rpc, const void *request_, void *response_,
                              struct error *err)
 {
         const Runtime__V1__ContainerStatusRequest *request = request_;
         Runtime__V1__ContainerStatusResponse *response = response_;
-        struct container *container = NULL;
+        AUTO_CONTAINER struct container *container = NULL;
         int result = container_find(request->container_id, &container, err);
         if (result < 0)
                 return result;
+        if (request->verbose) {
+                AUTO_JSON json_t *info = status_info_container(container);
+                response->info =
+                        (Runtime__V1__ContainerStatusResponse__InfoEntry **)status_text_info(
+                                rpc->arena,
+                                &runtime__v1__container_status_response__info_entry__descriptor,
+                                info);
+                response->n_info = 1;
+                /* It may have gone meanwhile. */
+                struct container *same;
+                result = container_find(container->id, &same, err);
+                if (result < 0)
+                        return result;
+                container_unref(same);
+        }
         /* The table holds it until another task runs, and the reply is packed before that. */
-        container_unref(container);
         response->status = container_status(container, rpc->arena);
-        if (request->verbose)
-                add_info(rpc, container, response);
         return 0;
 }
 
@@ -168,16 +159,6 @@ static Runtime__V1__Container *list_item(const struct container *container, stru
         return item;
 }
 
-/* A length as protobuf writes it, of at most LENGTH_MAX bytes. */
-static size_t put_length(uint8_t *out, size_t length)
-{
-        size_t count = 0;
-        for (; length >= 0x80; length >>= 7)
-                out[count++] = (uint8_t)(length | 0x80);
-        out[count++] = (uint8_t)length;
-        return count;
-}
-
 /*
  * The container as an entry of the list, packed. The kubelet asks for the list more often than any
  * container changes, and packing ten thousand takes longer than anything else in the daemon; so
@@ -188,14 +169,9 @@ static void keep_listed(struct container *container, struct arena *arena)
         Runtime__V1__ContainerState state = container_state(container);
         if (container->listed && container->listed_state == state)
                 return;
-        const ProtobufCMessage *item =
-                utf8_clean_message(arena, &list_item(container, arena)->base);
-        size_t size = protobuf_c_message_get_packed_size(item);
         free(container->listed);
-        container->listed = xcalloc(1, LENGTH_MAX + size);
-        container->listed_length = put_length(container->listed, size);
-        container->listed_length +=
-                protobuf_c_message_pack(item, container->listed + container->listed_length);
+        container->listed =
+                packed_message(&list_item(container, arena)->base, &container->listed_length);
         container->listed_state = state;
 }
 
@@ -205,7 +181,6 @@ int container_list_handler(struct rpc *rpc, const void *request_, void *response
         const Runtime__V1__ListContainersRequest *request = request_;
         Runtime__V1__ListContainersResponse *response = response_;
         (void)err;
-        /* What is packed already goes out as fields that protobuf-c passes on as they are. */
         ProtobufCMessageUnknownField *fields =
                 arena_array(rpc->arena, table_size(node.containers), sizeof *fields);
         unsigned count = 0;
@@ -214,14 +189,36 @@ int container_list_handler(struct rpc *rpc, const void *request_, void *response
                 if (!matches(each, request->filter))
                         continue;
                 keep_listed(each, rpc->arena);
-                fields[count++] = (ProtobufCMessageUnknownField){
-                        .tag = LIST_FIELD,
-                        .wire_type = PROTOBUF_C_WIRE_TYPE_LENGTH_PREFIXED,
-                        .len = each->listed_length,
-                        .data = each->listed,
-                };
+                fields[count++] = packed_field(LIST_FIELD, each->listed, each->listed_length);
         }
         response->base.unknown_fields = fields;
         response->base.n_unknown_fields = count;
         return 0;
+}
+
+int container_stream_handler(struct rpc *rpc, const void *request_, void *response,
+                             struct error *err)
+{
+        const Runtime__V1__StreamContainersRequest *request = request_;
+        (void)response;
+        /* Containers come and go while a message is sent: those of this moment are held. */
+        struct container **held =
+                arena_array(rpc->arena, table_size(node.containers), sizeof(struct container *));
+        size_t count = 0, cursor = 0;
+        for (struct container *each; (each = table_next(node.containers, &cursor, NULL));)
+                if (matches(each, request->filter))
+                        held[count++] = container_ref(each);
+        AUTO_LIST_STREAM struct list_stream stream;
+        list_stream_init(&stream, rpc, &runtime__v1__stream_containers_response__descriptor);
+        int result = 0;
+        for (size_t i = 0; i < count; i++) {
+                /* One that has gone meanwhile is not told of as if it were there. */
+                if (result == 0 && container_is_listed(held[i])) {
+                        keep_listed(held[i], rpc->arena);
+                        result = list_stream_add_packed(&stream, held[i]->listed,
+                                                        held[i]->listed_length, err);
+                }
+                container_unref(held[i]);
+        }
+        return result < 0 ? result : list_stream_end(&stream, err);
 }

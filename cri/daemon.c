@@ -25,6 +25,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/task.h"
+#include "cri/events.h"
 #include "cri/node.h"
 #include "cri/server.h"
 #include "cri/services.h"
@@ -148,6 +149,7 @@ static void take_signal(void *argument, uint32_t events)
         }
         daemon->stopping = true;
         puller_leave(node.puller);
+        events_stop();
         daemon->stopped = clock_monotonic();
         log_info("stopping; containers go on", "signal", sigabbrev_np((int)info.ssi_signo), NULL);
         sd_notify(0, "STOPPING=1");

@@ -3,6 +3,7 @@
 #include <math.h>
 
 #include "base/clock.h"
+#include "cri/events.h"
 #include "cri/node.h"
 
 /* Up to here a double holds every whole number. */
@@ -102,12 +103,38 @@ static void write_store(struct buffer *text)
                "Files, folders and links in the store's layers.", (double)usage.inodes);
 }
 
+static void write_events(struct buffer *text)
+{
+        static const char *const kinds[] = {[EVENT_CREATED] = "created",
+                                            [EVENT_STARTED] = "started",
+                                            [EVENT_STOPPED] = "stopped",
+                                            [EVENT_DELETED] = "deleted"};
+        struct events_counts counts;
+
+        events_count(&counts);
+        metric_head(text, "crisp_events_total", METRIC_COUNTER,
+                    "Events of pods and containers, whoever listened, by type.");
+        for (int kind = EVENT_CREATED; kind <= EVENT_DELETED; kind++)
+                metric_sample(text, "crisp_events_total", "type", kinds[kind],
+                              (double)counts.told[kind]);
+        metric_head(text, "crisp_events_dropped_total", METRIC_COUNTER,
+                    "Events that a client did not get: it was too slow and its stream was ended, "
+                    "or too many came before it.");
+        metric_sample(text, "crisp_events_dropped_total", "reason", "slow_client",
+                      (double)counts.dropped_slow);
+        metric_sample(text, "crisp_events_dropped_total", "reason", "no_client",
+                      (double)counts.dropped_unheard);
+        single(text, "crisp_event_clients", METRIC_GAUGE, "Clients of GetContainerEvents.",
+               (double)counts.clients);
+}
+
 void metrics_write(struct buffer *text)
 {
         metric_head(text, "crisp_build_info", METRIC_GAUGE, "Always 1; its label is the version.");
         metric_sample(text, "crisp_build_info", "version", CRISP_VERSION, 1);
         write_pulls(text);
         write_store(text);
+        write_events(text);
         single(text, "crisp_pods", METRIC_GAUGE, "Pods that the daemon keeps.",
                (double)table_size(node.pods));
         single(text, "crisp_containers", METRIC_GAUGE, "Containers that the daemon keeps.",

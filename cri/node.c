@@ -12,6 +12,7 @@
 #include "base/program.h"
 #include "base/task.h"
 #include "cri/container.h"
+#include "cri/events.h"
 
 #define PROBE_DEADLINE (10 * NSEC_PER_SEC)
 #define PULL_STALLS    4 /* stalls of a registry in a row before a pull says anything */
@@ -222,6 +223,7 @@ static void release_objects(void)
 
 void node_close(void)
 {
+        events_close();
         release_objects();
         remove_monitor_cgroup();
         network_free(node.network);

@@ -1,11 +1,14 @@
 /* Status, RuntimeConfig and UpdateRuntimeConfig: what the node says of itself. */
 #include "cri/node_status.h"
 
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/cri/runtime_v1.pb-c.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "base/toml.h"
 #include "cri/node.h"
 #include "cri/status_text.h"
 
@@ -65,11 +68,39 @@ static void add_handlers(struct arena *arena, Runtime__V1__StatusResponse *respo
                         handler_entry(arena, node.handlers[i].name);
 }
 
+/* What `crisp config` prints is all of it, in TOML that reads back. */
+static json_t *config_as_json(void)
+{
+        char *text = NULL;
+        size_t length = 0;
+        struct toml *document = NULL;
+        FILE *out = open_memstream(&text, &length);
+        if (!out)
+                return NULL;
+        config_print(node.config, out);
+        fclose(out);
+        int result = toml_parse(text, length, "configuration", &document, NULL);
+        free(text);
+        if (result < 0)
+                return NULL;
+        json_t *tree = json_incref(document->tree);
+        toml_free(document);
+        return tree;
+}
+
+static void add_entry(struct arena *arena, Runtime__V1__StatusResponse *response, const char *key,
+                      const json_t *value)
+{
+        response->info[response->n_info++] = status_text_entry(
+                arena, &runtime__v1__status_response__info_entry__descriptor, key, value);
+}
+
 static void add_info(struct rpc *rpc, Runtime__V1__StatusResponse *response)
 {
         static const char *const modes[] = {
                 [CGROUP_MODE_V1] = "v1", [CGROUP_MODE_HYBRID] = "hybrid", [CGROUP_MODE_V2] = "v2"};
         AUTO_JSON json_t *info = json_object();
+        response->info = arena_array(rpc->arena, 2, sizeof *response->info);
         AUTO_JSON json_t *handlers = json_object();
         for (size_t i = 0; i < node.handler_count; i++) {
                 const struct runtime_handler *handler = &node.handlers[i];
@@ -89,9 +120,10 @@ static void add_info(struct rpc *rpc, Runtime__V1__StatusResponse *response)
         json_object_set_new(info, "pods", json_integer((json_int_t)table_size(node.pods)));
         json_object_set_new(info, "containers",
                             json_integer((json_int_t)table_size(node.containers)));
-        response->info = (Runtime__V1__StatusResponse__InfoEntry **)status_text_info(
-                rpc->arena, &runtime__v1__status_response__info_entry__descriptor, info);
-        response->n_info = 1;
+        add_entry(rpc->arena, response, "info", info);
+        AUTO_JSON json_t *config = config_as_json();
+        if (config)
+                add_entry(rpc->arena, response, "config", config);
 }
 
 int node_status_handler(struct rpc *rpc, const void *request_, void *response_, struct error *err)

@@ -67,6 +67,7 @@ void pod_withdraw(struct pod *pod)
         timer_free(take_ptr(pod->unclaimed_timer));
         if (table_get(node.pod_names, pod->name) == pod)
                 table_remove(node.pod_names, pod->name);
+        events_tell_pod(pod, EVENT_DELETED);
         if (table_remove(node.pods, pod->id))
                 pod_unref(pod);
 }
@@ -174,6 +175,21 @@ int pod_save(struct pod *pod, bool durable, struct error *err)
         return record_replace(node.pods_dir, pod->id, record, durable, err);
 }
 
+static void save_task(void *argument)
+{
+        AUTO_POD struct pod *pod = argument;
+        struct error err;
+        task_lock(&pod->lock, CLOCK_NEVER);
+        if (pod->phase != POD_REMOVED && pod_save(pod, false, &err) < 0)
+                log_failure(&err, "the pod's record is not up to date", "pod", pod->id, NULL);
+        task_unlock(&pod->lock);
+}
+
+void pod_save_later(struct pod *pod)
+{
+        task_start("save pod", save_task, pod_ref(pod));
+}
+
 int pod_restore(struct pod *pod, const json_t *record, struct error *err)
 {
         static const char place[] = "record.json";
@@ -196,6 +212,7 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
         pod->phase = strcmp(phase, "ready") == 0      ? POD_READY
                      : strcmp(phase, "creating") == 0 ? POD_CREATING
                                                       : POD_NOTREADY;
+        pod->told = pod->phase == POD_NOTREADY ? EVENT_STOPPED : EVENT_STARTED;
         /* Namespaces and processes do not outlive a boot; leases of addresses do, and go with the
          * teardown. */
         if (strcmp(boot_id, node.boot_id) != 0) {
@@ -224,6 +241,9 @@ static void end(struct pod *pod, const char *why)
                 return;
         pod->phase = POD_NOTREADY;
         log_warning("pod is not ready any more", "pod", pod->id, "reason", why, NULL);
+        events_tell_pod(pod, EVENT_STOPPED);
+        /* So that the next daemon does not tell it again. */
+        pod_save_later(pod);
 }
 
 static void holder_ended(void *argument, uint32_t events)

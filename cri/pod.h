@@ -17,6 +17,7 @@
 #include "base/id.h"
 #include "base/json.h"
 #include "base/task.h"
+#include "cri/events.h"
 #include "cri/node.h"
 #include "cri/rpc.h"
 
@@ -52,7 +53,8 @@ struct pod {
         bool stopping;    /* takes no new containers */
         bool claimed;     /* a client knows its id; until then it is in no list */
         struct timer *unclaimed_timer;
-        pid_t holder_pid; /* crisp-pause, where the pod shares a PID namespace; else 0 */
+        enum event_kind told; /* of it, by GetContainerEvents */
+        pid_t holder_pid;     /* crisp-pause, where the pod shares a PID namespace; else 0 */
         uint64_t holder_start;
         int holder_fd; /* its pidfd, or -1 */
         struct watch *holder_watch;
@@ -107,6 +109,7 @@ const char *pod_cgroup_parent(const struct pod *pod);
 
 /* Writes record.json. Waits. */
 int pod_save(struct pod *pod, bool durable, struct error *err);
+void pod_save_later(struct pod *pod);      /* in a task of its own */
 json_t *pod_record(const struct pod *pod); /* a new reference */
 /* Takes over what a record says. */
 int pod_restore(struct pod *pod, const json_t *record, struct error *err);
@@ -136,7 +139,12 @@ int pod_remove(struct pod *pod, struct error *err);
 /* ---- handlers ---- */
 
 rpc_handler pod_run_handler, pod_stop_handler, pod_remove_handler, pod_status_handler,
-        pod_list_handler, pod_update_handler;
+        pod_list_handler, pod_stream_handler, pod_update_handler;
+
+/* The statuses of its containers that a client may know, the newest first, as the kubelet sorts
+ * them; in the arena. */
+Runtime__V1__ContainerStatus **pod_containers_statuses(const struct pod *pod, struct arena *arena,
+                                                       size_t *count);
 
 /* Fills status as CRI wants it; what it points to is the pod's or the arena's. */
 Runtime__V1__PodSandboxStatus *pod_status(const struct pod *pod, struct arena *arena);

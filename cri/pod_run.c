@@ -5,6 +5,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/events.h"
 #include "cri/pod.h"
 #include "cri/record.h"
 #include "cri/validate.h"
@@ -38,6 +39,8 @@ static void claim(struct pod *pod, const struct rpc *rpc)
         if (!rpc_cancelled(rpc)) {
                 pod->claimed = true;
                 timer_free(take_ptr(pod->unclaimed_timer));
+                events_tell_pod(pod, EVENT_CREATED);
+                events_tell_pod(pod, EVENT_STARTED);
         } else if (!pod->claimed && !pod->unclaimed_timer) {
                 pod->unclaimed_timer =
                         timer_new(clock_after(UNCLAIMED_TIME), unclaimed_too_long, pod);
@@ -70,6 +73,7 @@ static void give_up(struct pod *pod)
         pod->phase = POD_NOTREADY;
         pod->stopping = true;
         pod->claimed = true;
+        events_tell_pod(pod, EVENT_STOPPED);
         if (pod_save(pod, true, &err) < 0)
                 log_failure(&err, "the pod's record is not up to date", "pod", pod->id, NULL);
 }

@@ -1,11 +1,14 @@
 /* PodSandboxStatus and ListPodSandbox: from memory. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/json.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/list_stream.h"
 #include "cri/lookup.h"
-#include "cri/pod_resources.h"
+#include "cri/pod.h"
+#include "cri/status_info.h"
 #include "cri/status_text.h"
 
 static Runtime__V1__PodSandboxState state_of(const struct pod *pod)
@@ -61,22 +64,33 @@ Runtime__V1__PodSandboxStatus *pod_status(const struct pod *pod, struct arena *a
         return status;
 }
 
+static int newest_first(const void *a, const void *b)
+{
+        const Runtime__V1__ContainerStatus *const *first = a, *const *second = b;
+        return ((*first)->created_at < (*second)->created_at) -
+               ((*first)->created_at > (*second)->created_at);
+}
+
+Runtime__V1__ContainerStatus **pod_containers_statuses(const struct pod *pod, struct arena *arena,
+                                                       size_t *count)
+{
+        size_t room = 0;
+        *count = 0;
+        for (struct container *each = pod->containers; each; each = each->next)
+                room++;
+        Runtime__V1__ContainerStatus **statuses =
+                arena_array(arena, room, sizeof(Runtime__V1__ContainerStatus *));
+        for (struct container *each = pod->containers; each; each = each->next)
+                if (container_is_listed(each))
+                        statuses[(*count)++] = container_status(each, arena);
+        qsort(statuses, *count, sizeof(Runtime__V1__ContainerStatus *), newest_first);
+        return statuses;
+}
+
 static void add_info(struct rpc *rpc, const struct pod *pod,
                      Runtime__V1__PodSandboxStatusResponse *response)
 {
-        AUTO_FREE char *namespaces = pod_path(pod, "ns");
-        AUTO_JSON json_t *info = json_object();
-        json_object_set_new(info, "pid", json_integer(pod->holder_pid));
-        json_object_set_new(info, "runtimeHandler",
-                            json_string(pod->handler ? pod->handler->name : ""));
-        json_object_set_new(info, "namespaces", json_string(namespaces));
-        json_object_set_new(info, "cgroupParent", json_string(pod_cgroup_parent(pod)));
-        json_object_set_new(info, "networkAttached", json_boolean(pod->attached));
-        if (pod_overhead(pod))
-                json_object_set_new(info, "overhead", resources_json(pod_overhead(pod)));
-        if (pod_resources(pod))
-                json_object_set_new(info, "resources", resources_json(pod_resources(pod)));
-        status_text_add_step(info, pod->step, pod->step_since);
+        AUTO_JSON json_t *info = status_info_pod(pod);
         response->info = (Runtime__V1__PodSandboxStatusResponse__InfoEntry **)status_text_info(
                 rpc->arena, &runtime__v1__pod_sandbox_status_response__info_entry__descriptor,
                 info);
@@ -95,15 +109,8 @@ int pod_status_handler(struct rpc *rpc, const void *request_, void *response_, s
         pod_unref(pod);
         pod_check(pod);
         response->status = pod_status(pod, rpc->arena);
-        size_t count = 0;
-        for (struct container *each = pod->containers; each; each = each->next)
-                count++;
         response->containers_statuses =
-                arena_array(rpc->arena, count, sizeof *response->containers_statuses);
-        for (struct container *each = pod->containers; each; each = each->next)
-                if (container_is_listed(each))
-                        response->containers_statuses[response->n_containers_statuses++] =
-                                container_status(each, rpc->arena);
+                pod_containers_statuses(pod, rpc->arena, &response->n_containers_statuses);
         response->timestamp = clock_real();
         if (request->verbose)
                 add_info(rpc, pod, response);
@@ -123,6 +130,23 @@ static bool matches(const struct pod *pod, const Runtime__V1__PodSandboxFilter *
                                    filter->n_label_selector);
 }
 
+static Runtime__V1__PodSandbox *list_item(const struct pod *pod, struct arena *arena)
+{
+        const Runtime__V1__PodSandboxConfig *config = pod_config(pod);
+        Runtime__V1__PodSandbox *item = arena_alloc(arena, sizeof *item);
+        runtime__v1__pod_sandbox__init(item);
+        item->id = (char *)pod->id;
+        item->metadata = config->metadata;
+        item->state = state_of(pod);
+        item->created_at = pod->created_at;
+        item->n_labels = config->n_labels;
+        item->labels = (Runtime__V1__PodSandbox__LabelsEntry **)config->labels;
+        item->n_annotations = config->n_annotations;
+        item->annotations = (Runtime__V1__PodSandbox__AnnotationsEntry **)config->annotations;
+        item->runtime_handler = pod->request->runtime_handler;
+        return item;
+}
+
 int pod_list_handler(struct rpc *rpc, const void *request_, void *response_, struct error *err)
 {
         const Runtime__V1__ListPodSandboxRequest *request = request_;
@@ -130,23 +154,31 @@ int pod_list_handler(struct rpc *rpc, const void *request_, void *response_, str
         (void)err;
         response->items = arena_array(rpc->arena, table_size(node.pods), sizeof *response->items);
         size_t cursor = 0;
-        for (struct pod *each; (each = table_next(node.pods, &cursor, NULL));) {
-                if (!matches(each, request->filter))
-                        continue;
-                const Runtime__V1__PodSandboxConfig *config = pod_config(each);
-                Runtime__V1__PodSandbox *item = arena_alloc(rpc->arena, sizeof *item);
-                runtime__v1__pod_sandbox__init(item);
-                item->id = each->id;
-                item->metadata = config->metadata;
-                item->state = state_of(each);
-                item->created_at = each->created_at;
-                item->n_labels = config->n_labels;
-                item->labels = (Runtime__V1__PodSandbox__LabelsEntry **)config->labels;
-                item->n_annotations = config->n_annotations;
-                item->annotations =
-                        (Runtime__V1__PodSandbox__AnnotationsEntry **)config->annotations;
-                item->runtime_handler = each->request->runtime_handler;
-                response->items[response->n_items++] = item;
-        }
+        for (struct pod *each; (each = table_next(node.pods, &cursor, NULL));)
+                if (matches(each, request->filter))
+                        response->items[response->n_items++] = list_item(each, rpc->arena);
         return 0;
+}
+
+int pod_stream_handler(struct rpc *rpc, const void *request_, void *response, struct error *err)
+{
+        const Runtime__V1__StreamPodSandboxesRequest *request = request_;
+        (void)response;
+        /* Pods come and go while a message is sent: those of this moment are held. */
+        struct pod **held = arena_array(rpc->arena, table_size(node.pods), sizeof(struct pod *));
+        size_t count = 0, cursor = 0;
+        for (struct pod *each; (each = table_next(node.pods, &cursor, NULL));)
+                if (matches(each, request->filter))
+                        held[count++] = pod_ref(each);
+        AUTO_LIST_STREAM struct list_stream stream;
+        list_stream_init(&stream, rpc, &runtime__v1__stream_pod_sandboxes_response__descriptor);
+        int result = 0;
+        for (size_t i = 0; i < count; i++) {
+                /* One that has gone meanwhile is not told of as if it were there. */
+                if (result == 0 && pod_is_listed(held[i]))
+                        result = list_stream_add(&stream, &list_item(held[i], rpc->arena)->base,
+                                                 err);
+                pod_unref(held[i]);
+        }
+        return result < 0 ? result : list_stream_end(&stream, err);
 }

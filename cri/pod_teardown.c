@@ -149,8 +149,10 @@ static int stop_locked(struct pod *pod, struct error *err)
         pod->phase = POD_NOTREADY;
         /* The intent: a pod whose network was freed must not come back as one that is ready because
          * its namespace was still there when the daemon was killed. */
-        if (was_ready)
+        if (was_ready) {
+                events_tell_pod(pod, EVENT_STOPPED);
                 save(pod);
+        }
         result = pod_tear_down(pod, err);
         if (result == 0 && !was_torn_down)
                 save(pod);

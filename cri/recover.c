@@ -72,6 +72,9 @@ static void recover_pod(struct pod *pod)
                         pod->phase = POD_NOTREADY;
                 }
         }
+        /* Its holder is gone, or it is of an earlier boot. */
+        if (pod->phase == POD_NOTREADY && pod->told < EVENT_STOPPED)
+                pod_save_later(pod);
         pod_check(pod);
         /* Nobody was ever told of it: who asked will ask again. */
         if (pod->phase == POD_CREATING) {
@@ -142,6 +145,7 @@ static void adopt_started(void *argument)
                 container->start_time = process_start_time(state.pid);
                 if (container->pidfd < 0)
                         container->pidfd = open_first_process(container);
+                events_tell_container(container, EVENT_STARTED);
                 if (container_save(container, false, &err) < 0)
                         log_failure(&err, "the container's record is not up to date", "container",
                                     container->id, NULL);
@@ -313,6 +317,7 @@ int node_recover(struct error *err)
         if (result < 0)
                 return result;
         tuning_recover();
+        events_recovered();
         puller_adopt(node.puller);
         store_keep_clean(node.images, STORE_CLEAN_PERIOD, STORE_CLEAN_RETRY);
         suspects_check(node.suspects);

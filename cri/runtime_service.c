@@ -1,5 +1,6 @@
 #include "api/cri/runtime_v1.pb-c.h"
 #include "cri/container.h"
+#include "cri/events.h"
 #include "cri/node_status.h"
 #include "cri/pod.h"
 #include "cri/services.h"
@@ -34,12 +35,18 @@ static const struct rpc_method methods[] = {
         {.name = "RemovePodSandbox", .handler = pod_remove_handler},
         {.name = "PodSandboxStatus", .handler = pod_status_handler},
         {.name = "ListPodSandbox", .handler = pod_list_handler},
+        {.name = "StreamPodSandboxes", .handler = pod_stream_handler, .streaming = true},
         {.name = "CreateContainer", .handler = container_create_handler, .interruptible = true},
         {.name = "StartContainer", .handler = container_start_handler},
         {.name = "StopContainer", .handler = container_stop_handler, .interruptible = true},
         {.name = "RemoveContainer", .handler = container_remove_handler},
         {.name = "ContainerStatus", .handler = container_status_handler},
         {.name = "ListContainers", .handler = container_list_handler},
+        {.name = "StreamContainers", .handler = container_stream_handler, .streaming = true},
+        {.name = "GetContainerEvents",
+         .handler = events_stream_handler,
+         .interruptible = true,
+         .streaming = true},
         {.name = "ExecSync", .handler = container_exec_sync_handler, .interruptible = true},
         {.name = "UpdateContainerResources", .handler = container_update_handler},
         {.name = "UpdatePodSandboxResources", .handler = pod_update_handler},

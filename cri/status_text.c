@@ -8,16 +8,22 @@
 #include "base/json.h"
 #include "cri/lookup.h"
 
+void *status_text_entry(struct arena *arena, const ProtobufCMessageDescriptor *descriptor,
+                        const char *key, const json_t *value)
+{
+        AUTO_FREE char *text = json_text(value);
+        struct lookup_entry *entry = arena_alloc(arena, descriptor->sizeof_message);
+        descriptor->message_init((ProtobufCMessage *)entry);
+        entry->key = arena_strdup(arena, key);
+        entry->value = arena_strdup(arena, text);
+        return entry;
+}
+
 void *status_text_info(struct arena *arena, const ProtobufCMessageDescriptor *descriptor,
                        const json_t *info)
 {
-        AUTO_FREE char *text = json_text(info);
-        struct lookup_entry *entry = arena_alloc(arena, descriptor->sizeof_message);
-        descriptor->message_init((ProtobufCMessage *)entry);
-        entry->key = arena_strdup(arena, "info");
-        entry->value = arena_strdup(arena, text);
         struct lookup_entry **entries = arena_array(arena, 1, sizeof *entries);
-        entries[0] = entry;
+        entries[0] = status_text_entry(arena, descriptor, "info", info);
         return entries;
 }
 

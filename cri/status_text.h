@@ -11,6 +11,11 @@
 
 #include "base/arena.h"
 
+/* An entry of a map from strings to strings, key with the JSON of value; descriptor is the entry's.
+ */
+void *status_text_entry(struct arena *arena, const ProtobufCMessageDescriptor *descriptor,
+                        const char *key, const json_t *value);
+
 /* One map entry "info" of the given entry type, in a vector of one; all in the arena. */
 void *status_text_info(struct arena *arena, const ProtobufCMessageDescriptor *descriptor,
                        const json_t *info);

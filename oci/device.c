@@ -37,10 +37,10 @@ int device_parse(struct arena *arena, const char *text, struct device_text *devi
                  struct error *err)
 {
         struct device_text found = {0};
-        char *rest = arena_strdup(arena, text), *parts[3] = {0};
+        char *rest = arena_strdup(arena, text), *parts[3] = {rest};
         size_t count = 0;
-        for (char *part; count < 3 && (part = strsep(&rest, ":"));)
-                parts[count++] = part;
+        while (count < 3 && rest)
+                parts[count++] = strsep(&rest, ":");
         found.source = parts[0];
         if (rest || (parts[2] && !device_is_access(parts[2])))
                 return error_set(err, ERROR_INVALID_ARGUMENT,

@@ -34,7 +34,7 @@ static int get_list(const struct parser *parser, const json_t *object, const cha
                 return result;
         size_t length = strv_length(texts);
         const char **copy = texts ? arena_array(parser->arena, length + 1, sizeof *copy) : NULL;
-        for (size_t i = 0; i < length; i++)
+        for (size_t i = 0; copy && i < length; i++)
                 copy[i] = arena_strdup(parser->arena, texts[i]);
         strv_free(texts);
         *list = copy;

@@ -70,8 +70,8 @@ def test_what_was_tuned_is_put_back_by_the_next_daemon(own_node, machine, ends_m
     if not ends_meanwhile:
         assert read(LATENCY) == "n/a"
         node.stop(container)
-    wait_for(lambda: (read(LATENCY), read(INTERRUPTS)) == before, "all to be put back")
-    assert not os.path.exists(f"{node.daemon.run}/tuning/{container}")
+    kept = f"{node.daemon.run}/tuning/{container}"
+    wait_for(lambda: (read(LATENCY), read(INTERRUPTS)) == before and not os.path.exists(kept), "all to be put back")
 
 
 @several
@@ -203,7 +203,7 @@ def test_a_governor_that_is_not_there_fails_the_start_and_nothing_else(own_node)
     container = node.create(node.pod(annotations={"cpu-freq-governor.crio.io": "nosuch"}), ["/bin/sleep", "100"], linux=whole_cpu("0"))
     error_of(lambda: node.start(container), *FAILS)
     assert node.status(container).state == EXITED
-    assert not os.path.exists(f"{node.daemon.run}/tuning/{container}")
+    wait_for(lambda: not os.path.exists(f"{node.daemon.run}/tuning/{container}"), "nothing to be kept for it")
 
 
 def test_without_processors_of_its_own(own_node):

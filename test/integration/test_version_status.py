@@ -16,7 +16,7 @@ DONE = {
     "Version", "Status", "RuntimeConfig", "UpdateRuntimeConfig", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox",
     "PodSandboxStatus", "ListPodSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemoveContainer",
     "ContainerStatus", "ListContainers", "ExecSync", "ReopenContainerLog", "PullImage", "ImageStatus", "ListImages",
-    "RemoveImage", "ImageFsInfo", "StreamImages",
+    "RemoveImage", "ImageFsInfo", "StreamImages", "StreamPodSandboxes", "StreamContainers", "GetContainerEvents",
 }
 
 

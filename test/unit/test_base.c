@@ -44,6 +44,33 @@ static void test_error_word_stays_first(void **state)
         assert_int_equal(err.code, ERROR_UNKNOWN);
 }
 
+static void test_error_hides_the_secrets_of_urls(void **state)
+{
+        static const struct {
+                const char *text, *shown;
+        } cases[] = {
+                {"no url? a=b", "no url? a=b"},
+                {"get https://host/v2/x: 403", "get https://host/v2/x: 403"},
+                {"get https://cdn/x?X-Sig=abc&y=z: 403", "get https://cdn/x?... 403"},
+                {"\"https://cdn/x?sig=abc\" and http://b/?token=t, no",
+                 "\"https://cdn/x?...\" and http://b/?... no"},
+                {"https://joe:password@host/x", "https://...@host/x"},
+                {"https://host/a@b", "https://host/a@b"},
+                {"https://joe:p@ss@host?a=https://other/?b=c d", "https://...@host?... d"},
+                {"https://", "https://"},
+                {"://?", "://?"},
+                {"https://h?x", "https://h?x"},
+        };
+        char text[128];
+        (void)state;
+        for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+                struct error err;
+                error_set(&err, ERROR_INTERNAL, "%s", cases[i].text);
+                error_render(&err, text, sizeof text);
+                assert_string_equal(text, cases[i].shown);
+        }
+}
+
 static void test_error_is_cut_at_a_character(void **state)
 {
         (void)state;
@@ -206,6 +233,7 @@ int main(void)
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_error_grows_context),
                 cmocka_unit_test(test_error_word_stays_first),
+                cmocka_unit_test(test_error_hides_the_secrets_of_urls),
                 cmocka_unit_test(test_error_is_cut_at_a_character),
                 cmocka_unit_test(test_arena_pieces_are_zeroed_and_apart),
                 cmocka_unit_test(test_buffer),
