@@ -36,6 +36,15 @@
 #define LOG_FILES_MAX         100 /* as the monitor has it */
 #define LOG_LINE_LEAST        256
 #define LOG_LINE_MOST         (128 * 1024) /* as the monitor has it */
+#define GOMAXPROCS_MAX        8192
+#define CPU_SHARES_MAX        262144  /* the kernel's */
+#define CPU_PERIOD_MAX        1000000 /* us, the kernel's */
+#define CPU_TIME_MAX          1000000000
+#define PIDS_MAX              (1 << 22) /* the kernel's PID_MAX_LIMIT */
+#define MIN_MEMORY_KIB_MAX    (1 << 30)
+#define MIN_MEMORY_KIB        (12 * 1024) /* runc's own process while it makes a container */
+#define MIN_MEMORY_KIB_CRUN   500
+#define MIN_MEMORY_UNSET      UINT_MAX
 #define ANNOTATIONS_MAX       256
 #define DEVICES_MAX           256
 #define SPEC_DIRS_MAX         16
@@ -108,6 +117,15 @@ const struct config_setting config_settings[] = {
         {"runtime.log_to_journald", CONFIG_BOOL, PLACE(runtime.log_to_journald)},
         {"runtime.journald_socket", CONFIG_SOCKET, PLACE(runtime.journald_socket)},
         {"runtime.kubelet_dir", CONFIG_PATH, PLACE(runtime.kubelet_dir)},
+        {"runtime.pids_limit", CONFIG_NUMBER, PLACE(runtime.pids_limit), 0, PIDS_MAX},
+        {"runtime.infra_cpuset", CONFIG_CPUS, PLACE(runtime.infra_cpuset)},
+        {"runtime.shared_cpuset", CONFIG_CPUS, PLACE(runtime.shared_cpuset)},
+        {"runtime.min_injected_gomaxprocs", CONFIG_NUMBER, PLACE(runtime.min_injected_gomaxprocs),
+         0, GOMAXPROCS_MAX},
+        {"runtime.irqbalance_config_file", CONFIG_PATH_OR_NONE,
+         PLACE(runtime.irqbalance_config_file)},
+        {"runtime.blockio_config_file", CONFIG_PATH_OR_NONE, PLACE(runtime.blockio_config_file)},
+        {"runtime.rdt_config_file", CONFIG_PATH_OR_NONE, PLACE(runtime.rdt_config_file)},
         {"runtime.allowed_annotations", CONFIG_ANNOTATIONS, PLACE(runtime.allowed_annotations), 0,
          ANNOTATIONS_MAX},
         {"runtime.additional_devices", CONFIG_DEVICES, PLACE(runtime.additional_devices), 0,
@@ -163,6 +181,9 @@ const struct config_setting config_handler_settings[] = {
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
         {"cni_conf_dir", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, cni_conf_dir)},
         {"seccomp_profile", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, seccomp_profile)},
+        {"container_min_memory_kib", CONFIG_NUMBER,
+         offsetof(struct config_handler, container_min_memory_kib), 0, MIN_MEMORY_KIB_MAX},
+        {"exec_cpu_affinity", CONFIG_AFFINITY, offsetof(struct config_handler, exec_cpu_affinity)},
         {"allowed_annotations", CONFIG_ANNOTATIONS,
          offsetof(struct config_handler, allowed_annotations), 0, ANNOTATIONS_MAX},
         {"default_annotations", CONFIG_PAIRS, offsetof(struct config_handler, default_annotations),
@@ -175,6 +196,27 @@ const struct config_setting config_handler_settings[] = {
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
+
+#define WORKLOAD(field) offsetof(struct config_workload, field)
+
+const struct config_setting config_workload_settings[] = {
+        {"activation_annotation", CONFIG_TEXT, WORKLOAD(activation_annotation)},
+        {"annotation_prefix", CONFIG_TEXT, WORKLOAD(annotation_prefix)},
+        {"allowed_annotations", CONFIG_ANNOTATIONS, WORKLOAD(allowed_annotations), 0,
+         ANNOTATIONS_MAX},
+};
+const size_t config_workload_setting_count =
+        sizeof(config_workload_settings) / sizeof(config_workload_settings[0]);
+
+const struct config_setting config_workload_resources[] = {
+        {"cpushares", CONFIG_NUMBER, WORKLOAD(cpushares), 0, CPU_SHARES_MAX},
+        {"cpuset", CONFIG_CPUS, WORKLOAD(cpuset)},
+        {"cpuquota", CONFIG_NUMBER, WORKLOAD(cpuquota), 0, CPU_TIME_MAX},
+        {"cpuperiod", CONFIG_NUMBER, WORKLOAD(cpuperiod), 0, CPU_PERIOD_MAX},
+        {"cpulimit", CONFIG_NUMBER, WORKLOAD(cpulimit), 0, CPU_TIME_MAX},
+};
+const size_t config_workload_resource_count =
+        sizeof(config_workload_resources) / sizeof(config_workload_resources[0]);
 
 static const char *const driver_names[] = {
         [CONFIG_CGROUP_SYSTEMD] = "systemd",
@@ -213,9 +255,33 @@ void config_handler_add(struct config *config, const char *name)
                 at++;
         handlers = xrealloc(handlers, (count + 1) * sizeof(*handlers));
         memmove(&handlers[at + 1], &handlers[at], (count - at) * sizeof(*handlers));
-        handlers[at] = (struct config_handler){.name = xstrdup(name)};
+        handlers[at] = (struct config_handler){.name = xstrdup(name),
+                                               .container_min_memory_kib = MIN_MEMORY_UNSET,
+                                               .exec_cpu_affinity = xstrdup("")};
         config->runtime.handlers = handlers;
         config->runtime.handler_count = count + 1;
+}
+
+struct config_workload *config_workload_add(struct config *config, const char *name)
+{
+        struct config_workload *workloads = config->runtime.workloads;
+        size_t count = config->runtime.workload_count, at = 0;
+
+        while (at < count && strcmp(workloads[at].name, name) < 0)
+                at++;
+        if (at < count && strcmp(workloads[at].name, name) == 0)
+                return &workloads[at];
+        workloads = xrealloc(workloads, (count + 1) * sizeof(*workloads));
+        memmove(&workloads[at + 1], &workloads[at], (count - at) * sizeof(*workloads));
+        workloads[at] = (struct config_workload){
+                .name = xstrdup(name),
+                .activation_annotation = xstrdup(""),
+                .annotation_prefix = xstrdup(""),
+                .cpuset = xstrdup(""),
+        };
+        config->runtime.workloads = workloads;
+        config->runtime.workload_count = count + 1;
+        return &workloads[at];
 }
 
 struct config *config_new(const struct config_machine *machine)
@@ -294,6 +360,11 @@ struct config *config_new(const struct config_machine *machine)
                 strv_push(&config->runtime.default_capabilities, *name);
         config->runtime.selinux = true;
         config->runtime.hostnetwork_disable_selinux = true;
+        config->runtime.infra_cpuset = xstrdup("");
+        config->runtime.shared_cpuset = xstrdup("");
+        config->runtime.irqbalance_config_file = xstrdup("/etc/default/irqbalance");
+        config->runtime.blockio_config_file = xstrdup("");
+        config->runtime.rdt_config_file = xstrdup("");
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
         config->stats.collection_period = 10;
@@ -322,6 +393,12 @@ static const char *installed_path(const struct config_machine *machine, const ch
         return NULL;
 }
 
+static unsigned least_memory(const char *path)
+{
+        const char *name = path ? strrchr(path, '/') : NULL;
+        return name && strcmp(name, "/crun") == 0 ? MIN_MEMORY_KIB_CRUN : MIN_MEMORY_KIB;
+}
+
 void config_complete(struct config *config, const struct config_machine *machine)
 {
         /* Where nothing is installed, what fails names the program that is missing. */
@@ -334,6 +411,8 @@ void config_complete(struct config *config, const struct config_machine *machine
 
                 if (!handler->path)
                         handler->path = xstrdup(installed_path(machine, handler->name));
+                if (handler->container_min_memory_kib == MIN_MEMORY_UNSET)
+                        handler->container_min_memory_kib = least_memory(handler->path);
                 if (!handler->root)
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
                 if (!handler->cni_conf_dir)
@@ -366,6 +445,7 @@ void config_free(struct config *config)
                 free(handler->root);
                 free(handler->cni_conf_dir);
                 free(handler->seccomp_profile);
+                free(handler->exec_cpu_affinity);
                 strv_free(handler->allowed_annotations);
                 strv_free(handler->default_annotations);
         }
@@ -401,6 +481,21 @@ void config_free(struct config *config)
         free(config->runtime.seccomp_root);
         free(config->runtime.apparmor_profile);
         strv_free(config->runtime.default_capabilities);
+        for (size_t i = 0; i < config->runtime.workload_count; i++) {
+                struct config_workload *workload = &config->runtime.workloads[i];
+
+                free(workload->name);
+                free(workload->activation_annotation);
+                free(workload->annotation_prefix);
+                strv_free(workload->allowed_annotations);
+                free(workload->cpuset);
+        }
+        free(config->runtime.workloads);
+        free(config->runtime.infra_cpuset);
+        free(config->runtime.shared_cpuset);
+        free(config->runtime.irqbalance_config_file);
+        free(config->runtime.blockio_config_file);
+        free(config->runtime.rdt_config_file);
         strv_free(config->runtime.allowed_annotations);
         strv_free(config->runtime.additional_devices);
         strv_free(config->runtime.allowed_devices);
@@ -541,6 +636,9 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_HANDLER_NAME:
         case CONFIG_ENDPOINT:
         case CONFIG_TEXT_OR_NONE:
+        case CONFIG_CPUS:
+        case CONFIG_AFFINITY:
+        case CONFIG_TEXT:
         case CONFIG_TIMEZONE:
         case CONFIG_NAME:
         case CONFIG_OFF:
@@ -564,6 +662,33 @@ static void add_handlers(struct buffer *out, const struct config *config)
         }
 }
 
+static void add_settings(struct buffer *out, const struct config_setting *settings, size_t count,
+                         const void *object)
+{
+        for (size_t i = 0; i < count; i++) {
+                buffer_printf(out, "%s = ", settings[i].name);
+                add_value(out, &settings[i], object);
+                buffer_add_text(out, "\n");
+        }
+}
+
+static void add_workloads(struct buffer *out, const struct config *config)
+{
+        for (size_t i = 0; i < config->runtime.workload_count; i++) {
+                const struct config_workload *workload = &config->runtime.workloads[i];
+
+                buffer_printf(out, "\n[runtime.workloads.%s]\n", workload->name);
+                /* not set is not there: it must not be empty where it is */
+                add_settings(out, config_workload_settings, 1, workload);
+                if (*workload->annotation_prefix)
+                        add_settings(out, config_workload_settings + 1, 1, workload);
+                add_settings(out, config_workload_settings + 2, 1, workload);
+                buffer_printf(out, "\n[runtime.workloads.%s.resources]\n", workload->name);
+                add_settings(out, config_workload_resources, config_workload_resource_count,
+                             workload);
+        }
+}
+
 void config_print(const struct config *config, FILE *out)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
@@ -576,8 +701,10 @@ void config_print(const struct config *config, FILE *out)
 
                 if (length > 0 && (length != table_length ||
                                    memcmp(setting->name, setting[-1].name, length + 1) != 0)) {
-                        if (strncmp(setting[-1].name, "runtime.", 8) == 0)
+                        if (strncmp(setting[-1].name, "runtime.", 8) == 0) {
                                 add_handlers(&text, config);
+                                add_workloads(&text, config);
+                        }
                         buffer_printf(&text, "\n[%.*s]\n", (int)length, setting->name);
                 }
                 table_length = length;

@@ -51,6 +51,11 @@ struct config_handler {
         /* CNI configurations for its pods; empty: those of network.config_dir. [] */
         char *cni_conf_dir;
         char *seccomp_profile; /* in place of runtime.seccomp_profile, whose value is the default */
+        /* KiB that a container's memory limit is at least; 0: none. [12288; 500 for crun] */
+        unsigned container_min_memory_kib;
+        /* Where commands in a container begin to run: "first", the first of its processors; empty:
+         * any of them. [""] */
+        char *exec_cpu_affinity;
         /* strv of annotations that pods of this handler may use beside runtime's; may be null. []
          */
         char **allowed_annotations;
@@ -63,6 +68,25 @@ struct config_handler {
         bool privileged_without_host_devices_all_devices_allowed;
         /* Containers may write to their own cgroup (v2). [false] */
         bool cgroup_writable;
+};
+
+#define CONFIG_WORKLOADS_MAX     64
+#define CONFIG_WORKLOAD_NAME_MAX 63 /* bytes */
+
+/*
+ * [runtime.workloads.NAME]: what containers of pods with an annotation get by default, and may
+ * change by another. Numbers that are 0 and an empty cpuset leave what the kubelet says.
+ */
+struct config_workload {
+        char *name;
+        char *activation_annotation; /* a pod that has it, with whatever value, is one */
+        char *annotation_prefix;     /* PREFIX/CONTAINER holds JSON with other values; or empty */
+        char **allowed_annotations;  /* strv, beside its handler's and runtime's; may be null */
+        unsigned cpushares;
+        unsigned cpuquota;  /* us */
+        unsigned cpuperiod; /* us */
+        unsigned cpulimit;  /* thousandths of a processor: takes cpuquota's place */
+        char *cpuset;
 };
 
 /*
@@ -202,6 +226,25 @@ struct config {
                 char *journald_socket;
                 /* The kubelet's own folder, in which the pods' volumes are. [/var/lib/kubelet] */
                 char *kubelet_dir;
+                /* Processes and threads that a container may have; 0: as many as it likes. [0] */
+                unsigned pids_limit;
+                /* Processors that crisp-pause runs on; empty: any. [""] */
+                char *infra_cpuset;
+                /* Processors that containers with cpu-shared.crio.io get beside their own. [""] */
+                char *shared_cpuset;
+                /* The least GOMAXPROCS that containers without a limit of processor time get; 0:
+                 * none get one. [0] */
+                unsigned min_injected_gomaxprocs;
+                /* irqbalance's variables, where processors are banned; empty: not touched.
+                 * [/etc/default/irqbalance] */
+                char *irqbalance_config_file;
+                /* Classes of block I/O, as of goresctrl; empty: none. [""] */
+                char *blockio_config_file;
+                /* Classes of cache and memory bandwidth, as of goresctrl; empty: none. [""] */
+                char *rdt_config_file;
+                /* Sorted by name; null when there are none. [none] */
+                struct config_workload *workloads;
+                size_t workload_count;
                 /* strv of annotations that pods may use (annotation.h); may be null.
                  * [io.containers.trace-syscall, devices.crio.io] */
                 char **allowed_annotations;

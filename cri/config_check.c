@@ -8,6 +8,7 @@
 #include "base/arena.h"
 #include "cri/annotation.h"
 #include "cri/metric_groups.h"
+#include "oci/cpu_list.h"
 #include "oci/device.h"
 #include "oci/spec.h"
 #include "oci/ulimit.h"
@@ -94,6 +95,14 @@ const char *config_check_item(enum config_type type, const char *text)
                 return check_device(text);
         case CONFIG_VARIABLES:
                 return check_variable(text);
+        case CONFIG_CPUS:
+                return cpu_list_parse(text, &(struct cpu_list){0}, NULL) < 0
+                               ? "is no list of processors such as 0-3,8"
+                               : NULL;
+        case CONFIG_AFFINITY:
+                return *text && strcmp(text, "first") != 0 ? "is neither empty nor first" : NULL;
+        case CONFIG_TEXT:
+                return *text ? NULL : "must not be empty";
         case CONFIG_ULIMITS:
                 return ulimit_parse(text, &limit, NULL) < 0
                                ? "is not NAME=SOFT:HARD, with numbers or -1 and SOFT not above HARD"

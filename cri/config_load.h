@@ -37,6 +37,9 @@ enum config_type {
         CONFIG_ENDPOINT, /* ADDRESS:PORT, a socket's path, or empty */
         CONFIG_HANDLER_NAME,
         CONFIG_TEXT_OR_NONE, /* whatever it is */
+        CONFIG_CPUS,         /* processors as "0-3,8", or empty */
+        CONFIG_AFFINITY,     /* "first", or empty */
+        CONFIG_TEXT,         /* any that is not empty */
         CONFIG_TIMEZONE,
         CONFIG_NAME, /* not empty, without spaces */
         CONFIG_OFF,  /* what this version does not support: empty */
@@ -53,6 +56,15 @@ extern const struct config_setting config_settings[];
 extern const size_t config_setting_count;
 extern const struct config_setting config_handler_settings[];
 extern const size_t config_handler_setting_count;
+
+/* Of runtime.workloads.NAME, and of its table resources. */
+extern const struct config_setting config_workload_settings[];
+extern const size_t config_workload_setting_count;
+extern const struct config_setting config_workload_resources[];
+extern const size_t config_workload_resource_count;
+
+/* The workload of this name, which is added where it is not there. */
+struct config_workload *config_workload_add(struct config *config, const char *name);
 
 /* Defaults, but for what depends on other settings: those are null. */
 struct config *config_new(const struct config_machine *machine);

@@ -14,6 +14,7 @@
 #include "cri/record.h"
 #include "cri/seccomp_notifier.h"
 #include "cri/stats_source.h"
+#include "cri/resources.h"
 
 #define GIDS_MAX 65536 /* what the kernel takes */
 
@@ -61,6 +62,7 @@ void container_unref(struct container *container)
         free(container->forbidden_calls);
         free(container->message);
         free(container->name);
+        arena_free(container->resources_arena);
         arena_free(container->arena);
         free(container);
 }
@@ -209,6 +211,9 @@ json_t *container_record(const struct container *container)
         json_object_set_new(record, "gid", json_integer(container->gid));
         json_object_set_new(record, "gids", gids);
         json_object_set_new(record, "stop_signal", json_integer(container->stop_signal));
+        resources_put(record, "resources", container->resources);
+        resources_put(record, "resources_wanted", container->resources_wanted);
+        json_object_set_new(record, "bundle_outdated", json_boolean(container->bundle_outdated));
         json_object_set_new(record, "clean", json_boolean(container->clean));
         if (container->seccomp_notifies)
                 json_object_set_new(record, "seccomp_notifies", json_true());
@@ -264,6 +269,21 @@ static int restore_gids(struct container *container, const json_t *record, struc
         return 0;
 }
 
+/* A record of before there were such has what the request said. */
+static int restore_resources(struct container *container, const json_t *record, struct error *err)
+{
+        const Runtime__V1__LinuxContainerConfig *config = container_config(container)->linux;
+        int result =
+                resources_get(record, "resources", container->arena, &container->resources, err);
+        if (result == 0)
+                result = resources_get(record, "resources_wanted", container->arena,
+                                       &container->resources_wanted, err);
+        if (result == 0 && !container->resources)
+                container->resources =
+                        resources_copy(container->arena, config ? config->resources : NULL);
+        return result;
+}
+
 int container_restore(struct container *container, const json_t *record, struct error *err)
 {
         static const char place[] = "record.json";
@@ -293,6 +313,8 @@ int container_restore(struct container *container, const json_t *record, struct 
             json_get_int(record, "pid", place, &pid, err) < 0 ||
             json_get_int(record, "start_time", place, &start_time, err) < 0 ||
             json_get_strings(record, "volume_ids", place, &container->volume_ids, err) < 0 ||
+            json_get_bool(record, "bundle_outdated", place, &container->bundle_outdated, err) < 0 ||
+            restore_resources(container, record, err) < 0 ||
             restore_gids(container, record, err) < 0)
                 return err->number;
         if (!image_id || !image_name || !cgroup_path)

@@ -51,6 +51,14 @@ struct container {
         size_t gid_count;
         int stop_signal; /* a number of the kernel's */
 
+        /* What it may use, in effect (container_resources.h); null only while it is being created.
+         * It lives in arena, or, once it was changed, in resources_arena. */
+        Runtime__V1__LinuxContainerResources *resources;
+        struct arena *resources_arena;
+        /* What a running update is changing them to, for a daemon that ends meanwhile; or null. */
+        Runtime__V1__LinuxContainerResources *resources_wanted;
+        bool bundle_outdated; /* they were changed before its start */
+
         pid_t pid; /* of the first process while the monitor watches it; else 0 */
         uint64_t start_time;
         int pidfd;               /* or -1 */
@@ -185,7 +193,11 @@ int container_make_bundle(void *bundle);
 
 rpc_handler container_create_handler, container_start_handler, container_stop_handler,
         container_remove_handler, container_status_handler, container_list_handler,
-        container_stream_handler, container_reopen_log_handler, container_exec_sync_handler;
+        container_stream_handler, container_reopen_log_handler, container_exec_sync_handler,
+        container_update_handler;
+
+/* Ends an update that an earlier daemon began (container_update.c), in a task of its own. */
+void container_update_resume(struct container *container);
 
 Runtime__V1__ContainerStatus *container_status(const struct container *container,
                                                struct arena *arena);

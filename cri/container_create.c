@@ -9,6 +9,7 @@
 #include "cri/confinement.h"
 #include "cri/container.h"
 #include "cri/container_pids.h"
+#include "cri/container_resources.h"
 #include "cri/image_volume.h"
 #include "cri/init_system.h"
 #include "cri/record.h"
@@ -137,6 +138,9 @@ static int create(struct container *container, struct error *err)
         AUTO_IMAGE_CONFIG struct image_config *image = NULL;
         AUTO_CGROUP_PLACE struct cgroup_place place = {0};
         int result = check_trust(container, err);
+        if (result < 0)
+                return result;
+        result = container_resources_choose(container, err);
         if (result < 0)
                 return result;
         container_step(container, "writing the intent");

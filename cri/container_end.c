@@ -18,6 +18,7 @@
 #include "cri/record.h"
 #include "cri/seccomp_notifier.h"
 #include "cri/stats_source.h"
+#include "cri/tuning.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
 
@@ -307,6 +308,18 @@ struct unmount_job {
         struct error *err;
 };
 
+/* A runtime that says that it deleted the container may have left its cgroup: in a hierarchy that
+ * it does not know, or with a command of ours in it. */
+static int remove_left_cgroup(const struct unmount_job *job)
+{
+        const char *path = job->container->cgroup_path;
+        if (!path || !cgroup_exists(&node.cgroups, path))
+                return 0;
+        int64_t deadline = clock_after(CGROUP_REMOVE_TIME);
+        int result = cgroup_kill(&node.cgroups, path, deadline, job->err);
+        return result < 0 ? result : cgroup_remove(&node.cgroups, path, deadline, job->err);
+}
+
 static int unmount_on_worker(void *argument)
 {
         struct unmount_job *job = argument;
@@ -318,7 +331,9 @@ static int unmount_on_worker(void *argument)
                 AUTO_FREE char *listener = seccomp_notifier_path(job->container);
                 unlink(listener);
         }
-        int result = rootfs_unmount(rootfs, job->err);
+        int result = remove_left_cgroup(job);
+        if (result == 0)
+                result = rootfs_unmount(rootfs, job->err);
         if (result == 0)
                 result = image_volumes_unmount(job->container, job->err);
         if (result == 0)
@@ -402,6 +417,8 @@ int container_clean_up(struct container *container, bool removing, struct error 
                 container_step(container, "deleting it from the runtime");
                 result = delete_from_runtime(container, err);
         }
+        if (result == 0)
+                result = tuning_end(container, err);
         struct unmount_job job = {.container = container,
                                   .keep_monitor = container->exit_told && !removing,
                                   .err = err};

@@ -77,7 +77,9 @@ static int set_linux(struct container_spec *draft)
         if (result < 0)
                 return result;
         draft->spec.cgroup_path = arena_strdup(draft->arena, place.runtime_path);
-        container_spec_resources(draft);
+        result = container_spec_resources(draft);
+        if (result < 0)
+                return result;
         container_spec_annotations(draft);
         result = container_spec_security(draft);
         return result < 0 ? result : set_namespaces(draft);

@@ -64,8 +64,8 @@ int container_spec_binds(struct container_spec *draft);
 /* Adds one, in the place of that with the same destination. */
 void container_spec_add_mount(struct container_spec *draft, const struct spec_mount *mount);
 bool container_spec_has_mount(const struct container_spec *draft, const char *destination);
-/* Cgroup limits and the OOM score (container_spec_resources.c). */
-void container_spec_resources(struct container_spec *draft);
+/* Cgroup limits, classes of I/O and cache, the OOM score (container_spec_resources.c). */
+int container_spec_resources(struct container_spec *draft);
 /* Devices, but for those of CDI (container_spec_devices.c). */
 int container_spec_devices(struct container_spec *draft);
 /* What CDI adds to all other parts, which must be there (container_spec_cdi.c). */

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "cri/lookup.h"
+#include "cri/pod_resources.h"
 #include "cri/record.h"
 #include "cri/stats_source.h"
 #include "network/namespace.h"
@@ -54,6 +55,7 @@ void pod_unref(struct pod *pod)
         free(pod->selinux_mount_label);
         free(pod->failure);
         free(pod->name);
+        arena_free(pod->resources_arena);
         arena_free(pod->arena);
         free(pod);
 }
@@ -178,6 +180,7 @@ json_t *pod_record(const struct pod *pod)
         json_object_set_new(record, "torn_down", json_boolean(pod->torn_down));
         if (pod->parent_made)
                 json_object_set_new(record, "cgroup_parent_made", json_string(pod->parent_made));
+        pod_resources_put(pod, record);
         json_object_set_new(record, "holder_pid", json_integer(pod->holder_pid));
         json_object_set_new(record, "holder_start", json_integer((json_int_t)pod->holder_start));
         return record;
@@ -224,6 +227,7 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
             json_get_string(record, "namespaces", place, &namespaces, err) < 0 ||
             json_get_string(record, "selinux_label", place, &label, err) < 0 ||
             json_get_string(record, "selinux_mount_label", place, &mount_label, err) < 0 ||
+            pod_resources_restore(pod, record, err) < 0 ||
             json_get_strings(record, "ips", place, &ips, err) < 0)
                 return err->number;
         pod->phase = strcmp(phase, "ready") == 0      ? POD_READY

@@ -50,9 +50,13 @@ struct pod {
         char *namespaces;  /* the folder where they are pinned */
         char *parent_made; /* the topmost folder of its cgroup parent that was not there before; or
                               null */
-        bool left_cgroup;  /* its part in its cgroup parent is given up */
-        bool stopping;     /* takes no new containers */
-        bool claimed;      /* a client knows its id; until then it is in no list */
+        /* What the kubelet says of the whole pod in the request's place, or null; in arena, or,
+         * once it was changed, in resources_arena. */
+        Runtime__V1__LinuxContainerResources *overhead, *resources;
+        struct arena *resources_arena;
+        bool left_cgroup; /* its part in its cgroup parent is given up */
+        bool stopping;    /* takes no new containers */
+        bool claimed;     /* a client knows its id; until then it is in no list */
         struct timer *unclaimed_timer;
         enum event_kind told; /* of it, by GetContainerEvents */
         pid_t holder_pid;     /* crisp-pause, where the pod shares a PID namespace; else 0 */
@@ -145,7 +149,7 @@ int pod_remove(struct pod *pod, struct error *err);
 /* ---- handlers ---- */
 
 rpc_handler pod_run_handler, pod_stop_handler, pod_remove_handler, pod_status_handler,
-        pod_list_handler, pod_stream_handler;
+        pod_list_handler, pod_stream_handler, pod_update_handler;
 
 /* The statuses of its containers that a client may know, the newest first, as the kubelet sorts
  * them; in the arena. */

@@ -208,6 +208,10 @@ static int start_holder(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
 
+        struct cpu_list processors = {0};
+        result = cpu_list_parse(node.config->runtime.infra_cpuset, &processors, err);
+        if (result < 0)
+                return result;
         AUTO_FREE char *net = pod_namespace_path(pod, "net");
         AUTO_FREE char *ipc = pod_namespace_path(pod, "ipc");
         AUTO_FREE char *uts = pod_namespace_path(pod, "uts");
@@ -218,6 +222,7 @@ static int start_holder(struct pod *pod, struct error *err)
                 .uts = pod_has_network(pod) ? uts : NULL,
                 .cgroup_fd = leaf.fd,
                 .cgroup_v1_tasks = (const char *const *)leaf.tasks,
+                .processors = *node.config->runtime.infra_cpuset ? &processors : NULL,
                 .deadline = clock_after(HOLDER_DEADLINE),
         };
         result = holder_start(&options, &pod->holder_pid, &pod->holder_start, err);

@@ -2,6 +2,7 @@
 
 #include <string.h>
 
+#include "cri/resources.h"
 #include "oci/device.h"
 
 #define ARGUMENT_MAX (128 * 1024) /* bytes with the final zero: the kernel's MAX_ARG_STRLEN */
@@ -32,30 +33,6 @@ static int check_words_of_command(char **words, size_t count, const char *field,
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "%s: an argument of %zu bytes, the kernel takes %d", field,
                                          strlen(words[i]), ARGUMENT_MAX - 1);
-        return 0;
-}
-
-/* Zero leaves the kernel's default; -1 lifts a limit where there is one to lift. */
-static int check_resources(const Runtime__V1__LinuxContainerResources *resources, struct error *err)
-{
-        static const char field[] = "config.linux.resources";
-        const struct {
-                const char *name;
-                int64_t value, least;
-        } numbers[] = {
-                {"cpu_period", resources->cpu_period, 0},
-                {"cpu_quota", resources->cpu_quota, -1},
-                {"cpu_shares", resources->cpu_shares, 0},
-                {"memory_limit_in_bytes", resources->memory_limit_in_bytes, -1},
-                {"memory_swap_limit_in_bytes", resources->memory_swap_limit_in_bytes, -1},
-        };
-        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-                if (numbers[i].value < numbers[i].least)
-                        return error_set(err, ERROR_INVALID_ARGUMENT, "%s.%s: %lld", field,
-                                         numbers[i].name, (long long)numbers[i].value);
-        if (resources->oom_score_adj < -1000 || resources->oom_score_adj > 1000)
-                return error_set(err, ERROR_INVALID_ARGUMENT, "%s.oom_score_adj: %lld", field,
-                                 (long long)resources->oom_score_adj);
         return 0;
 }
 
@@ -119,7 +96,8 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
         if (result == 0)
                 result = check_words_of_command(config->args, config->n_args, "config.args", err);
         if (result == 0 && config->linux && config->linux->resources)
-                result = check_resources(config->linux->resources, err);
+                result =
+                        resources_validate(config->linux->resources, "config.linux.resources", err);
         for (size_t i = 0; result == 0 && i < config->n_mounts; i++)
                 result = validate_mount(config->mounts[i], err);
         if (result == 0 && config->linux && config->linux->security_context)

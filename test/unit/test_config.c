@@ -405,6 +405,50 @@ static void test_not_supported_yet(void **state)
                        "c.toml:2: runtime.handlers.kata.kind: \"vm\" is neither oci nor shim");
 }
 
+static void test_workloads(void **state)
+{
+        AUTO_CONFIG struct config *config =
+                load("[runtime.workloads.b]\nactivation_annotation = 'x/y'\n"
+                     "[runtime.workloads.b.resources]\ncpushares = 7\ncpuset = '0-1'\n"
+                     "[runtime.workloads.a]\nactivation_annotation = 'z'\n"
+                     "annotation_prefix = 'p'\n"
+                     "[runtime.handlers.crun]\nexec_cpu_affinity = 'first'\n");
+
+        assert_int_equal(config->runtime.workload_count, 2);
+        assert_string_equal(config->runtime.workloads[0].name, "a");
+        assert_string_equal(config->runtime.workloads[0].annotation_prefix, "p");
+        assert_string_equal(config->runtime.workloads[1].cpuset, "0-1");
+        assert_int_equal(config->runtime.workloads[1].cpushares, 7);
+        assert_int_equal(config_handler_find(config, "crun")->container_min_memory_kib, 500);
+        assert_int_equal(config_handler_find(config, "runc")->container_min_memory_kib, 12288);
+        assert_string_equal(config_handler_find(config, "crun")->exec_cpu_affinity, "first");
+        assert_refused("\n[runtime.workloads.w]\n",
+                       "c.toml:2: runtime.workloads.w: activation_annotation is missing");
+        assert_refused("[runtime.workloads.w]\nactivation_annotation = ''",
+                       "c.toml:2: runtime.workloads.w.activation_annotation: \"\" must not be "
+                       "empty");
+        assert_refused("[runtime.workloads.w]\nannotation = ''",
+                       "c.toml:2: runtime.workloads.w.annotation: unknown key (did you mean "
+                       "annotation_prefix?)");
+        assert_refused("[runtime.workloads.w.resources]\ncpus = 1",
+                       "c.toml:2: runtime.workloads.w.resources.cpus: unknown key (did you mean "
+                       "cpuset?)");
+        assert_refused("[runtime.workloads.w]\nactivation_annotation = 'a'\n"
+                       "resources = {cpuperiod = 999}",
+                       "c.toml:1: runtime.workloads.w.resources.cpuperiod: less than 1000 "
+                       "microseconds");
+        assert_refused("[runtime.workloads.W]", "c.toml:1: runtime.workloads.W: a workload's name "
+                                                "is made as a handler's is");
+        assert_refused("runtime.workloads = 5",
+                       "c.toml:1: runtime.workloads: expected a table, found an integer");
+        assert_refused("runtime.infra_cpuset = '3-1'",
+                       "c.toml:1: runtime.infra_cpuset: \"3-1\" is no list of processors such as "
+                       "0-3,8");
+        assert_refused("runtime.handlers.crun.exec_cpu_affinity = 'last'",
+                       "c.toml:1: runtime.handlers.crun.exec_cpu_affinity: \"last\" is neither "
+                       "empty nor first");
+}
+
 static void test_handlers(void **state)
 {
         AUTO_FREE char *many = xstrdup("");
@@ -560,6 +604,10 @@ static void test_print(void **state)
                 "stop_timeout = 27\nlog_size_max = 28\nlog_files_max = 29\n"
                 "log_line_max = 300\nlog_to_journald = true\njournald_socket = \"/j\"\n"
                 "kubelet_dir = \"/k\"\n"
+                "pids_limit = 30\ninfra_cpuset = \"0-1\"\n"
+                "shared_cpuset = \"2,4\"\nmin_injected_gomaxprocs = 31\n"
+                "irqbalance_config_file = \"\"\nblockio_config_file = \"/b\"\n"
+                "rdt_config_file = \"/t\"\n"
                 "allowed_annotations = [\"run.oci.\"]\n"
                 "additional_devices = [\"/dev/fuse:/dev/f:rw\"]\n"
                 "allowed_devices = [\"/dev/x\"]\n"
@@ -578,6 +626,7 @@ static void test_print(void **state)
                 "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\n"
                 "root = \"/r1\"\ncni_conf_dir = \"/c1\"\n"
                 "seccomp_profile = \"/sp1\"\n"
+                "container_min_memory_kib = 41\nexec_cpu_affinity = \"\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
@@ -586,6 +635,7 @@ static void test_print(void **state)
                 "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\n"
                 "root = \"/r2\"\ncni_conf_dir = \"\"\n"
                 "seccomp_profile = \"\"\n"
+                "container_min_memory_kib = 42\nexec_cpu_affinity = \"\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
@@ -594,11 +644,20 @@ static void test_print(void **state)
                 "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\n"
                 "root = \"/r3\"\ncni_conf_dir = \"\"\n"
                 "seccomp_profile = \"/sp3\"\n"
+                "container_min_memory_kib = 43\nexec_cpu_affinity = \"first\"\n"
                 "allowed_annotations = [\"umask.crio.io\"]\n"
                 "default_annotations = {\"a.b\" = \"c\", \"d\" = \"\"}\n"
                 "privileged_without_host_devices = true\n"
                 "privileged_without_host_devices_all_devices_allowed = true\n"
                 "cgroup_writable = true\n"
+                "\n[runtime.workloads.w1]\nactivation_annotation = \"a/b\"\n"
+                "allowed_annotations = [\"umask.crio.io\"]\n"
+                "\n[runtime.workloads.w1.resources]\ncpushares = 2\ncpuset = \"0-3\"\n"
+                "cpuquota = 5000\ncpuperiod = 1000\ncpulimit = 0\n"
+                "\n[runtime.workloads.w2]\nactivation_annotation = \"c\"\n"
+                "annotation_prefix = \"d\"\nallowed_annotations = []\n"
+                "\n[runtime.workloads.w2.resources]\ncpushares = 0\ncpuset = \"\"\n"
+                "cpuquota = 0\ncpuperiod = 0\ncpulimit = 250\n"
                 "\n[streaming]\naddress = \"::\"\nport = 16\n"
                 "\n[nri]\nlisten = \"\"\n"
                 "\n[stats]\ncollection_period = 0\npod_metrics = [\"cpu\", \"diskIO\"]\n"
@@ -664,7 +723,7 @@ int main(void)
                 TEST(test_wrong_types), TEST(test_wrong_values), TEST(test_not_supported_yet),
                 TEST(test_handlers),    TEST(test_whole),        TEST(test_drop_ins),
                 TEST(test_missing),     TEST(test_print),        TEST(test_this_machine),
-                TEST(test_documented),  TEST(test_wrong_forms),
+                TEST(test_documented),  TEST(test_wrong_forms),  TEST(test_workloads),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
