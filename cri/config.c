@@ -21,6 +21,8 @@
 #define MESSAGE_MIN           (64 * 1024)
 #define MESSAGE_MAX           (256 * 1024 * 1024)
 #define PORT_MAX              65535
+#define IDLE_MAX              604800 /* seconds: a week */
+#define SESSIONS_MAX          65536
 #define PLUGIN_DIRS_MAX       64
 #define REGISTRY_DIRS_MAX     16
 #define AUTH_FILES_MAX        32
@@ -73,6 +75,8 @@ const struct config_setting config_settings[] = {
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
+        {"streaming.idle_timeout", CONFIG_NUMBER, PLACE(streaming.idle_timeout), 1, IDLE_MAX},
+        {"streaming.max_sessions", CONFIG_NUMBER, PLACE(streaming.max_sessions), 1, SESSIONS_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
         {"metrics.listen", CONFIG_OFF, PLACE(metrics.listen)},
         {"log.level", CONFIG_LEVEL, PLACE(log.level)},
@@ -170,6 +174,8 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.create_timeout = 120;
         config->runtime.monitor_cgroup = xstrdup("/crisp-monitors");
         config->streaming.address = xstrdup("127.0.0.1");
+        config->streaming.idle_timeout = 4 * 3600;
+        config->streaming.max_sessions = 1024;
         config->nri.listen = xstrdup("");
         config->metrics.listen = xstrdup("");
         config->log.level = LOG_LEVEL_INFO;

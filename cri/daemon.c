@@ -28,6 +28,7 @@
 #include "cri/node.h"
 #include "cri/server.h"
 #include "cri/services.h"
+#include "cri/streaming.h"
 #include "network/namespace.h"
 
 #define LOCK_NAME      "crisp.lock"
@@ -265,7 +266,8 @@ static int start(struct daemon *daemon, struct error *err)
         result = node_recover(err);
         if (result < 0)
                 return result;
-        return start_server(daemon, err);
+        result = streaming_start(config, err);
+        return result < 0 ? result : start_server(daemon, err);
 }
 
 /* Milliseconds since a monotonic time, as text. */
@@ -278,6 +280,7 @@ static const char *elapsed(char out[32], int64_t since)
 static void end(struct daemon *daemon)
 {
         server_free(daemon->server);
+        streaming_stop();
         if (daemon->node_made)
                 node_close();
         watch_free(daemon->signals);

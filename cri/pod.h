@@ -132,7 +132,7 @@ int pod_remove(struct pod *pod, struct error *err);
 /* ---- handlers ---- */
 
 rpc_handler pod_run_handler, pod_stop_handler, pod_remove_handler, pod_status_handler,
-        pod_list_handler;
+        pod_list_handler, pod_port_forward_handler;
 
 /* Fills status as CRI wants it; what it points to is the pod's or the arena's. */
 Runtime__V1__PodSandboxStatus *pod_status(const struct pod *pod, struct arena *arena);

@@ -41,6 +41,8 @@ static const struct rpc_method methods[] = {
         {.name = "ContainerStatus", .handler = container_status_handler},
         {.name = "ListContainers", .handler = container_list_handler},
         {.name = "ExecSync", .handler = container_exec_sync_handler, .interruptible = true},
+        {.name = "Exec", .handler = container_exec_handler},
+        {.name = "PortForward", .handler = pod_port_forward_handler},
         {.name = "ReopenContainerLog", .handler = container_reopen_log_handler},
 };
 
