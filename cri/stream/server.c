@@ -3,7 +3,6 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <microhttpd.h>
 #include <netinet/tcp.h>
 #include <pthread.h>
 #include <stdatomic.h>
@@ -15,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "base/clock.h"
+#include "base/httpd.h"
 #include "base/log.h"
 #include "base/memory.h"
 #include "cri/stream/handshake.h"
@@ -58,6 +58,7 @@ struct switching {
         struct session_options options;
 };
 
+static const struct httpd *httpd; /* from the first offer on */
 static atomic_ulong sessions_total, offers_refused, sessions_refused, requests_late;
 
 /* ---- connections ---- */
@@ -89,7 +90,7 @@ static void guest_came(struct stream_server *server, struct MHD_Connection *conn
                        void **context)
 {
         const union MHD_ConnectionInfo *info =
-                MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
+                httpd->get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD);
         struct guest *guest = xcalloc(1, sizeof *guest);
         int yes = 1;
         *guest = (struct guest){
@@ -132,15 +133,16 @@ static void on_connection(void *server, struct MHD_Connection *connection, void 
 static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned status,
                                    const char *text, const char *const *accepted)
 {
-        struct MHD_Response *response =
-                MHD_create_response_from_buffer(strlen(text), (char *)text, MHD_RESPMEM_MUST_COPY);
+        struct MHD_Response *response = httpd->create_response_from_buffer(
+                strlen(text), (char *)text, MHD_RESPMEM_MUST_COPY);
         if (!response)
                 return MHD_NO;
-        MHD_add_response_header(response, "Content-Type", "text/plain; charset=utf-8");
+        httpd->add_response_header(response, "Content-Type", "text/plain; charset=utf-8");
         for (; accepted && *accepted; accepted++)
-                MHD_add_response_header(response, "X-Accepted-Stream-Protocol-Versions", *accepted);
-        enum MHD_Result result = MHD_queue_response(connection, status, response);
-        MHD_destroy_response(response);
+                httpd->add_response_header(response, "X-Accepted-Stream-Protocol-Versions",
+                                           *accepted);
+        enum MHD_Result result = httpd->queue_response(connection, status, response);
+        httpd->destroy_response(response);
         return result;
 }
 
@@ -176,7 +178,7 @@ static void on_released(void *guest_)
         struct guest *guest = guest_;
         struct MHD_UpgradeResponseHandle *handle = guest->handle;
         guest->handle = NULL;
-        MHD_upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
+        httpd->upgrade_action(handle, MHD_UPGRADE_ACTION_CLOSE);
 }
 
 static void on_upgraded(void *switching_, struct MHD_Connection *connection, void *context,
@@ -214,31 +216,31 @@ static enum MHD_Result switch_protocols(struct stream_server *server,
                                         struct bridge *bridge, struct session_options *options)
 {
         const union MHD_ConnectionInfo *info =
-                MHD_get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+                httpd->get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
         struct switching *switching = xcalloc(1, sizeof *switching);
         options->framing = answer->framing;
         options->version = answer->version;
         *switching = (struct switching){server, info->socket_context, bridge, *options};
-        struct MHD_Response *response = MHD_create_response_for_upgrade(on_upgraded, switching);
+        struct MHD_Response *response = httpd->create_response_for_upgrade(on_upgraded, switching);
         if (!response) {
                 switching_free(switching);
                 return MHD_NO;
         }
         if (answer->framing == SESSION_SPDY) {
-                MHD_add_response_header(response, "Upgrade", "SPDY/3.1");
-                MHD_add_response_header(response, "X-Stream-Protocol-Version", answer->protocol);
+                httpd->add_response_header(response, "Upgrade", "SPDY/3.1");
+                httpd->add_response_header(response, "X-Stream-Protocol-Version", answer->protocol);
         } else {
                 char accept[WEBSOCKET_ACCEPT_SIZE];
                 websocket_accept(request->web_key, accept);
-                MHD_add_response_header(response, "Upgrade", "websocket");
-                MHD_add_response_header(response, "Sec-WebSocket-Accept", accept);
+                httpd->add_response_header(response, "Upgrade", "websocket");
+                httpd->add_response_header(response, "Sec-WebSocket-Accept", accept);
                 if (*answer->protocol)
-                        MHD_add_response_header(response, "Sec-WebSocket-Protocol",
-                                                answer->protocol);
+                        httpd->add_response_header(response, "Sec-WebSocket-Protocol",
+                                                   answer->protocol);
         }
         enum MHD_Result result =
-                MHD_queue_response(connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
-        MHD_destroy_response(response);
+                httpd->queue_response(connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
+        httpd->destroy_response(response);
         if (result != MHD_YES)
                 switching_free(switching);
         return result;
@@ -271,7 +273,7 @@ static enum MHD_Result on_request(void *server_, struct MHD_Connection *connecti
                 return answer_text(connection, MHD_HTTP_NOT_FOUND,
                                    "this URL is not known, was used already, or is too old\n",
                                    NULL);
-        MHD_get_connection_values(connection, MHD_HEADER_KIND, on_header, &request);
+        httpd->get_connection_values(connection, MHD_HEADER_KIND, on_header, &request);
         handshake_decide(&request, kind, &answer);
         if (answer.status == MHD_HTTP_SWITCHING_PROTOCOLS &&
             session_count() >= server->options.max_sessions) {
@@ -358,14 +360,17 @@ static int start_threads(struct stream_server *server, struct error *err)
 {
         if (server->http)
                 return 0;
+        int result = httpd_load(&httpd, err);
+        if (result < 0)
+                return result;
         if (!server->pump) {
-                int result = pump_start(&server->pump, err);
+                result = pump_start(&server->pump, err);
                 if (result < 0)
                         return result;
                 server->expiry = (struct pump_timer){.callback = expire_offers, .argument = server};
                 server->guard = (struct pump_timer){.callback = guard_guests, .argument = server};
         }
-        server->http = MHD_start_daemon(
+        server->http = httpd->start_daemon(
                 MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_UPGRADE, 0, NULL, NULL, on_request,
                 server, MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_CONNECTION_LIMIT,
                 server->options.max_sessions + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
@@ -388,7 +393,7 @@ void stream_server_stop(struct stream_server *server)
                 if (guest->handle)
                         on_released(guest);
         if (server->http)
-                MHD_stop_daemon(server->http);
+                httpd->stop_daemon(server->http);
         else
                 close(server->listener);
         offers_free(server->offers);
