@@ -379,14 +379,6 @@ void config_print(const struct config *config, FILE *out);
  * from config. */
 const struct config_handler *config_handler_find(const struct config *config, const char *name);
 
-/* "mkdir", "bind" or "ignore". */
-const char *config_image_volumes_name(enum config_image_volumes volumes);
-/* The other way; -EINVAL for any other text. */
-int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes);
-/* "cni", "ipv4" or "ipv6"; and back: -EINVAL for anything else. */
-const char *config_ip_preference_name(enum config_ip_preference preference);
-int config_ip_preference_parse(const char *text, enum config_ip_preference *preference);
-
 /* "systemd" or "cgroupfs". */
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver);
 

@@ -63,6 +63,13 @@ extern const size_t config_workload_setting_count;
 extern const struct config_setting config_workload_resources[];
 extern const size_t config_workload_resource_count;
 
+/* Types whose values are words, in fields that are enumerations. The number of a word, and the
+ * other way (-EINVAL for any other text); type must be one of them. */
+const char *config_word(enum config_type type, unsigned number);
+int config_word_parse(enum config_type type, const char *text, unsigned *number);
+/* "none of mkdir, bind and ignore", on the heap. */
+char *config_word_none(enum config_type type);
+
 /* The workload of this name, which is added where it is not there. */
 struct config_workload *config_workload_add(struct config *config, const char *name);
 
