@@ -6,6 +6,7 @@
 #include <stddef.h>
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/memory.h"
 #include "cri/config_load.h"
 #include "cri/config_machine.h"
@@ -51,6 +52,7 @@
 #define VARIABLES_MAX         256
 #define ULIMITS_MAX           32
 #define CAPABILITIES_MAX      64
+#define PLATFORMS_MAX         16
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -103,6 +105,7 @@ const struct config_setting config_settings[] = {
         {"runtime.default_handler", CONFIG_HANDLER_NAME, PLACE(runtime.default_handler)},
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
+        {"runtime.no_pivot", CONFIG_BOOL, PLACE(runtime.no_pivot)},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
         {"runtime.namespaces_dir", CONFIG_PATH_OR_NONE, PLACE(runtime.namespaces_dir)},
         {"runtime.default_sysctls", CONFIG_SYSCTLS, PLACE(runtime.default_sysctls), 0, SYSCTLS_MAX},
@@ -180,6 +183,8 @@ const size_t config_setting_count = sizeof(config_settings) / sizeof(config_sett
 const struct config_setting config_handler_settings[] = {
         {"kind", CONFIG_KIND, offsetof(struct config_handler, kind)},
         {"path", CONFIG_PATH, offsetof(struct config_handler, path)},
+        {"platform_paths", CONFIG_PLATFORM_PATHS, offsetof(struct config_handler, platform_paths),
+         0, PLATFORMS_MAX},
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
         {"cni_conf_dir", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, cni_conf_dir)},
         {"seccomp_profile", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, seccomp_profile)},
@@ -195,6 +200,8 @@ const struct config_setting config_handler_settings[] = {
         {"privileged_without_host_devices_all_devices_allowed", CONFIG_BOOL,
          offsetof(struct config_handler, privileged_without_host_devices_all_devices_allowed)},
         {"cgroup_writable", CONFIG_BOOL, offsetof(struct config_handler, cgroup_writable)},
+        {"create_timeout", CONFIG_NUMBER, offsetof(struct config_handler, create_timeout), 0,
+         SECONDS_MAX},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
@@ -259,6 +266,20 @@ struct config_workload *config_workload_add(struct config *config, const char *n
         config->runtime.workloads = workloads;
         config->runtime.workload_count = count + 1;
         return &workloads[at];
+}
+
+/* What is there without being configured, where its program is installed. */
+static const char *const usual_names[] = {"crun", "crun-wasm", "runc", "youki"};
+
+static const char *installed_path(const struct config_machine *machine, const char *name)
+{
+        const char *const paths[] = {machine->crun, machine->crun_wasm, machine->runc,
+                                     machine->youki};
+
+        for (size_t i = 0; i < sizeof usual_names / sizeof *usual_names; i++)
+                if (strcmp(name, usual_names[i]) == 0)
+                        return paths[i];
+        return NULL;
 }
 
 struct config *config_new(const struct config_machine *machine)
@@ -356,19 +377,18 @@ struct config *config_new(const struct config_machine *machine)
         config->limits.max_workers = 64;
         config->limits.max_message_bytes = 16 * 1024 * 1024;
         config->limits.max_tasks = 10000;
-        if (machine->crun)
-                config_handler_add(config, "crun");
-        if (machine->runc)
-                config_handler_add(config, "runc");
+        for (size_t i = 0; i < sizeof usual_names / sizeof *usual_names; i++)
+                if (installed_path(machine, usual_names[i]))
+                        config_handler_add(config, usual_names[i]);
         return config;
 }
 
-static const char *installed_path(const struct config_machine *machine, const char *name)
+/* Of the path for this machine's platform; or null. */
+static const char *platform_path(const struct config_handler *handler)
 {
-        if (strcmp(name, "runc") == 0)
-                return machine->runc;
-        if (strcmp(name, "crun") == 0)
-                return machine->crun;
+        for (char *const *pair = handler->platform_paths; pair && *pair; pair += 2)
+                if (strcmp(pair[0], CONFIG_PLATFORM) == 0)
+                        return pair[1];
         return NULL;
 }
 
@@ -388,12 +408,18 @@ void config_complete(struct config *config, const struct config_machine *machine
         for (size_t i = 0; i < config->runtime.handler_count; i++) {
                 struct config_handler *handler = &config->runtime.handlers[i];
 
+                if (platform_path(handler)) {
+                        free(handler->path);
+                        handler->path = xstrdup(platform_path(handler));
+                }
                 if (!handler->path)
                         handler->path = xstrdup(installed_path(machine, handler->name));
                 if (handler->container_min_memory_kib == MIN_MEMORY_UNSET)
                         handler->container_min_memory_kib = least_memory(handler->path);
                 if (!handler->root)
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
+                if (!handler->create_timeout)
+                        handler->create_timeout = config->runtime.create_timeout;
                 if (!handler->cni_conf_dir)
                         handler->cni_conf_dir = xstrdup("");
                 if (!handler->seccomp_profile)
@@ -421,6 +447,7 @@ void config_free(struct config *config)
 
                 free(handler->name);
                 free(handler->path);
+                strv_free(handler->platform_paths);
                 free(handler->root);
                 free(handler->cni_conf_dir);
                 free(handler->seccomp_profile);
@@ -505,4 +532,11 @@ const struct config_handler *config_handler_find(const struct config *config, co
                 if (strcmp(config->runtime.handlers[i].name, name) == 0)
                         return &config->runtime.handlers[i];
         return NULL;
+}
+
+int64_t config_create_timeout(const struct config *config, const char *handler)
+{
+        const struct config_handler *found = handler ? config_handler_find(config, handler) : NULL;
+
+        return (found ? found->create_timeout : config->runtime.create_timeout) * NSEC_PER_SEC;
 }

@@ -12,11 +12,21 @@
 #define CRISP_CRI_CONFIG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+
+/* As Go and the kubelet name it. */
+#if defined(__x86_64__)
+#define CONFIG_PLATFORM "linux/amd64"
+#elif defined(__aarch64__)
+#define CONFIG_PLATFORM "linux/arm64"
+#else
+#error "crisp does not run on this architecture"
+#endif
 
 #define CONFIG_HANDLERS_MAX     64
 #define CONFIG_HANDLER_NAME_MAX 63  /* bytes: a RuntimeClass handler is a DNS label */
@@ -47,6 +57,9 @@ struct config_handler {
         char *name;
         enum config_handler_kind kind;
         char *path; /* absolute path of the program */
+        /* strv of platforms ("linux/arm64") and absolute paths in turn: that of CONFIG_PLATFORM
+         * takes path's place; may be null. [] */
+        char **platform_paths;
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
         /* CNI configurations for its pods; empty: those of network.config_dir. [] */
         char *cni_conf_dir;
@@ -68,6 +81,8 @@ struct config_handler {
         bool privileged_without_host_devices_all_devices_allowed;
         /* Containers may write to their own cgroup (v2). [false] */
         bool cgroup_writable;
+        /* Seconds for one create, start or delete. [runtime.create_timeout] */
+        unsigned create_timeout;
 };
 
 #define CONFIG_WORKLOADS_MAX     64
@@ -200,6 +215,9 @@ struct config {
                 enum config_cgroup_driver cgroup_driver;
                 /* Seconds for one create, start or delete by a handler's program. [120] */
                 unsigned create_timeout;
+                /* The root is put in place by moving mounts and chroot, where it cannot be by
+                 * pivot_root: on a ramdisk. [false] */
+                bool no_pivot;
                 /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
                 char *monitor_cgroup;
                 /* Where pods' namespaces are pinned, each pod's in a folder of its id; empty: in
@@ -282,7 +300,8 @@ struct config {
                 bool read_only;
                 /* [mkdir] */
                 enum config_image_volumes image_volumes;
-                /* One or more, sorted by name. [runc and crun where they are installed] */
+                /* One or more, sorted by name. [crun, crun-wasm, runc and youki,
+                 * those that are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;
                 /* RuntimeDefault's seccomp profile, a file; empty is crisp's own.
@@ -378,6 +397,9 @@ void config_print(const struct config *config, FILE *out);
 /* The handler of this name; the default one for the empty name; null when there is none. Borrowed
  * from config. */
 const struct config_handler *config_handler_find(const struct config *config, const char *name);
+
+/* ns that a call of the handler's program may take; of none (null) runtime.create_timeout's. */
+int64_t config_create_timeout(const struct config *config, const char *handler);
 
 /* "systemd" or "cgroupfs". */
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver);

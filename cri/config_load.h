@@ -9,11 +9,12 @@
 #include "cri/config_machine.h"
 
 enum config_type {
-        CONFIG_NUMBER, /* unsigned */
-        CONFIG_PATHS,  /* char **, absolute paths */
-        CONFIG_TEXTS,  /* char **, none of them empty */
-        CONFIG_BOOL,   /* bool */
-        CONFIG_PAIRS,  /* char **, keys and values in turn: a table */
+        CONFIG_NUMBER,         /* unsigned */
+        CONFIG_PATHS,          /* char **, absolute paths */
+        CONFIG_TEXTS,          /* char **, none of them empty */
+        CONFIG_BOOL,           /* bool */
+        CONFIG_PAIRS,          /* char **, keys and values in turn: a table */
+        CONFIG_PLATFORM_PATHS, /* such pairs: "linux/amd64" and an absolute path */
         /* lists of texts with a form of their own, which config_check.c checks */
         CONFIG_ANNOTATIONS,
         CONFIG_DEVICES,

@@ -29,6 +29,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
                 buffer_add_text(out, *(const bool *)field ? "true" : "false");
                 return;
         case CONFIG_PAIRS:
+        case CONFIG_PLATFORM_PATHS:
                 add_pairs(out, *(char *const *const *)field);
                 return;
         case CONFIG_SYSCTLS:

@@ -213,6 +213,16 @@ static int apply_list(const struct loader *loader, const struct toml_node *node,
         return 0;
 }
 
+static int check_platform(const struct loader *loader, const struct toml_node *item,
+                          const char *text)
+{
+        const char *slash = strchr(item->key, '/');
+
+        if (!slash || slash == item->key || !slash[1])
+                return fail(loader, item, "\"%s\" is no platform, such as linux/arm64", item->key);
+        return check_path(loader, item, text);
+}
+
 static int apply_pairs(const struct loader *loader, const struct toml_node *node,
                        const struct config_setting *setting, char ***field)
 {
@@ -230,6 +240,8 @@ static int apply_pairs(const struct loader *loader, const struct toml_node *node
                         rc = fail(loader, node, "more than %u entries", setting->most);
                 if (rc == 0 && strlen(item->key) != item->key_length)
                         rc = fail(loader, item, "must not contain a zero byte");
+                if (rc == 0 && setting->type == CONFIG_PLATFORM_PATHS)
+                        rc = check_platform(loader, item, text);
                 if (rc == 0) {
                         strv_push(&pairs, item->key);
                         strv_push(&pairs, text);
@@ -304,6 +316,7 @@ int config_apply_value(const struct loader *loader, const struct toml_node *node
         case CONFIG_CAPABILITIES:
                 return apply_list(loader, node, setting, field);
         case CONFIG_PAIRS:
+        case CONFIG_PLATFORM_PATHS:
                 return apply_pairs(loader, node, setting, field);
         case CONFIG_BOOL:
                 return apply_bool(loader, node, field);

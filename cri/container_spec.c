@@ -76,6 +76,8 @@ static int set_linux(struct container_spec *draft)
                                   draft->container->id, &place, draft->err);
         if (result < 0)
                 return result;
+        if (draft->pod->handler)
+                draft->spec.version = runtime_spec_version(draft->pod->handler);
         draft->spec.cgroup_path = arena_strdup(draft->arena, place.runtime_path);
         result = container_spec_resources(draft);
         if (result < 0)

@@ -15,6 +15,7 @@
 #include "cri/events.h"
 
 #define PROBE_DEADLINE (10 * NSEC_PER_SEC)
+#define PROBE_PAUSE    (10 * NSEC_PER_SEC)
 #define PULL_STALLS    4 /* stalls of a registry in a row before a pull says anything */
 
 struct node node;
@@ -69,10 +70,24 @@ static void probe_handlers(void *argument)
         for (size_t i = 0; i < node.handler_count; i++) {
                 struct error err;
                 /* One that does not work fails its own pods, in words; the others go on. */
-                if (runtime_probe(&node.handlers[i], clock_after(PROBE_DEADLINE), &err) < 0)
+                bool told = node.handlers[i].problem;
+                if (runtime_ready(&node.handlers[i], clock_after(PROBE_DEADLINE), &err) < 0 &&
+                    !told)
                         log_failure(&err, "a runtime handler cannot be used", "handler",
                                     node.handlers[i].name, NULL);
         }
+}
+
+void node_look_at_handlers(void)
+{
+        static int64_t last; /* monotonic ns */
+        bool wanted = false;
+        for (size_t i = 0; i < node.handler_count; i++)
+                wanted = wanted || !runtime_is_known(&node.handlers[i]);
+        if (!wanted || clock_monotonic() - last < PROBE_PAUSE)
+                return;
+        last = clock_monotonic();
+        task_start("probe runtime handlers", probe_handlers, NULL);
 }
 
 static void open_handlers(void)
@@ -86,8 +101,10 @@ static void open_handlers(void)
                                      from->kind == CONFIG_HANDLER_OCI ? RUNTIME_KIND_OCI
                                                                       : RUNTIME_KIND_SHIM,
                                      node.cgroup_driver == CGROUP_DRIVER_SYSTEMD);
+                node.handlers[i].no_pivot = config->runtime.no_pivot;
+                node.handlers[i].hybrid = node.cgroups.mode == CGROUP_MODE_HYBRID;
         }
-        task_start("probe runtime handlers", probe_handlers, NULL);
+        node_look_at_handlers();
 }
 
 /* A file that is wrong is told by each pull, and stops nothing else. */
@@ -291,6 +308,19 @@ void node_close(void)
         free(node.pause_program);
         free(node.exec_program);
         node = (struct node){0};
+}
+
+int node_handler_ready(const char *name, const struct runtime_handler **handler, struct error *err)
+{
+        const struct runtime_handler *found;
+        int result = node_handler(name, &found, err);
+        if (result < 0)
+                return result;
+        struct runtime_handler *own = &node.handlers[found - node.handlers];
+        result = runtime_ready(own, clock_after(PROBE_DEADLINE), err);
+        if (result == 0)
+                *handler = own;
+        return result;
 }
 
 int node_handler(const char *name, const struct runtime_handler **handler, struct error *err)

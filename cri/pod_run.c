@@ -146,9 +146,7 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
         if (result < 0)
                 return result;
         const struct runtime_handler *handler;
-        result = node_handler(request->runtime_handler, &handler, err);
-        if (result == 0)
-                result = runtime_check(handler, err);
+        result = node_handler_ready(request->runtime_handler, &handler, err);
         if (result < 0)
                 return result;
 

@@ -160,6 +160,7 @@ struct spec_rdt {
 };
 
 struct spec_options {
+        const char *version; /* of the specification, that the runtime speaks; null: SPEC_VERSION */
         /* the process */
         char *const *args; /* at least one */
         char *const *env;  /* "NAME=value" */
