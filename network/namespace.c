@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -181,6 +182,23 @@ static int pin_all(const struct namespace_options *options, struct error *err)
         return result;
 }
 
+/*
+ * What belongs to an IPC namespace may be written by its user namespace's root alone, whatever else
+ * who writes is capable of. The C library would change the whole process; this is the thread.
+ */
+static int write_sysctl(const struct namespace_options *options,
+                        const struct namespace_sysctl *sysctl, struct error *err)
+{
+        bool of_network = namespace_check_sysctl(sysctl->name, true, false, NULL) == 0;
+        bool change = options->users && !of_network;
+        if (change && syscall(SYS_setresuid, -1, options->users->root, -1) < 0)
+                return error_errno(err, errno, "become root of the user namespace");
+        int result = namespace_write_sysctl(sysctl, err);
+        if (change && syscall(SYS_setresuid, -1, 0, -1) < 0)
+                return error_errno(err, errno, "become the host's root again");
+        return result;
+}
+
 static int make_all(const struct namespace_options *options, struct error *err)
 {
         int result = options->users ? namespace_user_join(options, err)
@@ -190,7 +208,7 @@ static int make_all(const struct namespace_options *options, struct error *err)
         if (result == 0 && options->network)
                 result = raise_loopback(err);
         for (size_t i = 0; result == 0 && i < options->sysctl_count; i++)
-                result = namespace_write_sysctl(&options->sysctls[i], err);
+                result = write_sysctl(options, &options->sysctls[i], err);
         if (result == 0 && !options->users)
                 result = pin_all(options, err);
         return result;

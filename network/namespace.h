@@ -34,6 +34,7 @@ struct namespace_users {
                                 input ends */
         const char *uid_map; /* as the kernel takes it: lines of "CONTAINER HOST LENGTH" */
         const char *gid_map;
+        uid_t root; /* the host's, of its 0 */
 };
 
 struct namespace_options {

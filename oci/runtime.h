@@ -43,6 +43,7 @@ struct runtime_handler {
         enum runtime_exec_cgroup exec_cgroup;
         bool recursive_read_only; /* mount options rro and the like */
         bool idmapped_mounts;
+        bool user_namespaces; /* it joins one that is there already */
         char *problem; /* why it cannot be used, or null */
 };
 

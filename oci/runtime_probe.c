@@ -136,6 +136,9 @@ static void find_features(struct runtime_handler *handler, int64_t deadline)
                 int enabled = 0;
                 handler->recursive_read_only =
                         lists(json_object_get(answer, "mountOptions"), "rro");
+                handler->user_namespaces =
+                        lists(json_object_get(json_object_get(answer, "linux"), "namespaces"),
+                              "user");
                 handler->idmapped_mounts =
                         json_unpack(answer, "{s:{s:{s:{s:b}}}}", "linux", "mountExtensions",
                                     "idmap", "enabled", &enabled) == 0 &&
@@ -143,9 +146,10 @@ static void find_features(struct runtime_handler *handler, int64_t deadline)
         } else {
                 unsigned major = 0, minor = 0;
                 handler->idmapped_mounts = false;
+                bool crun = sscanf(handler->version, "crun version %u.%u", &major, &minor) == 2;
                 handler->recursive_read_only =
-                        sscanf(handler->version, "crun version %u.%u", &major, &minor) == 2 &&
-                        (major > 1 || (major == 1 && minor >= 4));
+                        crun && (major > 1 || (major == 1 && minor >= 4));
+                handler->user_namespaces = crun && major >= 1;
         }
         handler->recursive_read_only = handler->recursive_read_only && idmap_kernel_can();
         process_run_fini(&run);
