@@ -53,6 +53,7 @@
 #define ULIMITS_MAX           32
 #define CAPABILITIES_MAX      64
 #define PLATFORMS_MAX         16
+#define ID_MAX                4294967294U /* of users and groups */
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -159,6 +160,13 @@ const struct config_setting config_settings[] = {
         {"runtime.selinux", CONFIG_BOOL, PLACE(runtime.selinux)},
         {"runtime.hostnetwork_disable_selinux", CONFIG_BOOL,
          PLACE(runtime.hostnetwork_disable_selinux)},
+        {"runtime.uid_mappings", CONFIG_ID_MAPS, PLACE(runtime.uid_mappings)},
+        {"runtime.gid_mappings", CONFIG_ID_MAPS, PLACE(runtime.gid_mappings)},
+        {"runtime.minimum_mappable_uid", CONFIG_NUMBER, PLACE(runtime.minimum_mappable_uid), 0,
+         ID_MAX},
+        {"runtime.minimum_mappable_gid", CONFIG_NUMBER, PLACE(runtime.minimum_mappable_gid), 0,
+         ID_MAX},
+        {"runtime.userns_range", CONFIG_ID_RANGE, PLACE(runtime.userns_range)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"streaming.idle_timeout", CONFIG_NUMBER, PLACE(streaming.idle_timeout), 1, IDLE_MAX},
@@ -359,6 +367,9 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.selinux = true;
         config->runtime.hostnetwork_disable_selinux = true;
         config->runtime.infra_cpuset = xstrdup("");
+        config->runtime.uid_mappings = xstrdup("");
+        config->runtime.gid_mappings = xstrdup("");
+        config->runtime.userns_range = xstrdup("");
         config->runtime.shared_cpuset = xstrdup("");
         config->runtime.irqbalance_config_file = xstrdup("/etc/default/irqbalance");
         config->runtime.blockio_config_file = xstrdup("");
@@ -498,6 +509,9 @@ void config_free(struct config *config)
         }
         free(config->runtime.workloads);
         free(config->runtime.infra_cpuset);
+        free(config->runtime.uid_mappings);
+        free(config->runtime.gid_mappings);
+        free(config->runtime.userns_range);
         free(config->runtime.shared_cpuset);
         free(config->runtime.irqbalance_config_file);
         free(config->runtime.blockio_config_file);

@@ -323,6 +323,15 @@ struct config {
                 bool selinux;
                 /* Whether containers with the host's network run without a process label. [true] */
                 bool hostnetwork_disable_selinux;
+                /* User namespaces, "CONTAINER:HOST:LENGTH,..." each: of pods that say nothing of
+                 * theirs. Both, or neither. [""] */
+                char *uid_mappings, *gid_mappings;
+                /* The lowest IDs of the host that a pod may have mapped by what it asks for; 0 for
+                 * any that its users are. [0] */
+                unsigned minimum_mappable_uid, minimum_mappable_gid;
+                /* "FIRST:LENGTH" of the host's IDs from which pods get their own by annotation; ""
+                 * for those of the user "containers" in /etc/subuid and /etc/subgid. [""] */
+                char *userns_range;
         } runtime;
 
         struct {

@@ -40,6 +40,8 @@ enum config_type {
         CONFIG_TEXT_OR_NONE, /* whatever it is */
         CONFIG_CPUS,         /* processors as "0-3,8", or empty */
         CONFIG_AFFINITY,     /* "first", or empty */
+        CONFIG_ID_MAPS,      /* "CONTAINER:HOST:LENGTH,...", or empty */
+        CONFIG_ID_RANGE,     /* "FIRST:LENGTH", or empty */
         CONFIG_TEXT,         /* any that is not empty */
         CONFIG_TIMEZONE,
         CONFIG_NAME, /* not empty, without spaces */
