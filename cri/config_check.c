@@ -4,6 +4,7 @@
 
 #include "base/arena.h"
 #include "cri/annotation.h"
+#include "cri/pull_cgroup.h"
 #include "oci/device.h"
 #include "oci/ulimit.h"
 
@@ -37,6 +38,19 @@ static const char *check_device(const char *text)
                        : NULL;
 }
 
+static const char *check_pull_cgroup(const char *text)
+{
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        enum cgroup_driver driver = pull_cgroup_driver(text);
+        if (!*text || strcmp(text, PULL_CGROUP_POD) == 0)
+                return NULL;
+        return (driver == CGROUP_DRIVER_CGROUPFS && *text != '/') ||
+                               cgroup_place(driver, text, "pull", &place, NULL) < 0 ||
+                               strcmp(place.parent, "/") == 0
+                       ? "is neither a cgroup's path below the root, nor a slice, nor pod"
+                       : NULL;
+}
+
 const char *config_check_item(enum config_type type, const char *text)
 {
         struct spec_rlimit limit;
@@ -55,6 +69,8 @@ const char *config_check_item(enum config_type type, const char *text)
                                : NULL;
         case CONFIG_TIMEZONE:
                 return check_timezone(text);
+        case CONFIG_PULL_CGROUP:
+                return check_pull_cgroup(text);
         default:
                 return NULL;
         }

@@ -119,6 +119,7 @@ static int check_text(const struct loader *loader, const struct toml_node *node,
 
         switch (type) {
         case CONFIG_TIMEZONE:
+        case CONFIG_PULL_CGROUP:
                 wrong = config_check_item(type, text);
                 return wrong ? fail(loader, node, "\"%s\" %s", text, wrong) : 0;
         case CONFIG_SOCKET:

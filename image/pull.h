@@ -25,6 +25,18 @@
 
 struct puller;
 
+/* Where a crisp-image starts: process_options' members, and what leave needs. */
+struct pull_place {
+        const char *cgroup; /* its path, for people; null: the daemon's */
+        int cgroup_fd;
+        const char *const *cgroup_v1_tasks;
+        void *spot, *leaf;
+};
+#define PULL_PLACE_INIT                                                                            \
+        {                                                                                          \
+                .cgroup_fd = -1                                                                    \
+        }
+
 struct pull_options {
         struct store *store;                    /* outlives the puller */
         struct sources *sources;                /* likewise */
@@ -38,6 +50,16 @@ struct pull_options {
         int64_t stall;            /* ns without a line from crisp-image; 0: the default */
         int64_t total;            /* ns for a pull; 0: the default */
         struct fetch_limits limits;
+        /*
+         * A cgroup for a crisp-image of its own. pod_cgroup: the pod's, which the image is for, or
+         * null; name: unlike any other's. leave comes when it has ended, or at once where it did
+         * not start; after a failure it does not. Both may wait; both null: it starts in the
+         * daemon's.
+         */
+        int (*enter)(const char *pod_cgroup, const char *name, struct pull_place *place,
+                     struct error *err);
+        void (*leave)(struct pull_place *place);
+        bool by_pod; /* the cgroup depends on the pod: pulls for different ones are not joined */
 };
 
 /* Strings are copied. */
@@ -54,6 +76,7 @@ struct pull_request {
         const char *namespace_;                      /* the pod's; null: unknown */
         const char *user_specified;  /* what reference was before it was completed; or null */
         const char *runtime_handler; /* that the image is meant for; or null */
+        const char *pod_cgroup;      /* cgroup parent of the pod; or null */
         const char *os;              /* null: this machine's. So are the next two */
         const char *architecture;
         const char *variant;
