@@ -27,7 +27,7 @@ struct puller *puller_new(const struct pull_options *options)
         puller->enter = options->enter;
         puller->leave = options->leave;
         puller->by_pod = options->by_pod;
-        puller->share = share_new(options->store);
+        puller->share = share_new(options->store, &options->share);
         return puller;
 }
 
@@ -379,4 +379,5 @@ void pull_counts(const struct puller *puller, struct pull_counts *counts)
 {
         *counts = puller->counts;
         counts->shared = share_count(puller->share);
+        counts->overtaken = share_count_given_up(puller->share);
 }

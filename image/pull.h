@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "image/credentials.h"
 #include "image/request.h"
+#include "image/share.h"
 #include "image/sources.h"
 #include "image/store.h"
 #include "image/trust.h"
@@ -50,6 +51,7 @@ struct pull_options {
         int64_t stall;            /* ns without a line from crisp-image; 0: the default */
         int64_t total;            /* ns for a pull; 0: the default */
         struct fetch_limits limits;
+        struct share_limits share; /* of layers that others fetch */
         /*
          * A cgroup for a crisp-image of its own. pod_cgroup: the pod's, which the image is for, or
          * null; name: unlike any other's. leave comes when it has ended, or at once where it did
@@ -140,6 +142,7 @@ struct pull_counts {
         uint64_t started, joined, succeeded, failed, cancelled;
         uint64_t queued;    /* had to wait for a turn: the bound was reached */
         uint64_t shared;    /* layers that were waited for while another pull fetched them */
+        uint64_t overtaken; /* and were not waited for any longer: too slow, or for too long */
         uint64_t no_room;   /* failed for want of room on the disk or another bound */
         uint64_t timed_out; /* failed with a deadline */
         uint64_t bytes;     /* compressed bytes of layers that came */

@@ -171,7 +171,7 @@ static void on_want(void *argument, struct fetcher *fetcher, const struct fetch_
                 layer->total = want->size;
         }
         candidate->fetcher = fetcher;
-        sharer_want(candidate->sharer, want->diff_id);
+        sharer_want(candidate->sharer, want->diff_id, want->digest);
 }
 
 static void on_layer(void *argument, const struct fetch_layer *layer)
@@ -183,6 +183,7 @@ static void on_layer(void *argument, const struct fetch_layer *layer)
 static void forward_progress(void *argument, const struct fetch_progress *progress)
 {
         struct candidate *candidate = argument;
+        sharer_progress(candidate->sharer, progress->digest, progress->bytes);
         on_progress(candidate->pull, progress);
 }
 
