@@ -592,6 +592,7 @@ static void test_print(void **state)
                 "verifier_dir = \"/v\"\nverifier_timeout = 26\n"
                 "decryption_keys_dir = \"/k\"\n"
                 "pinned = [\"busybox\", \"*/pause*\"]\n"
+                "pull_cgroup = \"pod\"\n"
                 "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
                 "min_pull_rate = 24\ndisk_reserve_mib = 25\n"
