@@ -270,4 +270,4 @@ help:
 	@sed -n 's/^## /  /p' $(firstword $(MAKEFILE_LIST))
 	@echo "Variables: CC, CFLAGS, PREFIX, DESTDIR, SYSCONFDIR, WERROR=1, SANITIZE=address,undefined or thread"
 
--include $(shell find $B -name '*.d' 2>/dev/null)
+-include $(shell find $B -path $B/vm -prune -o -name '*.d' -type f -print 2>/dev/null)
