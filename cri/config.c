@@ -11,6 +11,7 @@
 #include "base/toml.h"
 #include "cri/config_load.h"
 #include "cri/config_machine.h"
+#include "oci/spec.h"
 
 #define SECONDS_MAX           3600 /* of any time that can be set: what takes longer hangs */
 #define PARALLEL_MAX          64
@@ -28,17 +29,28 @@
 #define AUTH_FILES_MAX        32
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
+#define METRIC_WORDS_MAX      32
 #define MOUNT_SOURCES_MAX     256
 #define SYSCTLS_MAX           128
 #define NETWORKS_MAX          16
 #define LOG_FILES_MAX         100 /* as the monitor has it */
 #define LOG_LINE_LEAST        256
 #define LOG_LINE_MOST         (128 * 1024) /* as the monitor has it */
+#define GOMAXPROCS_MAX        8192
+#define CPU_SHARES_MAX        262144  /* the kernel's */
+#define CPU_PERIOD_MAX        1000000 /* us, the kernel's */
+#define CPU_TIME_MAX          1000000000
+#define PIDS_MAX              (1 << 22) /* the kernel's PID_MAX_LIMIT */
+#define MIN_MEMORY_KIB_MAX    (1 << 30)
+#define MIN_MEMORY_KIB        (12 * 1024) /* runc's own process while it makes a container */
+#define MIN_MEMORY_KIB_CRUN   500
+#define MIN_MEMORY_UNSET      UINT_MAX
 #define ANNOTATIONS_MAX       256
 #define DEVICES_MAX           256
 #define SPEC_DIRS_MAX         16
 #define VARIABLES_MAX         256
 #define ULIMITS_MAX           32
+#define CAPABILITIES_MAX      64
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -105,6 +117,15 @@ const struct config_setting config_settings[] = {
         {"runtime.log_to_journald", CONFIG_BOOL, PLACE(runtime.log_to_journald)},
         {"runtime.journald_socket", CONFIG_SOCKET, PLACE(runtime.journald_socket)},
         {"runtime.kubelet_dir", CONFIG_PATH, PLACE(runtime.kubelet_dir)},
+        {"runtime.pids_limit", CONFIG_NUMBER, PLACE(runtime.pids_limit), 0, PIDS_MAX},
+        {"runtime.infra_cpuset", CONFIG_CPUS, PLACE(runtime.infra_cpuset)},
+        {"runtime.shared_cpuset", CONFIG_CPUS, PLACE(runtime.shared_cpuset)},
+        {"runtime.min_injected_gomaxprocs", CONFIG_NUMBER, PLACE(runtime.min_injected_gomaxprocs),
+         0, GOMAXPROCS_MAX},
+        {"runtime.irqbalance_config_file", CONFIG_PATH_OR_NONE,
+         PLACE(runtime.irqbalance_config_file)},
+        {"runtime.blockio_config_file", CONFIG_PATH_OR_NONE, PLACE(runtime.blockio_config_file)},
+        {"runtime.rdt_config_file", CONFIG_PATH_OR_NONE, PLACE(runtime.rdt_config_file)},
         {"runtime.allowed_annotations", CONFIG_ANNOTATIONS, PLACE(runtime.allowed_annotations), 0,
          ANNOTATIONS_MAX},
         {"runtime.additional_devices", CONFIG_DEVICES, PLACE(runtime.additional_devices), 0,
@@ -123,10 +144,28 @@ const struct config_setting config_settings[] = {
         {"runtime.default_mounts_file", CONFIG_PATH_OR_NONE, PLACE(runtime.default_mounts_file)},
         {"runtime.read_only", CONFIG_BOOL, PLACE(runtime.read_only)},
         {"runtime.image_volumes", CONFIG_IMAGE_VOLUMES, PLACE(runtime.image_volumes)},
+        {"runtime.seccomp_profile", CONFIG_PATH_OR_NONE, PLACE(runtime.seccomp_profile)},
+        {"runtime.privileged_seccomp_profile", CONFIG_PATH_OR_NONE,
+         PLACE(runtime.privileged_seccomp_profile)},
+        {"runtime.seccomp_root", CONFIG_PATH, PLACE(runtime.seccomp_root)},
+        {"runtime.apparmor_profile", CONFIG_NAME, PLACE(runtime.apparmor_profile)},
+        {"runtime.default_capabilities", CONFIG_CAPABILITIES, PLACE(runtime.default_capabilities),
+         0, CAPABILITIES_MAX},
+        {"runtime.add_inheritable_capabilities", CONFIG_BOOL,
+         PLACE(runtime.add_inheritable_capabilities)},
+        {"runtime.selinux", CONFIG_BOOL, PLACE(runtime.selinux)},
+        {"runtime.hostnetwork_disable_selinux", CONFIG_BOOL,
+         PLACE(runtime.hostnetwork_disable_selinux)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
-        {"metrics.listen", CONFIG_OFF, PLACE(metrics.listen)},
+        {"stats.collection_period", CONFIG_NUMBER, PLACE(stats.collection_period), 0, SECONDS_MAX},
+        {"stats.pod_metrics", CONFIG_POD_METRICS, PLACE(stats.pod_metrics), 0, METRIC_WORDS_MAX},
+        {"metrics.listen", CONFIG_ENDPOINT, PLACE(metrics.listen)},
+        {"metrics.tls_cert", CONFIG_PATH_OR_NONE, PLACE(metrics.tls_cert)},
+        {"metrics.tls_key", CONFIG_PATH_OR_NONE, PLACE(metrics.tls_key)},
+        {"metrics.collectors", CONFIG_COLLECTORS, PLACE(metrics.collectors), 0, METRIC_WORDS_MAX},
+        {"metrics.crio_names", CONFIG_BOOL, PLACE(metrics.crio_names)},
         {"log.level", CONFIG_LEVEL, PLACE(log.level)},
         {"limits.max_workers", CONFIG_NUMBER, PLACE(limits.max_workers), 1, WORKERS_MAX},
         {"limits.max_message_bytes", CONFIG_NUMBER, PLACE(limits.max_message_bytes), MESSAGE_MIN,
@@ -141,6 +180,10 @@ const struct config_setting config_handler_settings[] = {
         {"path", CONFIG_PATH, offsetof(struct config_handler, path)},
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
         {"cni_conf_dir", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, cni_conf_dir)},
+        {"seccomp_profile", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, seccomp_profile)},
+        {"container_min_memory_kib", CONFIG_NUMBER,
+         offsetof(struct config_handler, container_min_memory_kib), 0, MIN_MEMORY_KIB_MAX},
+        {"exec_cpu_affinity", CONFIG_AFFINITY, offsetof(struct config_handler, exec_cpu_affinity)},
         {"allowed_annotations", CONFIG_ANNOTATIONS,
          offsetof(struct config_handler, allowed_annotations), 0, ANNOTATIONS_MAX},
         {"default_annotations", CONFIG_PAIRS, offsetof(struct config_handler, default_annotations),
@@ -153,6 +196,27 @@ const struct config_setting config_handler_settings[] = {
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
+
+#define WORKLOAD(field) offsetof(struct config_workload, field)
+
+const struct config_setting config_workload_settings[] = {
+        {"activation_annotation", CONFIG_TEXT, WORKLOAD(activation_annotation)},
+        {"annotation_prefix", CONFIG_TEXT, WORKLOAD(annotation_prefix)},
+        {"allowed_annotations", CONFIG_ANNOTATIONS, WORKLOAD(allowed_annotations), 0,
+         ANNOTATIONS_MAX},
+};
+const size_t config_workload_setting_count =
+        sizeof(config_workload_settings) / sizeof(config_workload_settings[0]);
+
+const struct config_setting config_workload_resources[] = {
+        {"cpushares", CONFIG_NUMBER, WORKLOAD(cpushares), 0, CPU_SHARES_MAX},
+        {"cpuset", CONFIG_CPUS, WORKLOAD(cpuset)},
+        {"cpuquota", CONFIG_NUMBER, WORKLOAD(cpuquota), 0, CPU_TIME_MAX},
+        {"cpuperiod", CONFIG_NUMBER, WORKLOAD(cpuperiod), 0, CPU_PERIOD_MAX},
+        {"cpulimit", CONFIG_NUMBER, WORKLOAD(cpulimit), 0, CPU_TIME_MAX},
+};
+const size_t config_workload_resource_count =
+        sizeof(config_workload_resources) / sizeof(config_workload_resources[0]);
 
 static const char *const driver_names[] = {
         [CONFIG_CGROUP_SYSTEMD] = "systemd",
@@ -191,9 +255,33 @@ void config_handler_add(struct config *config, const char *name)
                 at++;
         handlers = xrealloc(handlers, (count + 1) * sizeof(*handlers));
         memmove(&handlers[at + 1], &handlers[at], (count - at) * sizeof(*handlers));
-        handlers[at] = (struct config_handler){.name = xstrdup(name)};
+        handlers[at] = (struct config_handler){.name = xstrdup(name),
+                                               .container_min_memory_kib = MIN_MEMORY_UNSET,
+                                               .exec_cpu_affinity = xstrdup("")};
         config->runtime.handlers = handlers;
         config->runtime.handler_count = count + 1;
+}
+
+struct config_workload *config_workload_add(struct config *config, const char *name)
+{
+        struct config_workload *workloads = config->runtime.workloads;
+        size_t count = config->runtime.workload_count, at = 0;
+
+        while (at < count && strcmp(workloads[at].name, name) < 0)
+                at++;
+        if (at < count && strcmp(workloads[at].name, name) == 0)
+                return &workloads[at];
+        workloads = xrealloc(workloads, (count + 1) * sizeof(*workloads));
+        memmove(&workloads[at + 1], &workloads[at], (count - at) * sizeof(*workloads));
+        workloads[at] = (struct config_workload){
+                .name = xstrdup(name),
+                .activation_annotation = xstrdup(""),
+                .annotation_prefix = xstrdup(""),
+                .cpuset = xstrdup(""),
+        };
+        config->runtime.workloads = workloads;
+        config->runtime.workload_count = count + 1;
+        return &workloads[at];
 }
 
 struct config *config_new(const struct config_machine *machine)
@@ -264,9 +352,27 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.timezone = xstrdup("");
         config->runtime.bind_mount_prefix = xstrdup("");
         config->runtime.default_mounts_file = xstrdup("");
+        config->runtime.seccomp_profile = xstrdup(CONFIG_SECCOMP_PROFILE);
+        config->runtime.privileged_seccomp_profile = xstrdup("");
+        config->runtime.seccomp_root = xstrdup("/var/lib/kubelet/seccomp");
+        config->runtime.apparmor_profile = xstrdup(CONFIG_APPARMOR_PROFILE);
+        for (const char *const *name = SPEC_DEFAULT_CAPABILITIES; *name; name++)
+                strv_push(&config->runtime.default_capabilities, *name);
+        config->runtime.selinux = true;
+        config->runtime.hostnetwork_disable_selinux = true;
+        config->runtime.infra_cpuset = xstrdup("");
+        config->runtime.shared_cpuset = xstrdup("");
+        config->runtime.irqbalance_config_file = xstrdup("/etc/default/irqbalance");
+        config->runtime.blockio_config_file = xstrdup("");
+        config->runtime.rdt_config_file = xstrdup("");
         config->streaming.address = xstrdup("127.0.0.1");
         config->nri.listen = xstrdup("");
+        config->stats.collection_period = 10;
+        strv_push(&config->stats.pod_metrics, "all");
         config->metrics.listen = xstrdup("");
+        config->metrics.tls_cert = xstrdup("");
+        config->metrics.tls_key = xstrdup("");
+        strv_push(&config->metrics.collectors, "all");
         config->log.level = LOG_LEVEL_INFO;
         config->limits.max_workers = 64;
         config->limits.max_message_bytes = 16 * 1024 * 1024;
@@ -287,6 +393,12 @@ static const char *installed_path(const struct config_machine *machine, const ch
         return NULL;
 }
 
+static unsigned least_memory(const char *path)
+{
+        const char *name = path ? strrchr(path, '/') : NULL;
+        return name && strcmp(name, "/crun") == 0 ? MIN_MEMORY_KIB_CRUN : MIN_MEMORY_KIB;
+}
+
 void config_complete(struct config *config, const struct config_machine *machine)
 {
         /* Where nothing is installed, what fails names the program that is missing. */
@@ -299,10 +411,14 @@ void config_complete(struct config *config, const struct config_machine *machine
 
                 if (!handler->path)
                         handler->path = xstrdup(installed_path(machine, handler->name));
+                if (handler->container_min_memory_kib == MIN_MEMORY_UNSET)
+                        handler->container_min_memory_kib = least_memory(handler->path);
                 if (!handler->root)
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
                 if (!handler->cni_conf_dir)
                         handler->cni_conf_dir = xstrdup("");
+                if (!handler->seccomp_profile)
+                        handler->seccomp_profile = xstrdup(config->runtime.seccomp_profile);
         }
         if (!config->api.listen)
                 config->api.listen = xprintf("%s/crisp.sock", config->run_dir);
@@ -328,6 +444,8 @@ void config_free(struct config *config)
                 free(handler->path);
                 free(handler->root);
                 free(handler->cni_conf_dir);
+                free(handler->seccomp_profile);
+                free(handler->exec_cpu_affinity);
                 strv_free(handler->allowed_annotations);
                 strv_free(handler->default_annotations);
         }
@@ -358,6 +476,26 @@ void config_free(struct config *config)
         strv_free(config->runtime.default_sysctls);
         free(config->runtime.journald_socket);
         free(config->runtime.kubelet_dir);
+        free(config->runtime.seccomp_profile);
+        free(config->runtime.privileged_seccomp_profile);
+        free(config->runtime.seccomp_root);
+        free(config->runtime.apparmor_profile);
+        strv_free(config->runtime.default_capabilities);
+        for (size_t i = 0; i < config->runtime.workload_count; i++) {
+                struct config_workload *workload = &config->runtime.workloads[i];
+
+                free(workload->name);
+                free(workload->activation_annotation);
+                free(workload->annotation_prefix);
+                strv_free(workload->allowed_annotations);
+                free(workload->cpuset);
+        }
+        free(config->runtime.workloads);
+        free(config->runtime.infra_cpuset);
+        free(config->runtime.shared_cpuset);
+        free(config->runtime.irqbalance_config_file);
+        free(config->runtime.blockio_config_file);
+        free(config->runtime.rdt_config_file);
         strv_free(config->runtime.allowed_annotations);
         strv_free(config->runtime.additional_devices);
         strv_free(config->runtime.allowed_devices);
@@ -371,7 +509,11 @@ void config_free(struct config *config)
         free(config->runtime.default_mounts_file);
         free(config->streaming.address);
         free(config->nri.listen);
+        strv_free(config->stats.pod_metrics);
         free(config->metrics.listen);
+        free(config->metrics.tls_cert);
+        free(config->metrics.tls_key);
+        strv_free(config->metrics.collectors);
         free(config);
 }
 
@@ -452,9 +594,12 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_SYSCTLS:
         case CONFIG_TEXTS:
         case CONFIG_ANNOTATIONS:
+        case CONFIG_POD_METRICS:
+        case CONFIG_COLLECTORS:
         case CONFIG_DEVICES:
         case CONFIG_VARIABLES:
         case CONFIG_ULIMITS:
+        case CONFIG_CAPABILITIES:
         case CONFIG_PATHS: {
                 char *const *paths = *(char *const *const *)field;
 
@@ -489,8 +634,13 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_CGROUP:
         case CONFIG_ADDRESS:
         case CONFIG_HANDLER_NAME:
+        case CONFIG_ENDPOINT:
         case CONFIG_TEXT_OR_NONE:
+        case CONFIG_CPUS:
+        case CONFIG_AFFINITY:
+        case CONFIG_TEXT:
         case CONFIG_TIMEZONE:
+        case CONFIG_NAME:
         case CONFIG_OFF:
                 toml_add_string(out, *(const char *const *)field);
                 return;
@@ -512,6 +662,33 @@ static void add_handlers(struct buffer *out, const struct config *config)
         }
 }
 
+static void add_settings(struct buffer *out, const struct config_setting *settings, size_t count,
+                         const void *object)
+{
+        for (size_t i = 0; i < count; i++) {
+                buffer_printf(out, "%s = ", settings[i].name);
+                add_value(out, &settings[i], object);
+                buffer_add_text(out, "\n");
+        }
+}
+
+static void add_workloads(struct buffer *out, const struct config *config)
+{
+        for (size_t i = 0; i < config->runtime.workload_count; i++) {
+                const struct config_workload *workload = &config->runtime.workloads[i];
+
+                buffer_printf(out, "\n[runtime.workloads.%s]\n", workload->name);
+                /* not set is not there: it must not be empty where it is */
+                add_settings(out, config_workload_settings, 1, workload);
+                if (*workload->annotation_prefix)
+                        add_settings(out, config_workload_settings + 1, 1, workload);
+                add_settings(out, config_workload_settings + 2, 1, workload);
+                buffer_printf(out, "\n[runtime.workloads.%s.resources]\n", workload->name);
+                add_settings(out, config_workload_resources, config_workload_resource_count,
+                             workload);
+        }
+}
+
 void config_print(const struct config *config, FILE *out)
 {
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
@@ -524,8 +701,10 @@ void config_print(const struct config *config, FILE *out)
 
                 if (length > 0 && (length != table_length ||
                                    memcmp(setting->name, setting[-1].name, length + 1) != 0)) {
-                        if (strncmp(setting[-1].name, "runtime.", 8) == 0)
+                        if (strncmp(setting[-1].name, "runtime.", 8) == 0) {
                                 add_handlers(&text, config);
+                                add_workloads(&text, config);
+                        }
                         buffer_printf(&text, "\n[%.*s]\n", (int)length, setting->name);
                 }
                 table_length = length;

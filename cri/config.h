@@ -24,6 +24,9 @@
 
 /* Which of a pod's addresses is its first one. */
 enum config_ip_preference { CONFIG_IP_AS_PLUGINS_SAY, CONFIG_IP_V4_FIRST, CONFIG_IP_V6_FIRST };
+/* The distribution's seccomp profile, which may be missing, and the AppArmor profile of our own. */
+#define CONFIG_SECCOMP_PROFILE  "/usr/share/containers/seccomp.json"
+#define CONFIG_APPARMOR_PROFILE "crisp-default"
 
 enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
 
@@ -47,6 +50,12 @@ struct config_handler {
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
         /* CNI configurations for its pods; empty: those of network.config_dir. [] */
         char *cni_conf_dir;
+        char *seccomp_profile; /* in place of runtime.seccomp_profile, whose value is the default */
+        /* KiB that a container's memory limit is at least; 0: none. [12288; 500 for crun] */
+        unsigned container_min_memory_kib;
+        /* Where commands in a container begin to run: "first", the first of its processors; empty:
+         * any of them. [""] */
+        char *exec_cpu_affinity;
         /* strv of annotations that pods of this handler may use beside runtime's; may be null. []
          */
         char **allowed_annotations;
@@ -59,6 +68,25 @@ struct config_handler {
         bool privileged_without_host_devices_all_devices_allowed;
         /* Containers may write to their own cgroup (v2). [false] */
         bool cgroup_writable;
+};
+
+#define CONFIG_WORKLOADS_MAX     64
+#define CONFIG_WORKLOAD_NAME_MAX 63 /* bytes */
+
+/*
+ * [runtime.workloads.NAME]: what containers of pods with an annotation get by default, and may
+ * change by another. Numbers that are 0 and an empty cpuset leave what the kubelet says.
+ */
+struct config_workload {
+        char *name;
+        char *activation_annotation; /* a pod that has it, with whatever value, is one */
+        char *annotation_prefix;     /* PREFIX/CONTAINER holds JSON with other values; or empty */
+        char **allowed_annotations;  /* strv, beside its handler's and runtime's; may be null */
+        unsigned cpushares;
+        unsigned cpuquota;  /* us */
+        unsigned cpuperiod; /* us */
+        unsigned cpulimit;  /* thousandths of a processor: takes cpuquota's place */
+        char *cpuset;
 };
 
 /*
@@ -198,6 +226,25 @@ struct config {
                 char *journald_socket;
                 /* The kubelet's own folder, in which the pods' volumes are. [/var/lib/kubelet] */
                 char *kubelet_dir;
+                /* Processes and threads that a container may have; 0: as many as it likes. [0] */
+                unsigned pids_limit;
+                /* Processors that crisp-pause runs on; empty: any. [""] */
+                char *infra_cpuset;
+                /* Processors that containers with cpu-shared.crio.io get beside their own. [""] */
+                char *shared_cpuset;
+                /* The least GOMAXPROCS that containers without a limit of processor time get; 0:
+                 * none get one. [0] */
+                unsigned min_injected_gomaxprocs;
+                /* irqbalance's variables, where processors are banned; empty: not touched.
+                 * [/etc/default/irqbalance] */
+                char *irqbalance_config_file;
+                /* Classes of block I/O, as of goresctrl; empty: none. [""] */
+                char *blockio_config_file;
+                /* Classes of cache and memory bandwidth, as of goresctrl; empty: none. [""] */
+                char *rdt_config_file;
+                /* Sorted by name; null when there are none. [none] */
+                struct config_workload *workloads;
+                size_t workload_count;
                 /* strv of annotations that pods may use (annotation.h); may be null.
                  * [io.containers.trace-syscall, devices.crio.io] */
                 char **allowed_annotations;
@@ -238,6 +285,25 @@ struct config {
                 /* One or more, sorted by name. [runc and crun where they are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;
+                /* RuntimeDefault's seccomp profile, a file; empty is crisp's own.
+                 * [/usr/share/containers/seccomp.json, or crisp's own where that is missing] */
+                char *seccomp_profile;
+                /* That of privileged containers, a file; empty is none. [""] */
+                char *privileged_seccomp_profile;
+                /* Where profiles are that are named by a relative path. [/var/lib/kubelet/seccomp]
+                 */
+                char *seccomp_root;
+                /* RuntimeDefault's AppArmor profile; "unconfined" is none. [crisp-default] */
+                char *apparmor_profile;
+                /* strv of names as "CAP_CHOWN" or "chown", may be empty.
+                 * [SPEC_DEFAULT_CAPABILITIES] */
+                char **default_capabilities;
+                /* Whether capabilities are inheritable, too. [false] */
+                bool add_inheritable_capabilities;
+                /* Whether pods get SELinux labels, where the kernel has SELinux. [true] */
+                bool selinux;
+                /* Whether containers with the host's network run without a process label. [true] */
+                bool hostnetwork_disable_selinux;
         } runtime;
 
         struct {
@@ -254,9 +320,24 @@ struct config {
         } nri;
 
         struct {
-                /* Where metrics are served; empty is off, and nothing else is supported in this
-                 * version. [""] */
+                /* Seconds between two samples of what containers use, while somebody asks for
+                 * it; 0: only what requests read is compared. [10] */
+                unsigned collection_period;
+                /* strv: groups of pod_metrics_groups, or all. [all] */
+                char **pod_metrics;
+        } stats;
+
+        struct {
+                /* ADDRESS:PORT or the path of a socket, where metrics are served; empty is off.
+                 * [""] */
                 char *listen;
+                /* Files of a certificate with its chain and of its key: served by TLS; both or
+                 * neither. [""] */
+                char *tls_cert, *tls_key;
+                /* strv: collectors of cri/metrics.h, or all. [all] */
+                char **collectors;
+                /* Also under the names that CRI-O's metrics have. [false] */
+                bool crio_names;
         } metrics;
 
         struct {

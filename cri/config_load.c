@@ -14,15 +14,16 @@
 #include "base/memory.h"
 #include "base/table.h"
 #include "base/toml.h"
-#include "network/namespace.h"
 #include "cri/config_check.h"
+#include "network/namespace.h"
 
 #ifndef CRISP_SYSCONFDIR
 #define CRISP_SYSCONFDIR "/etc"
 #endif
 #define DEFAULT_FILE CRISP_SYSCONFDIR "/crisp/crisp.toml"
 
-#define FILES_MAX 256 /* in FILE.d */
+#define CPU_PERIOD_LEAST 1000 /* us, the kernel's */
+#define FILES_MAX        256  /* in FILE.d */
 
 struct loader {
         struct config *config;
@@ -118,7 +119,12 @@ static int check_text(const struct loader *loader, const struct toml_node *node,
         const char *wrong;
 
         switch (type) {
+        case CONFIG_ENDPOINT:
+        case CONFIG_CPUS:
+        case CONFIG_AFFINITY:
+        case CONFIG_TEXT:
         case CONFIG_TIMEZONE:
+        case CONFIG_NAME:
                 wrong = config_check_item(type, text);
                 return wrong ? fail(loader, node, "\"%s\" %s", text, wrong) : 0;
         case CONFIG_SOCKET:
@@ -280,6 +286,14 @@ static int apply_pairs(const struct loader *loader, const struct toml_node *node
         return 0;
 }
 
+static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
+{
+        if (node->kind != TOML_BOOLEAN)
+                return wrong_kind(loader, node, "a boolean");
+        *field = json_is_true(node->value);
+        return 0;
+}
+
 static int apply_number(const struct loader *loader, const struct toml_node *node,
                         const struct config_setting *setting, unsigned *field)
 {
@@ -292,14 +306,6 @@ static int apply_number(const struct loader *loader, const struct toml_node *nod
                 return fail(loader, node, "%lld is not between %u and %u", number, setting->least,
                             setting->most);
         *field = (unsigned)number;
-        return 0;
-}
-
-static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
-{
-        if (node->kind != TOML_BOOLEAN)
-                return wrong_kind(loader, node, "true or false");
-        *field = json_is_true(node->value);
         return 0;
 }
 
@@ -352,9 +358,12 @@ static int apply_value(const struct loader *loader, const struct toml_node *node
         case CONFIG_PATHS:
         case CONFIG_TEXTS:
         case CONFIG_ANNOTATIONS:
+        case CONFIG_POD_METRICS:
+        case CONFIG_COLLECTORS:
         case CONFIG_DEVICES:
         case CONFIG_VARIABLES:
         case CONFIG_ULIMITS:
+        case CONFIG_CAPABILITIES:
                 return apply_list(loader, node, setting, field);
         case CONFIG_PAIRS:
                 return apply_pairs(loader, node, setting, field);
@@ -448,6 +457,58 @@ static int apply_handlers(const struct loader *loader, const struct toml_node *t
         return 0;
 }
 
+static int apply_settings(const struct loader *loader, const struct toml_node *node,
+                          const struct config_setting *settings, size_t count, void *object)
+{
+        const struct config_setting *setting = find_setting(settings, count, node->key);
+
+        if (!setting || strlen(node->key) != node->key_length)
+                return fail(loader, node, "unknown key (did you mean %s?)",
+                            config_nearest(settings, count, node->key));
+        return apply_value(loader, node, setting, object);
+}
+
+static int apply_workload(const struct loader *loader, const struct toml_node *table)
+{
+        struct config *config = loader->config;
+        AUTO_FREE char *place = xprintf("workload %s", table->key);
+        int rc = 0;
+
+        if (strlen(table->key) != table->key_length || !is_handler_name(table->key))
+                return fail(loader, table, "a workload's name is made as a handler's is");
+        if (table->kind != TOML_TABLE)
+                return wrong_kind(loader, table, "a table");
+        if (config->runtime.workload_count == CONFIG_WORKLOADS_MAX)
+                return fail(loader, table, "there are more than %d workloads",
+                            CONFIG_WORKLOADS_MAX - 1);
+        struct config_workload *workload = config_workload_add(config, table->key);
+        note_place(loader, place, table);
+        for (const struct toml_node *node = table->first; node && rc == 0; node = node->next) {
+                if (strcmp(node->key, "resources") != 0) {
+                        rc = apply_settings(loader, node, config_workload_settings,
+                                            config_workload_setting_count, workload);
+                        continue;
+                }
+                if (node->kind != TOML_TABLE)
+                        return wrong_kind(loader, node, "a table");
+                for (const struct toml_node *item = node->first; item && rc == 0; item = item->next)
+                        rc = apply_settings(loader, item, config_workload_resources,
+                                            config_workload_resource_count, workload);
+        }
+        return rc;
+}
+
+static int apply_workloads(const struct loader *loader, const struct toml_node *table)
+{
+        int rc = 0;
+
+        if (table->kind != TOML_TABLE)
+                return wrong_kind(loader, table, "a table");
+        for (const struct toml_node *node = table->first; node && rc == 0; node = node->next)
+                rc = apply_workload(loader, node);
+        return rc;
+}
+
 static int apply_table(const struct loader *loader, const struct toml_node *table);
 
 static int apply_member(const struct loader *loader, const struct toml_node *node)
@@ -459,6 +520,8 @@ static int apply_member(const struct loader *loader, const struct toml_node *nod
         toml_add_path(&path, node);
         if (strcmp(path.data, "runtime.handlers") == 0)
                 return apply_handlers(loader, node);
+        if (strcmp(path.data, "runtime.workloads") == 0)
+                return apply_workloads(loader, node);
         if (is_table_name(path.data)) {
                 if (node->kind != TOML_TABLE)
                         return wrong_kind(loader, node, "a table");
@@ -542,9 +605,35 @@ static bool is_inside(const char *path, const char *folder)
         return strncmp(path, folder, length) == 0 && (path[length] == '/' || !path[length]);
 }
 
+static int check_workloads(const struct loader *loader)
+{
+        for (size_t i = 0; i < loader->config->runtime.workload_count; i++) {
+                const struct config_workload *workload = &loader->config->runtime.workloads[i];
+                AUTO_FREE char *place = xprintf("workload %s", workload->name);
+
+                if (!*workload->activation_annotation)
+                        return error_set(loader->err, ERROR_INVALID_ARGUMENT,
+                                         "%s: runtime.workloads.%s: activation_annotation is "
+                                         "missing",
+                                         (const char *)table_get(loader->places, place),
+                                         workload->name);
+                if (workload->cpuperiod && workload->cpuperiod < CPU_PERIOD_LEAST)
+                        return error_set(loader->err, ERROR_INVALID_ARGUMENT,
+                                         "%s: runtime.workloads.%s.resources.cpuperiod: less than "
+                                         "%d microseconds",
+                                         (const char *)table_get(loader->places, place),
+                                         workload->name, CPU_PERIOD_LEAST);
+        }
+        return 0;
+}
+
 static int check_whole(const struct loader *loader)
 {
         const struct config *config = loader->config;
+        int rc = check_workloads(loader);
+
+        if (rc < 0)
+                return rc;
 
         for (size_t i = 0; i < config->runtime.handler_count; i++) {
                 const struct config_handler *handler = &config->runtime.handlers[i];

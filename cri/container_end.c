@@ -13,12 +13,14 @@
 #include "base/memory.h"
 #include "cri/container_pids.h"
 #include "cri/image_volume.h"
+#include "cri/metric_counts.h"
 #include "cri/mount_idmap.h"
 #include "cri/record.h"
+#include "cri/seccomp_notifier.h"
+#include "cri/stats_source.h"
+#include "cri/tuning.h"
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
-
-struct container_counts container_counts;
 
 #define CLEAN_UPS_AT_ONCE  8
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
@@ -132,6 +134,7 @@ static void finish(struct container *container, int exit_code, const char *reaso
                    int64_t finished_at)
 {
         container->phase = CONTAINER_EXITED;
+        metric_counts[COUNT_ENDED]++;
         container->exit_code = exit_code;
         container->reason = reason;
         container->finished_at = finished_at;
@@ -139,6 +142,7 @@ static void finish(struct container *container, int exit_code, const char *reaso
         if (container->pidfd >= 0)
                 close(take_fd(&container->pidfd));
         monitor_free(take_ptr(container->monitor));
+        seccomp_notifier_close(container);
         event_signal(&container->ended);
         if (!container->starting)
                 events_tell_container(container, EVENT_STOPPED);
@@ -148,8 +152,8 @@ static void finish(struct container *container, int exit_code, const char *reaso
 static void count_lost_lines(const struct container *container, const struct monitor_exit *exit)
 {
         char lines[24];
-        container_counts.log_lines_lost += exit->log_lost_lines;
-        container_counts.journal_lines_lost += exit->journal_lost_lines;
+        metric_counts[COUNT_LOG_LINES_LOST] += exit->log_lost_lines;
+        metric_counts[COUNT_JOURNAL_LINES_LOST] += exit->journal_lost_lines;
         if (!exit->log_lost_lines)
                 return;
         snprintf(lines, sizeof lines, "%llu", (unsigned long long)exit->log_lost_lines);
@@ -165,8 +169,13 @@ void container_exited(struct container *container, const struct monitor_exit *ex
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->exit_told = true;
-        container_counts.oom_killed += exit->oom_killed;
+        metric_counts[COUNT_OOM_KILLED] += exit->oom_killed;
         count_lost_lines(container, exit);
+        if (container->forbidden_calls) {
+                reason = SECCOMP_NOTIFIER_REASON;
+                free(container->message);
+                container->message = take_ptr(container->forbidden_calls);
+        }
         finish(container, exit->exit_code, reason, exit->finished_at);
         char code[16];
         snprintf(code, sizeof code, "%d", exit->exit_code);
@@ -180,6 +189,7 @@ void container_exited_unseen(struct container *container, const char *message)
                 return;
         free(container->message);
         container->message = message ? xstrdup(message) : NULL;
+        metric_counts[COUNT_ENDED_UNSEEN]++;
         finish(container, 255, "Unknown", clock_real());
         container_save_later(container);
         log_warning("nobody saw how the container ended", "container", container->id, NULL);
@@ -189,6 +199,7 @@ void container_start_failed(struct container *container, const struct error *rea
 {
         free(container->message);
         container->message = xstrdup(reason->message);
+        metric_counts[COUNT_FAILED_TO_START]++;
         finish(container, 128, "StartError", clock_real());
 }
 
@@ -236,7 +247,7 @@ static int read_exit_on_worker(void *argument)
 static void end_without_monitor(struct container *container)
 {
         struct error err;
-        container_counts.monitors_lost++;
+        metric_counts[COUNT_MONITORS_LOST]++;
         log_error("the container's monitor has gone: ending the container", "container",
                   container->id, NULL);
         if (kill_cgroup(container, &err) < 0)
@@ -277,6 +288,13 @@ static void on_exit_told(void *argument, const struct monitor_exit *exit)
 
 int container_connect(struct container *container, struct error *err)
 {
+        /* Before its monitor can tell of an end. One that runs on is not traced, but its execs ask
+         * for somebody who listens. */
+        if (container->seccomp_notifies) {
+                int result = seccomp_notifier_open(container, err);
+                if (result < 0)
+                        return result;
+        }
         AUTO_FREE char *socket = container_run_path(container, "monitor.sock");
         return monitor_connect(socket, on_exit_told, container, &container->monitor, err);
 }
@@ -290,13 +308,32 @@ struct unmount_job {
         struct error *err;
 };
 
+/* A runtime that says that it deleted the container may have left its cgroup: in a hierarchy that
+ * it does not know, or with a command of ours in it. */
+static int remove_left_cgroup(const struct unmount_job *job)
+{
+        const char *path = job->container->cgroup_path;
+        if (!path || !cgroup_exists(&node.cgroups, path))
+                return 0;
+        int64_t deadline = clock_after(CGROUP_REMOVE_TIME);
+        int result = cgroup_kill(&node.cgroups, path, deadline, job->err);
+        return result < 0 ? result : cgroup_remove(&node.cgroups, path, deadline, job->err);
+}
+
 static int unmount_on_worker(void *argument)
 {
         struct unmount_job *job = argument;
         AUTO_FREE char *rootfs = container_run_path(job->container, "rootfs");
         AUTO_FREE char *directory = container_run_path(job->container, "");
         AUTO_FREE char *exit_record = container_state_path(job->container, MONITOR_EXIT_RECORD);
-        int result = rootfs_unmount(rootfs, job->err);
+        if (job->container->seccomp_notifies) {
+                /* That of a daemon that did not see the end. */
+                AUTO_FREE char *listener = seccomp_notifier_path(job->container);
+                unlink(listener);
+        }
+        int result = remove_left_cgroup(job);
+        if (result == 0)
+                result = rootfs_unmount(rootfs, job->err);
         if (result == 0)
                 result = image_volumes_unmount(job->container, job->err);
         if (result == 0)
@@ -370,6 +407,8 @@ int container_clean_up(struct container *container, bool removing, struct error 
         if (container->clean)
                 return 0;
         int result = 0;
+        stats_source_close(container->stats);
+        stats_source_unref(take_ptr(container->stats));
         if (!container_has_own_pids(container)) {
                 container_step(container, "ending its processes");
                 result = kill_cgroup(container, err);
@@ -378,6 +417,8 @@ int container_clean_up(struct container *container, bool removing, struct error 
                 container_step(container, "deleting it from the runtime");
                 result = delete_from_runtime(container, err);
         }
+        if (result == 0)
+                result = tuning_end(container, err);
         struct unmount_job job = {.container = container,
                                   .keep_monitor = container->exit_told && !removing,
                                   .err = err};

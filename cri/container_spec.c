@@ -77,7 +77,9 @@ static int set_linux(struct container_spec *draft)
         if (result < 0)
                 return result;
         draft->spec.cgroup_path = arena_strdup(draft->arena, place.runtime_path);
-        container_spec_resources(draft);
+        result = container_spec_resources(draft);
+        if (result < 0)
+                return result;
         container_spec_annotations(draft);
         result = container_spec_security(draft);
         return result < 0 ? result : set_namespaces(draft);
@@ -114,6 +116,7 @@ int container_make_bundle(void *argument)
                 .image = bundle->image,
                 .pod = bundle->container->pod,
                 .volumes = bundle->volumes,
+                .confinement = bundle->confinement,
                 .arena = arena,
                 .err = bundle->err,
                 .root_fd = -1,
@@ -142,6 +145,7 @@ int container_make_bundle(void *argument)
                 result = container_spec_cdi(&draft);
         if (result == 0)
                 result = write_bundle(&draft);
+        json_decref(draft.seccomp);
         if (result < 0)
                 return result;
         bundle->uid = user.uid;

@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cri/annotation.h"
+#include "cri/tuning.h"
 #include "oci/ulimit.h"
 
 #define UMASK "umask.crio.io"
@@ -75,6 +76,20 @@ static bool has_variable(char *const *env, size_t count, const char *name)
         return false;
 }
 
+/* What the request and the image say of these themselves goes first. */
+static void add_tuning(struct container_spec *draft, char **env, size_t *count)
+{
+        char *variables[TUNING_VARIABLES + 1];
+        struct tuning tuning = {0};
+        tuning_read(draft->container, &tuning, NULL);
+        tuning_variables(&tuning, draft->container, draft->arena, variables);
+        for (size_t i = 0; variables[i]; i++) {
+                AUTO_FREE char *name = xstrndup(variables[i], name_length(variables[i]));
+                if (!has_variable(env, *count, name))
+                        env[(*count)++] = variables[i];
+        }
+}
+
 static void set_environment(struct container_spec *draft, const struct user *user,
                             const char *hostname)
 {
@@ -82,8 +97,9 @@ static void set_environment(struct container_spec *draft, const struct user *use
         size_t image_count = strv_length(draft->image->environment);
         char *const *defaults = node.config->runtime.default_env;
         size_t default_count = strv_length((char **)defaults);
-        char **env = arena_array(draft->arena, default_count + image_count + config->n_envs + 6,
-                                 sizeof *env);
+        char **env = arena_array(
+                draft->arena, default_count + image_count + config->n_envs + TUNING_VARIABLES + 6,
+                sizeof *env);
         size_t count = 0;
         for (size_t i = 0; i < default_count; i++)
                 set_variable(env, &count, defaults[i]);
@@ -108,6 +124,7 @@ static void set_environment(struct container_spec *draft, const struct user *use
         /* By it systemd knows that it is not the node's. */
         if (draft->init_system && !has_variable(env, count, "container"))
                 env[count++] = (char *)"container=crisp";
+        add_tuning(draft, env, &count);
         draft->spec.env = env;
 }
 

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/id.h"
 #include "base/memory.h"
-#include "cri/container.h"
+#include "cri/tuning.h"
 #include "oci/exec.h"
 
 #define REOPEN_DEADLINE (10 * NSEC_PER_SEC)
@@ -60,6 +60,9 @@ int container_exec_sync_handler(struct rpc *rpc, const void *request_, void *res
                                     ? clock_after(request->timeout * NSEC_PER_SEC)
                                     : CLOCK_NEVER,
         };
+        struct cpu_list first;
+        if (tuning_exec_processor(container, &first))
+                options.processors = &first;
         struct exec_result done = {0};
         result = exec_sync(&options, &done, err);
         if (result == 0)

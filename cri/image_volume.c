@@ -202,6 +202,7 @@ static int prepare(struct container *container, struct volumes_job *job)
                 volume->artifact = image && image->artifact;
                 if (rootfs_prepare(node.images, id, &volume->rootfs, job->err) < 0)
                         return failed(mount, job->err);
+                volume->rootfs.label = container->pod->selinux_mount_label;
         }
         return 0;
 }

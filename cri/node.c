@@ -30,6 +30,15 @@ static int read_boot_id(struct error *err)
         return 0;
 }
 
+static void check_driver(void)
+{
+        /* As systemd's own sd_booted(3) has it. */
+        if (node.cgroup_driver == CGROUP_DRIVER_SYSTEMD && access("/run/systemd/system", F_OK) < 0)
+                log_error("runtime.cgroup_driver is systemd, and systemd does not run here: no "
+                          "container will start",
+                          NULL);
+}
+
 static int make_folders(struct error *err)
 {
         const struct config *config = node.config;
@@ -212,6 +221,7 @@ int node_open(const struct config *config, struct error *err)
         node.cgroup_driver = config->runtime.cgroup_driver == CONFIG_CGROUP_SYSTEMD
                                      ? CGROUP_DRIVER_SYSTEMD
                                      : CGROUP_DRIVER_CGROUPFS;
+        check_driver();
         node.monitor_program = program_path("crisp-monitor");
         node.pause_program = program_path("crisp-pause");
         node.exec_program = program_path("crisp-exec");
@@ -227,6 +237,8 @@ int node_open(const struct config *config, struct error *err)
         if (result < 0)
                 return result;
         open_handlers();
+        if (config->runtime.selinux)
+                node.selinux = selinux_open("");
         return 0;
 }
 
@@ -262,6 +274,7 @@ void node_close(void)
         trust_free(node.trust);
         sources_free(node.sources);
         store_free(node.images);
+        selinux_free(node.selinux);
         for (size_t i = 0; i < node.handler_count; i++)
                 runtime_handler_fini(&node.handlers[i]);
         free(node.handlers);

@@ -17,6 +17,7 @@
 #include "network/network.h"
 #include "oci/cgroup.h"
 #include "oci/runtime.h"
+#include "oci/selinux.h"
 
 struct node {
         const struct config *config;
@@ -33,6 +34,7 @@ struct node {
         struct puller *puller;
         struct offline *offline;
         struct suspects *suspects;
+        struct selinux *selinux;    /* null where nothing has labels */
         char *const *pinned_images; /* patterns (image/pinned.h), the configuration's; or null */
 
         /* Records: pods and containers of a state folder, and what only lives until the next boot.

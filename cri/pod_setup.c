@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/quantity.h"
 #include "cri/annotation.h"
+#include "cri/confinement.h"
 #include "cri/pod.h"
 #include "cri/pod_logs.h"
 #include "cri/pod_network.h"
@@ -80,7 +81,11 @@ static int make_shm(struct pod *pod, struct error *err)
         int result = shm_size(pod, &size, err);
         if (result < 0)
                 return result;
-        AUTO_FREE char *options = xprintf("mode=1777,size=%llu", (unsigned long long)size);
+        AUTO_FREE char *options =
+                pod->selinux_mount_label
+                        ? xprintf("mode=1777,size=%llu,context=\"%s\"", (unsigned long long)size,
+                                  pod->selinux_mount_label)
+                        : xprintf("mode=1777,size=%llu", (unsigned long long)size);
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
                 return error_errno(err, errno, "make folder %s", path);
         if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
@@ -115,6 +120,18 @@ static int pin_namespaces(struct pod *pod, const char *hostname, struct error *e
         return namespace_pin(&options, err);
 }
 
+/* What its containers get from its folder. */
+static int label_files(struct pod *pod, struct error *err)
+{
+        static const char *const names[] = {"resolv.conf", "hostname"};
+        int result = 0;
+        for (size_t i = 0; pod->selinux_mount_label && result == 0 && i < 2; i++) {
+                AUTO_FREE char *path = pod_path(pod, names[i]);
+                result = selinux_set_label(path, pod->selinux_mount_label, err);
+        }
+        return result;
+}
+
 static int set_up_on_worker(void *argument)
 {
         struct setup *setup = argument;
@@ -136,6 +153,10 @@ static int set_up_on_worker(void *argument)
         effective_hostname(pod, hostname, sizeof hostname);
         AUTO_FREE char *line = xprintf("%s\n", hostname);
         result = write_run_file(pod, "hostname", line, err);
+        if (result == 0)
+                result = label_files(pod, err);
+        if (result == 0)
+                result = confinement_check_pod(pod, err);
         if (result == 0 && pod_has_ipc(pod))
                 result = make_shm(pod, err);
         if (result == 0)
@@ -187,6 +208,10 @@ static int start_holder(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
 
+        struct cpu_list processors = {0};
+        result = cpu_list_parse(node.config->runtime.infra_cpuset, &processors, err);
+        if (result < 0)
+                return result;
         AUTO_FREE char *net = pod_namespace_path(pod, "net");
         AUTO_FREE char *ipc = pod_namespace_path(pod, "ipc");
         AUTO_FREE char *uts = pod_namespace_path(pod, "uts");
@@ -197,6 +222,7 @@ static int start_holder(struct pod *pod, struct error *err)
                 .uts = pod_has_network(pod) ? uts : NULL,
                 .cgroup_fd = leaf.fd,
                 .cgroup_v1_tasks = (const char *const *)leaf.tasks,
+                .processors = *node.config->runtime.infra_cpuset ? &processors : NULL,
                 .deadline = clock_after(HOLDER_DEADLINE),
         };
         result = holder_start(&options, &pod->holder_pid, &pod->holder_start, err);
@@ -223,6 +249,9 @@ int pod_set_up(struct pod *pod, struct error *err)
         result = pod_join_cgroup(pod, err);
         if (result < 0)
                 return error_context(err, "make its cgroup parent");
+        result = confinement_label_pod(pod, err);
+        if (result < 0)
+                return result;
         pod_step(pod, "making namespaces");
         result = task_offload(set_up_on_worker, &setup);
         if (result < 0)

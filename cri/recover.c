@@ -14,6 +14,7 @@
 #include "cri/image_volume.h"
 #include "cri/orphan.h"
 #include "cri/record.h"
+#include "cri/tuning.h"
 #include "image/adopt.h"
 
 #define ADOPT_DEADLINE (30 * NSEC_PER_SEC)
@@ -212,6 +213,7 @@ static void recover_container(struct container *container)
         case CONTAINER_STARTING:
         case CONTAINER_RUNNING:
                 recover_started(container);
+                container_update_resume(container);
                 break;
         case CONTAINER_CREATING:
                 container->claimed = false;
@@ -328,6 +330,7 @@ int node_recover(struct error *err)
                 result = load_all(node.containers_dir, load_container, orphan_end_container, err);
         if (result < 0)
                 return result;
+        tuning_recover();
         events_recovered();
         puller_adopt(node.puller);
         store_keep_clean(node.images, STORE_CLEAN_PERIOD, STORE_CLEAN_RETRY);

@@ -9,6 +9,7 @@
 #include "cri/container.h"
 #include "cri/lookup.h"
 #include "cri/pod.h"
+#include "cri/pod_resources.h"
 #include "cri/status_text.h"
 #include "oci/spec.h"
 
@@ -171,6 +172,10 @@ json_t *status_info_pod(const struct pod *pod)
         json_object_set_new(info, "networkAttached", json_boolean(pod->attached));
         if (pod_has_network(pod))
                 json_object_set_new(info, "network", network_of(pod));
+        if (pod_overhead(pod))
+                json_object_set_new(info, "overhead", resources_json(pod_overhead(pod)));
+        if (pod_resources(pod))
+                json_object_set_new(info, "resources", resources_json(pod_resources(pod)));
         status_text_add_step(info, pod->step, pod->step_since);
         json_object_set_new(info, "runtimeSpec", spec_of(pod));
         return info;

@@ -47,14 +47,6 @@ int validate_absolute(const char *path, const char *field, struct error *err)
         return 0;
 }
 
-int validate_selinux(const Runtime__V1__SELinuxOption *options, const char *field,
-                     struct error *err)
-{
-        if (options && (*options->user || *options->role || *options->type || *options->level))
-                return validate_unsupported(err, field, "SELinux labels are");
-        return 0;
-}
-
 int validate_namespaces(const Runtime__V1__NamespaceOption *options, const char *field,
                         struct error *err)
 {

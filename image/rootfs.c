@@ -148,6 +148,9 @@ int rootfs_mount(const struct rootfs *rootfs, const char *directory, const char 
                 result = add_writable(rootfs, links_fd, directory, &options, err);
         if (result < 0)
                 return error_context(err, "root filesystem");
+        /* In quotes, for a label has commas. */
+        if (rootfs->label)
+                buffer_printf(&options, ",context=\"%s\"", rootfs->label);
         if (options.length >= OPTIONS_MAX)
                 return error_set(
                         err, ERROR_FAILED_PRECONDITION,

@@ -17,6 +17,8 @@ struct rootfs {
         char *links; /* folder of the layers' short names */
         char *lower; /* "12:7:3", the highest first */
         char *root;  /* the short name of the layer whose root folder's owner and mode count */
+        const char *label; /* SELinux label of all files as they are mounted, borrowed; null is
+                              none. Set by who mounts */
 };
 
 #define ROOTFS_INIT                                                                                \

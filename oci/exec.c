@@ -296,6 +296,8 @@ static int start_and_wait(struct run *run, struct process_run *process, bool int
         start.path = argv[0];
         start.argv = argv;
         start.environment = runtime_environment();
+        start.processors = (const cpu_set_t *)options->processors;
+        start.processors_size = sizeof *options->processors;
         if (run->child.cpuset_tasks)
                 start.cgroup_v1_tasks = tasks;
         process->output_max = EXEC_OUTPUT_MAX;

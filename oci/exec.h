@@ -14,6 +14,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "oci/cgroup.h"
+#include "oci/cpu_list.h"
 #include "oci/runtime.h"
 
 #define EXEC_OUTPUT_MAX (16 * 1024 * 1024 - 64 * 1024) /* bytes of stdout and stderr together */
@@ -28,6 +29,7 @@ struct exec_options {
         const char *bundle;      /* of the container: its config.json says as whom and where */
         char *const *command;    /* null-terminated, at least one */
         int64_t deadline;        /* monotonic ns, or CLOCK_NEVER */
+        const struct cpu_list *processors; /* to begin on; null is all of the container's */
         /* crisp-exec's path. Without it a command under runc ends only when its pipes do. */
         const char *helper;
 };

@@ -38,6 +38,8 @@ int holder_start(const struct holder_start_options *options, pid_t *pid, uint64_
         process.argv = arguments;
         process.cgroup_fd = options->cgroup_fd;
         process.cgroup_v1_tasks = options->cgroup_v1_tasks;
+        process.processors = (const cpu_set_t *)options->processors;
+        process.processors_size = sizeof *options->processors;
         result = report_start("pod holder", &process, options->deadline, report, &starter, err);
         if (result < 0)
                 return result;

@@ -10,19 +10,13 @@
 #define STRINGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 const char *const SPEC_MASKED_PATHS[] = {
-        "/proc/asound",
-        "/proc/acpi",
-        "/proc/interrupts",
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/latency_stats",
-        "/proc/timer_list",
-        "/proc/timer_stats",
-        "/proc/sched_debug",
-        "/proc/scsi",
-        "/sys/firmware",
-        "/sys/devices/virtual/powercap",
-        NULL,
+        "/proc/asound",      "/proc/acpi",
+        "/proc/interrupts",  "/proc/kcore",
+        "/proc/keys",        "/proc/latency_stats",
+        "/proc/timer_list",  "/proc/timer_stats",
+        "/proc/sched_debug", "/proc/scsi",
+        "/sys/firmware",     "/sys/devices/virtual/powercap",
+        "/sys/fs/selinux",   NULL,
 };
 
 const char *const SPEC_READONLY_PATHS[] = {

@@ -2,6 +2,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 
@@ -13,6 +14,7 @@ from kit import leaks  # noqa: E402
 from kit.daemon import Daemon  # noqa: E402
 from kit.hostile import HostileRegistry  # noqa: E402
 from kit.image import Image, busybox_layer  # noqa: E402
+from kit.paths import program  # noqa: E402
 from kit.registry import Registry  # noqa: E402
 from kit.wait import wait_for  # noqa: E402
 from support import Node  # noqa: E402
@@ -83,6 +85,15 @@ def busybox(registry, busybox_image):
 def layer():
     """A busybox layer to build further images on; always the same, so that it is stored once."""
     return busybox_layer()
+
+
+@pytest.fixture(scope="session")
+def syscalls(workdir):
+    """A static program that makes system calls by name (syscalls.c)."""
+    path = f"{workdir}/syscalls"
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "syscalls.c")
+    subprocess.run([program("gcc"), "-std=gnu17", "-O1", "-static", "-o", path, source], check=True)
+    return path
 
 
 class Shared:

@@ -86,6 +86,12 @@ class Node:
         config = self.pod_config(**more)
         return self.run_pod(config), config
 
+    def privileged_pod(self, **more):
+        """A pod whose containers may be privileged."""
+        linux = self.namespaces()
+        linux["security_context"]["privileged"] = True
+        return self.pod(linux=linux, **more)
+
     def pod_status(self, pod, **more):
         return self.client.PodSandboxStatus(pod_sandbox_id=pod, **more).status
 
