@@ -30,6 +30,7 @@
 #include "cri/node.h"
 #include "cri/server.h"
 #include "cri/services.h"
+#include "cri/watchdog.h"
 #include "network/namespace.h"
 
 #define LOCK_NAME      "crisp.lock"
@@ -338,6 +339,7 @@ int daemon_serve(const struct config *config)
         log_info("crisp is ready", "version", CRISP_VERSION, "socket", config->api.listen, "ms",
                  elapsed(text, daemon.started), NULL);
         sd_notify(0, "READY=1");
+        watchdog_start(config->api.listen);
         loop_run();
         end(&daemon);
         log_info("crisp has stopped", "ms", elapsed(text, daemon.stopped), NULL);
