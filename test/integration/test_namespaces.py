@@ -23,7 +23,7 @@ def target(container):
 def cgroup_files(node, container):
     """The container's cgroup.procs in each hierarchy that has it."""
     for root in leaks.cgroup_roots():
-        path = f"{root}{node.daemon.cgroup}/{container}/cgroup.procs"
+        path = f"{root}{node.daemon.container_cgroup(container)}/cgroup.procs"
         if os.path.exists(path):
             yield path
 

@@ -184,7 +184,7 @@ def test_a_sysctl_with_a_wrong_value_fails_and_leaves_nothing(node):
 
 
 def test_cgroup_parent(node):
-    parent = node.daemon.make_cgroup(f"{node.daemon.cgroup}/poda")
+    parent = node.daemon.make_cgroup(node.daemon.child_cgroup("poda"))
     node.daemon.pod_cgroups = [parent]
     try:
         pod = node.pod(linux={"cgroup_parent": parent})

@@ -12,7 +12,7 @@ BUSY = "while :; do :; done"
 
 def parent(node, name):
     """A cgroup parent of a pod's own, as a kubelet makes them. crisp takes it away with the pod."""
-    return {"linux": {"cgroup_parent": f"{node.daemon.cgroup}/{name}", **node.namespaces()}}
+    return {"linux": {"cgroup_parent": node.daemon.child_cgroup(name), **node.namespaces()}}
 
 
 def stats(node, container):
