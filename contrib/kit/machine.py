@@ -1,5 +1,6 @@
 """A virtual machine with a disk made by test/vm/image: emulated, so it needs no /dev/kvm, and is slow."""
 import glob
+import hashlib
 import os
 import signal
 import subprocess
@@ -26,6 +27,9 @@ def overlay(base, path):
     return path
 
 
+on = set()  # the machines of this moment, for the report of a failure
+
+
 class Failed(AssertionError):
     pass
 
@@ -41,6 +45,7 @@ class Machine:
         self.control = f"{self.short}/ssh"
         self.console = f"{self.folder}/console.log"
         self.process = self.port = None
+        self.booted = None  # called after each boot
 
     # ---- its life ----
 
@@ -86,6 +91,9 @@ class Machine:
         """Switches it on and waits until one can log in."""
         self.start()
         wait_for(self._answers, "the machine to boot", BOOT, 0.5)
+        on.add(self)
+        if self.booted:
+            self.booted()
         return self
 
     def cut(self):
@@ -107,6 +115,7 @@ class Machine:
         self.boot()
 
     def _hang_up(self):
+        on.discard(self)
         if os.path.exists(self.control):
             subprocess.run(self._ssh("-O", "exit", "root@127.0.0.1"), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         for name in glob.glob(f"{self.short}/*"):
@@ -170,3 +179,57 @@ class Machine:
         """Lets a port of this machine's loopback be the same port of that one's."""
         subprocess.run(self._ssh("-O", "forward", "-R", f"127.0.0.1:{port}:127.0.0.1:{port}", "root@127.0.0.1"), check=True,
                        stdout=subprocess.DEVNULL)
+
+
+# ---- a node with our package ----
+
+PACKAGE_PARTS = ["api", "base", "cli", "cmd", "conmon", "contrib", "cri", "docs", "image", "network", "oci", "Makefile", "VERSION"]
+CONFIG = """
+[log]
+level = "debug"
+"""
+
+
+def package():
+    """The package, built where a source is newer."""
+    with open(f"{TOP}/VERSION") as file:
+        version = file.read().strip()
+    made = glob.glob(f"{TOP}/build/deb/crisp_{version}_*.deb")
+    parts = [f"{TOP}/{part}" for part in PACKAGE_PARTS]
+    newer = made and subprocess.run(
+        ["find", *parts, "-type", "f", "-newer", made[0], "-not", "-name", "*.pyc", "-not", "-path", f"{TOP}/contrib/kit/*"],
+        stdout=subprocess.PIPE, check=True,
+    ).stdout
+    if not made or newer:
+        subprocess.run(["make", "-C", TOP, "deb"], check=True, stdout=subprocess.DEVNULL)
+        made = glob.glob(f"{TOP}/build/deb/crisp_{version}_*.deb")
+    return made[0]
+
+
+def node_disk():
+    """(image's folder, disk): a node with the package installed as a user installs it. Made once for each package."""
+    base, deb = image(), package()
+    with open(deb, "rb") as file:
+        name = hashlib.sha256(file.read() + CONFIG.encode()).hexdigest()[:12]
+    disk = f"{base}/node-{name}.qcow2"
+    if not os.path.exists(disk):
+        for old in glob.glob(f"{base}/node-*"):
+            os.unlink(old)
+        new = overlay(f"{base}/disk.qcow2", f"{base}/new-{name}.qcow2")
+        with Machine(base, new) as machine:
+            machine.boot()
+            machine.put("/root", deb)
+            machine.sh(f"apt-get install -y --no-install-recommends /root/{os.path.basename(deb)}", timeout=1800)
+            machine.sh("mkdir -p /etc/crisp/crisp.toml.d /etc/cni/net.d && cat > /etc/crisp/crisp.toml.d/10-vm.toml", input=CONFIG.encode())
+            machine.sh("cp /usr/share/doc/crisp/examples/10-crisp-bridge.conflist /etc/cni/net.d/")
+            machine.sh("systemctl restart crisp")
+            machine.shut_down()
+        os.rename(new, disk)
+    return base, disk
+
+
+def bring_tests(machine):
+    """Puts what test/integration needs into /crisp: the tests, and the programs that are tested, as they are installed."""
+    machine.put("/crisp", f"{TOP}/contrib", f"{TOP}/api", f"{TOP}/docs", f"{TOP}/VERSION", exclude=["__pycache__"])
+    machine.put("/crisp/test", f"{TOP}/test/integration", exclude=["__pycache__"])
+    machine.sh("mkdir -p /crisp/build && ln -sf /usr/bin/crisp /usr/libexec/crisp/* /crisp/build/")

@@ -30,6 +30,7 @@ def cgroup_files(node, container):
 
 # ---- TARGET ----
 
+@pytest.mark.node
 def test_a_container_joins_the_pids_of_its_target(node):
     pod = node.pod()
     main = node.sh(pod, "sleep 4242 & wait", name="main")
