@@ -309,7 +309,8 @@ struct unmount_job {
 };
 
 /* A runtime that says that it deleted the container may have left its cgroup: in a hierarchy that
- * it does not know, or with a command of ours in it. */
+ * it does not know, with a command of ours in it, or because it was killed while it created the
+ * container and knows nothing of it. */
 static int remove_left_cgroup(const struct unmount_job *job)
 {
         const char *path = job->container->cgroup_path;
@@ -375,29 +376,16 @@ static int delete_without_runtime(struct container *container, const struct erro
         return result;
 }
 
-/*
- * A runtime that was killed while it created a container may have made processes and a cgroup and
- * know nothing of them: then its delete succeeds, and they stay.
- */
-static int delete_remains(struct container *container, struct error *err)
-{
-        struct remove_cgroup_job job = {.container = container, .err = err};
-        int result = kill_cgroup(container, err);
-        return result < 0 ? result : task_offload(remove_cgroup_on_worker, &job);
-}
-
 static int delete_from_runtime(struct container *container, struct error *err)
 {
         const struct runtime_handler *handler = container->pod->handler;
         struct error why;
-        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int64_t deadline = clock_after(container_runtime_patience(container));
         int result = handler ? runtime_delete(handler, container->id, true, deadline, &why)
                              : error_set(&why, ERROR_FAILED_PRECONDITION,
                                          "its runtime handler is not configured any more");
         if (result < 0)
                 result = delete_without_runtime(container, &why, err);
-        else if (!container->exit_told)
-                result = delete_remains(container, err);
         container->in_runtime = result < 0;
         return result;
 }

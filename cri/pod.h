@@ -22,6 +22,7 @@
 #include "cri/rpc.h"
 
 struct container;
+struct pod_users;
 struct stats_source;
 
 enum pod_phase {
@@ -44,6 +45,7 @@ struct pod {
         char *selinux_label; /* of its members' processes, which may differ by their requests; null
                                 where it has none */
         char *selinux_mount_label; /* of its files; null with it */
+        struct pod_users *users;   /* of a user namespace of its own (pod_users.h), or null */
         char **ips;        /* strv, the first is the pod's own; null with the host's network */
         bool attached;     /* the CNI plugins may hold something for it */
         bool torn_down;    /* nothing but its records is left */
@@ -149,7 +151,7 @@ int pod_remove(struct pod *pod, struct error *err);
 /* ---- handlers ---- */
 
 rpc_handler pod_run_handler, pod_stop_handler, pod_remove_handler, pod_status_handler,
-        pod_list_handler, pod_stream_handler, pod_update_handler;
+        pod_list_handler, pod_stream_handler, pod_update_handler, pod_port_forward_handler;
 
 /* The statuses of its containers that a client may know, the newest first, as the kubelet sorts
  * them; in the arena. */
