@@ -195,7 +195,7 @@ class Daemon:
     # ---- what a kubelet does beside CRI ----
 
     def make_cgroup(self, path):
-        if self.cgroup_driver == "systemd":
+        if self.cgroup_driver == "systemd" and path.endswith(".slice"):
             subprocess.run([program("systemctl"), "start", os.path.basename(path)], check=True)
         for root in leaks.cgroup_roots():
             os.makedirs(root + path, exist_ok=True)
@@ -203,6 +203,14 @@ class Daemon:
             for name in ("cpuset.cpus", "cpuset.mems"):
                 leaks.inherit(root, path, name)
         return path
+
+    def remove_cgroup(self, path):
+        """Takes away an empty parent, as the kubelet does."""
+        if self.cgroup_driver == "systemd":  # which would make it again for a slice that it takes for active
+            subprocess.run([program("systemctl"), "stop", os.path.basename(path)], check=True)
+        for root in leaks.cgroup_roots():
+            if os.path.isdir(root + path):
+                os.rmdir(root + path)
 
     def child_cgroup(self, name):
         """A parent for a pod below the daemon's own, by the driver's way to name it; nobody has made it yet."""

@@ -199,7 +199,7 @@ def test_cgroup_parent(node):
         for root in leaks.cgroup_roots():
             assert os.path.isdir(root + parent), "the pod's cgroup is the kubelet's"
             assert [name for name in os.listdir(root + parent) if os.path.isdir(f"{root}{parent}/{name}")] == []
-            os.rmdir(root + parent)
+        node.daemon.remove_cgroup(parent)
     finally:
         node.daemon.pod_cgroups = []
 
