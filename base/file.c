@@ -69,7 +69,8 @@ int file_read_plain(int folder_fd, const char *name, size_t max, struct buffer *
 
 int file_write(const char *path, const char *text, struct error *err)
 {
-        AUTO_FD int fd = open(path, O_WRONLY | O_CLOEXEC | O_NOCTTY);
+        /* The kernel's files take O_TRUNC and do nothing; it is for plain ones in their place. */
+        AUTO_FD int fd = open(path, O_WRONLY | O_TRUNC | O_CLOEXEC | O_NOCTTY);
         if (fd < 0)
                 return error_errno(err, errno, "open %s", path);
         size_t length = strlen(text);

@@ -103,6 +103,9 @@ child_main(const struct process_options *options, int report_fd)
                 child_fail(report_fd, STEP_GROUP);
         if (!child_join_cgroups(options->cgroup_v1_tasks))
                 child_fail(report_fd, STEP_CGROUP);
+        /* What is nowhere in its cgroup is refused as a whole; then it runs where it may. */
+        if (options->processors)
+                syscall(SYS_sched_setaffinity, 0, options->processors_size, options->processors);
         if (options->network_namespace_fd >= 0 &&
             syscall(SYS_setns, options->network_namespace_fd, CLONE_NEWNET) < 0)
                 child_fail(report_fd, STEP_NAMESPACE);

@@ -10,6 +10,7 @@
 #include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
+#include <sched.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -31,6 +32,10 @@ struct process_options {
         int cgroup_fd; /* a cgroup v2 folder to start in, or -1 */
         const char *const
                 *cgroup_v1_tasks; /* `tasks` files that the child writes itself into, or null */
+        /* The processors that it, and what it starts, may run on; null is all of its cgroup's.
+         * Those that its cgroup has not are passed over. */
+        const cpu_set_t *processors;
+        size_t processors_size;   /* bytes of it */
         bool new_session;         /* setsid instead of setpgid */
         int network_namespace_fd; /* to enter before the exec, or -1 */
         /*

@@ -5,6 +5,7 @@
 
 #include "cri/container.h"
 #include "cri/pod.h"
+#include "cri/workload.h"
 
 #define KEY_MAX 512 /* bytes of NAME/CONTAINER; Kubernetes' own bound for a key is lower */
 
@@ -151,16 +152,22 @@ static const char *find_value(const struct pod *pod, const struct container *con
         return value;
 }
 
+/* Under the pod's handler, or as one of the node's workloads. */
+static bool may_use(const struct pod *pod, const char *name)
+{
+        if (annotation_may_pass(node.config, annotation_handler(pod), name))
+                return true;
+        const struct config_workload *workload = workload_of(node.config, pod);
+        int which = find(name);
+        return workload && which >= 0 && lists(workload->allowed_annotations, (size_t)which);
+}
+
 const char *annotation_of_pod(const struct pod *pod, const char *name)
 {
-        return annotation_may_pass(node.config, annotation_handler(pod), name)
-                       ? find_value(pod, NULL, name)
-                       : NULL;
+        return may_use(pod, name) ? find_value(pod, NULL, name) : NULL;
 }
 
 const char *annotation_of_container(const struct container *container, const char *name)
 {
-        return annotation_may_pass(node.config, annotation_handler(container->pod), name)
-                       ? find_value(container->pod, container, name)
-                       : NULL;
+        return may_use(container->pod, name) ? find_value(container->pod, container, name) : NULL;
 }

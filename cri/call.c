@@ -15,6 +15,7 @@
 
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/call_metrics.h"
 #include "cri/rpc.h"
 #include "cri/utf8.h"
 
@@ -193,6 +194,8 @@ static void answer(struct rpc_call *call, grpc_byte_buffer *bytes, const struct 
 
         /* The call may end on the server's thread as soon as the batch has started. */
         log_call(call, code, text);
+        call_metrics_note(call->method ? call->method->rpc->name : NULL, code,
+                          clock_monotonic() - call->started);
         if (!call->head_sent) {
                 op->op = GRPC_OP_SEND_INITIAL_METADATA;
                 op++;

@@ -6,11 +6,11 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "base/buffer.h"
+#include "base/clock.h"
 #include "base/memory.h"
-#include "base/toml.h"
 #include "cri/config_load.h"
 #include "cri/config_machine.h"
+#include "oci/spec.h"
 
 #define SECONDS_MAX           3600 /* of any time that can be set: what takes longer hangs */
 #define PARALLEL_MAX          64
@@ -23,22 +23,37 @@
 #define MESSAGE_MIN           (64 * 1024)
 #define MESSAGE_MAX           (256 * 1024 * 1024)
 #define PORT_MAX              65535
+#define IDLE_MAX              604800 /* seconds: a week */
+#define SESSIONS_MAX          65536
 #define PLUGIN_DIRS_MAX       64
 #define REGISTRY_DIRS_MAX     16
 #define AUTH_FILES_MAX        32
 #define PINNED_MAX            256
 #define ADDITIONAL_STORES_MAX 16
+#define METRIC_WORDS_MAX      32
 #define MOUNT_SOURCES_MAX     256
 #define SYSCTLS_MAX           128
 #define NETWORKS_MAX          16
 #define LOG_FILES_MAX         100 /* as the monitor has it */
 #define LOG_LINE_LEAST        256
 #define LOG_LINE_MOST         (128 * 1024) /* as the monitor has it */
+#define GOMAXPROCS_MAX        8192
+#define CPU_SHARES_MAX        262144  /* the kernel's */
+#define CPU_PERIOD_MAX        1000000 /* us, the kernel's */
+#define CPU_TIME_MAX          1000000000
+#define PIDS_MAX              (1 << 22) /* the kernel's PID_MAX_LIMIT */
+#define MIN_MEMORY_KIB_MAX    (1 << 30)
+#define MIN_MEMORY_KIB        (12 * 1024) /* runc's own process while it makes a container */
+#define MIN_MEMORY_KIB_CRUN   500
+#define MIN_MEMORY_UNSET      UINT_MAX
 #define ANNOTATIONS_MAX       256
 #define DEVICES_MAX           256
 #define SPEC_DIRS_MAX         16
 #define VARIABLES_MAX         256
 #define ULIMITS_MAX           32
+#define CAPABILITIES_MAX      64
+#define PLATFORMS_MAX         16
+#define ID_MAX                4294967294U /* of users and groups */
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -92,6 +107,7 @@ const struct config_setting config_settings[] = {
         {"runtime.default_handler", CONFIG_HANDLER_NAME, PLACE(runtime.default_handler)},
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
+        {"runtime.no_pivot", CONFIG_BOOL, PLACE(runtime.no_pivot)},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
         {"runtime.namespaces_dir", CONFIG_PATH_OR_NONE, PLACE(runtime.namespaces_dir)},
         {"runtime.default_sysctls", CONFIG_SYSCTLS, PLACE(runtime.default_sysctls), 0, SYSCTLS_MAX},
@@ -106,6 +122,15 @@ const struct config_setting config_settings[] = {
         {"runtime.log_to_journald", CONFIG_BOOL, PLACE(runtime.log_to_journald)},
         {"runtime.journald_socket", CONFIG_SOCKET, PLACE(runtime.journald_socket)},
         {"runtime.kubelet_dir", CONFIG_PATH, PLACE(runtime.kubelet_dir)},
+        {"runtime.pids_limit", CONFIG_NUMBER, PLACE(runtime.pids_limit), 0, PIDS_MAX},
+        {"runtime.infra_cpuset", CONFIG_CPUS, PLACE(runtime.infra_cpuset)},
+        {"runtime.shared_cpuset", CONFIG_CPUS, PLACE(runtime.shared_cpuset)},
+        {"runtime.min_injected_gomaxprocs", CONFIG_NUMBER, PLACE(runtime.min_injected_gomaxprocs),
+         0, GOMAXPROCS_MAX},
+        {"runtime.irqbalance_config_file", CONFIG_PATH_OR_NONE,
+         PLACE(runtime.irqbalance_config_file)},
+        {"runtime.blockio_config_file", CONFIG_PATH_OR_NONE, PLACE(runtime.blockio_config_file)},
+        {"runtime.rdt_config_file", CONFIG_PATH_OR_NONE, PLACE(runtime.rdt_config_file)},
         {"runtime.allowed_annotations", CONFIG_ANNOTATIONS, PLACE(runtime.allowed_annotations), 0,
          ANNOTATIONS_MAX},
         {"runtime.additional_devices", CONFIG_DEVICES, PLACE(runtime.additional_devices), 0,
@@ -124,10 +149,37 @@ const struct config_setting config_settings[] = {
         {"runtime.default_mounts_file", CONFIG_PATH_OR_NONE, PLACE(runtime.default_mounts_file)},
         {"runtime.read_only", CONFIG_BOOL, PLACE(runtime.read_only)},
         {"runtime.image_volumes", CONFIG_IMAGE_VOLUMES, PLACE(runtime.image_volumes)},
+        {"runtime.seccomp_profile", CONFIG_PATH_OR_NONE, PLACE(runtime.seccomp_profile)},
+        {"runtime.privileged_seccomp_profile", CONFIG_PATH_OR_NONE,
+         PLACE(runtime.privileged_seccomp_profile)},
+        {"runtime.seccomp_root", CONFIG_PATH, PLACE(runtime.seccomp_root)},
+        {"runtime.apparmor_profile", CONFIG_NAME, PLACE(runtime.apparmor_profile)},
+        {"runtime.default_capabilities", CONFIG_CAPABILITIES, PLACE(runtime.default_capabilities),
+         0, CAPABILITIES_MAX},
+        {"runtime.add_inheritable_capabilities", CONFIG_BOOL,
+         PLACE(runtime.add_inheritable_capabilities)},
+        {"runtime.selinux", CONFIG_BOOL, PLACE(runtime.selinux)},
+        {"runtime.hostnetwork_disable_selinux", CONFIG_BOOL,
+         PLACE(runtime.hostnetwork_disable_selinux)},
+        {"runtime.uid_mappings", CONFIG_ID_MAPS, PLACE(runtime.uid_mappings)},
+        {"runtime.gid_mappings", CONFIG_ID_MAPS, PLACE(runtime.gid_mappings)},
+        {"runtime.minimum_mappable_uid", CONFIG_NUMBER, PLACE(runtime.minimum_mappable_uid), 0,
+         ID_MAX},
+        {"runtime.minimum_mappable_gid", CONFIG_NUMBER, PLACE(runtime.minimum_mappable_gid), 0,
+         ID_MAX},
+        {"runtime.userns_range", CONFIG_ID_RANGE, PLACE(runtime.userns_range)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
+        {"streaming.idle_timeout", CONFIG_NUMBER, PLACE(streaming.idle_timeout), 1, IDLE_MAX},
+        {"streaming.max_sessions", CONFIG_NUMBER, PLACE(streaming.max_sessions), 1, SESSIONS_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
-        {"metrics.listen", CONFIG_OFF, PLACE(metrics.listen)},
+        {"stats.collection_period", CONFIG_NUMBER, PLACE(stats.collection_period), 0, SECONDS_MAX},
+        {"stats.pod_metrics", CONFIG_POD_METRICS, PLACE(stats.pod_metrics), 0, METRIC_WORDS_MAX},
+        {"metrics.listen", CONFIG_ENDPOINT, PLACE(metrics.listen)},
+        {"metrics.tls_cert", CONFIG_PATH_OR_NONE, PLACE(metrics.tls_cert)},
+        {"metrics.tls_key", CONFIG_PATH_OR_NONE, PLACE(metrics.tls_key)},
+        {"metrics.collectors", CONFIG_COLLECTORS, PLACE(metrics.collectors), 0, METRIC_WORDS_MAX},
+        {"metrics.crio_names", CONFIG_BOOL, PLACE(metrics.crio_names)},
         {"log.level", CONFIG_LEVEL, PLACE(log.level)},
         {"limits.max_workers", CONFIG_NUMBER, PLACE(limits.max_workers), 1, WORKERS_MAX},
         {"limits.max_message_bytes", CONFIG_NUMBER, PLACE(limits.max_message_bytes), MESSAGE_MIN,
@@ -140,8 +192,14 @@ const size_t config_setting_count = sizeof(config_settings) / sizeof(config_sett
 const struct config_setting config_handler_settings[] = {
         {"kind", CONFIG_KIND, offsetof(struct config_handler, kind)},
         {"path", CONFIG_PATH, offsetof(struct config_handler, path)},
+        {"platform_paths", CONFIG_PLATFORM_PATHS, offsetof(struct config_handler, platform_paths),
+         0, PLATFORMS_MAX},
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
         {"cni_conf_dir", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, cni_conf_dir)},
+        {"seccomp_profile", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, seccomp_profile)},
+        {"container_min_memory_kib", CONFIG_NUMBER,
+         offsetof(struct config_handler, container_min_memory_kib), 0, MIN_MEMORY_KIB_MAX},
+        {"exec_cpu_affinity", CONFIG_AFFINITY, offsetof(struct config_handler, exec_cpu_affinity)},
         {"allowed_annotations", CONFIG_ANNOTATIONS,
          offsetof(struct config_handler, allowed_annotations), 0, ANNOTATIONS_MAX},
         {"default_annotations", CONFIG_PAIRS, offsetof(struct config_handler, default_annotations),
@@ -151,34 +209,32 @@ const struct config_setting config_handler_settings[] = {
         {"privileged_without_host_devices_all_devices_allowed", CONFIG_BOOL,
          offsetof(struct config_handler, privileged_without_host_devices_all_devices_allowed)},
         {"cgroup_writable", CONFIG_BOOL, offsetof(struct config_handler, cgroup_writable)},
+        {"create_timeout", CONFIG_NUMBER, offsetof(struct config_handler, create_timeout), 0,
+         SECONDS_MAX},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
 
-static const char *const driver_names[] = {
-        [CONFIG_CGROUP_SYSTEMD] = "systemd",
-        [CONFIG_CGROUP_CGROUPFS] = "cgroupfs",
+#define WORKLOAD(field) offsetof(struct config_workload, field)
+
+const struct config_setting config_workload_settings[] = {
+        {"activation_annotation", CONFIG_TEXT, WORKLOAD(activation_annotation)},
+        {"annotation_prefix", CONFIG_TEXT, WORKLOAD(annotation_prefix)},
+        {"allowed_annotations", CONFIG_ANNOTATIONS, WORKLOAD(allowed_annotations), 0,
+         ANNOTATIONS_MAX},
 };
-static const char *const image_volumes_names[] = {
-        [CONFIG_IMAGE_VOLUMES_MKDIR] = "mkdir",
-        [CONFIG_IMAGE_VOLUMES_BIND] = "bind",
-        [CONFIG_IMAGE_VOLUMES_IGNORE] = "ignore",
+const size_t config_workload_setting_count =
+        sizeof(config_workload_settings) / sizeof(config_workload_settings[0]);
+
+const struct config_setting config_workload_resources[] = {
+        {"cpushares", CONFIG_NUMBER, WORKLOAD(cpushares), 0, CPU_SHARES_MAX},
+        {"cpuset", CONFIG_CPUS, WORKLOAD(cpuset)},
+        {"cpuquota", CONFIG_NUMBER, WORKLOAD(cpuquota), 0, CPU_TIME_MAX},
+        {"cpuperiod", CONFIG_NUMBER, WORKLOAD(cpuperiod), 0, CPU_PERIOD_MAX},
+        {"cpulimit", CONFIG_NUMBER, WORKLOAD(cpulimit), 0, CPU_TIME_MAX},
 };
-static const char *const ip_preference_names[] = {
-        [CONFIG_IP_AS_PLUGINS_SAY] = "cni",
-        [CONFIG_IP_V4_FIRST] = "ipv4",
-        [CONFIG_IP_V6_FIRST] = "ipv6",
-};
-static const char *const kind_names[] = {
-        [CONFIG_HANDLER_OCI] = "oci",
-        [CONFIG_HANDLER_SHIM] = "shim",
-};
-static const char *const level_names[] = {
-        [LOG_LEVEL_DEBUG] = "debug",
-        [LOG_LEVEL_INFO] = "info",
-        [LOG_LEVEL_WARNING] = "warning",
-        [LOG_LEVEL_ERROR] = "error",
-};
+const size_t config_workload_resource_count =
+        sizeof(config_workload_resources) / sizeof(config_workload_resources[0]);
 
 /* ---- defaults ---- */
 
@@ -192,9 +248,47 @@ void config_handler_add(struct config *config, const char *name)
                 at++;
         handlers = xrealloc(handlers, (count + 1) * sizeof(*handlers));
         memmove(&handlers[at + 1], &handlers[at], (count - at) * sizeof(*handlers));
-        handlers[at] = (struct config_handler){.name = xstrdup(name)};
+        handlers[at] = (struct config_handler){.name = xstrdup(name),
+                                               .container_min_memory_kib = MIN_MEMORY_UNSET,
+                                               .exec_cpu_affinity = xstrdup("")};
         config->runtime.handlers = handlers;
         config->runtime.handler_count = count + 1;
+}
+
+struct config_workload *config_workload_add(struct config *config, const char *name)
+{
+        struct config_workload *workloads = config->runtime.workloads;
+        size_t count = config->runtime.workload_count, at = 0;
+
+        while (at < count && strcmp(workloads[at].name, name) < 0)
+                at++;
+        if (at < count && strcmp(workloads[at].name, name) == 0)
+                return &workloads[at];
+        workloads = xrealloc(workloads, (count + 1) * sizeof(*workloads));
+        memmove(&workloads[at + 1], &workloads[at], (count - at) * sizeof(*workloads));
+        workloads[at] = (struct config_workload){
+                .name = xstrdup(name),
+                .activation_annotation = xstrdup(""),
+                .annotation_prefix = xstrdup(""),
+                .cpuset = xstrdup(""),
+        };
+        config->runtime.workloads = workloads;
+        config->runtime.workload_count = count + 1;
+        return &workloads[at];
+}
+
+/* What is there without being configured, where its program is installed. */
+static const char *const usual_names[] = {"crun", "crun-wasm", "runc", "youki"};
+
+static const char *installed_path(const struct config_machine *machine, const char *name)
+{
+        const char *const paths[] = {machine->crun, machine->crun_wasm, machine->runc,
+                                     machine->youki};
+
+        for (size_t i = 0; i < sizeof usual_names / sizeof *usual_names; i++)
+                if (strcmp(name, usual_names[i]) == 0)
+                        return paths[i];
+        return NULL;
 }
 
 struct config *config_new(const struct config_machine *machine)
@@ -266,27 +360,55 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.timezone = xstrdup("");
         config->runtime.bind_mount_prefix = xstrdup("");
         config->runtime.default_mounts_file = xstrdup("");
+        config->runtime.seccomp_profile = xstrdup(CONFIG_SECCOMP_PROFILE);
+        config->runtime.privileged_seccomp_profile = xstrdup("");
+        config->runtime.seccomp_root = xstrdup("/var/lib/kubelet/seccomp");
+        config->runtime.apparmor_profile = xstrdup(CONFIG_APPARMOR_PROFILE);
+        for (const char *const *name = SPEC_DEFAULT_CAPABILITIES; *name; name++)
+                strv_push(&config->runtime.default_capabilities, *name);
+        config->runtime.selinux = true;
+        config->runtime.hostnetwork_disable_selinux = true;
+        config->runtime.infra_cpuset = xstrdup("");
+        config->runtime.uid_mappings = xstrdup("");
+        config->runtime.gid_mappings = xstrdup("");
+        config->runtime.userns_range = xstrdup("");
+        config->runtime.shared_cpuset = xstrdup("");
+        config->runtime.irqbalance_config_file = xstrdup("/etc/default/irqbalance");
+        config->runtime.blockio_config_file = xstrdup("");
+        config->runtime.rdt_config_file = xstrdup("");
         config->streaming.address = xstrdup("127.0.0.1");
+        config->streaming.idle_timeout = 4 * 3600;
+        config->streaming.max_sessions = 1024;
         config->nri.listen = xstrdup("");
+        config->stats.collection_period = 10;
+        strv_push(&config->stats.pod_metrics, "all");
         config->metrics.listen = xstrdup("");
+        config->metrics.tls_cert = xstrdup("");
+        config->metrics.tls_key = xstrdup("");
+        strv_push(&config->metrics.collectors, "all");
         config->log.level = LOG_LEVEL_INFO;
         config->limits.max_workers = 64;
         config->limits.max_message_bytes = 16 * 1024 * 1024;
         config->limits.max_tasks = 10000;
-        if (machine->crun)
-                config_handler_add(config, "crun");
-        if (machine->runc)
-                config_handler_add(config, "runc");
+        for (size_t i = 0; i < sizeof usual_names / sizeof *usual_names; i++)
+                if (installed_path(machine, usual_names[i]))
+                        config_handler_add(config, usual_names[i]);
         return config;
 }
 
-static const char *installed_path(const struct config_machine *machine, const char *name)
+/* Of the path for this machine's platform; or null. */
+static const char *platform_path(const struct config_handler *handler)
 {
-        if (strcmp(name, "runc") == 0)
-                return machine->runc;
-        if (strcmp(name, "crun") == 0)
-                return machine->crun;
+        for (char *const *pair = handler->platform_paths; pair && *pair; pair += 2)
+                if (strcmp(pair[0], CONFIG_PLATFORM) == 0)
+                        return pair[1];
         return NULL;
+}
+
+static unsigned least_memory(const char *path)
+{
+        const char *name = path ? strrchr(path, '/') : NULL;
+        return name && strcmp(name, "/crun") == 0 ? MIN_MEMORY_KIB_CRUN : MIN_MEMORY_KIB;
 }
 
 void config_complete(struct config *config, const struct config_machine *machine)
@@ -299,12 +421,22 @@ void config_complete(struct config *config, const struct config_machine *machine
         for (size_t i = 0; i < config->runtime.handler_count; i++) {
                 struct config_handler *handler = &config->runtime.handlers[i];
 
+                if (platform_path(handler)) {
+                        free(handler->path);
+                        handler->path = xstrdup(platform_path(handler));
+                }
                 if (!handler->path)
                         handler->path = xstrdup(installed_path(machine, handler->name));
+                if (handler->container_min_memory_kib == MIN_MEMORY_UNSET)
+                        handler->container_min_memory_kib = least_memory(handler->path);
                 if (!handler->root)
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
+                if (!handler->create_timeout)
+                        handler->create_timeout = config->runtime.create_timeout;
                 if (!handler->cni_conf_dir)
                         handler->cni_conf_dir = xstrdup("");
+                if (!handler->seccomp_profile)
+                        handler->seccomp_profile = xstrdup(config->runtime.seccomp_profile);
         }
         if (!config->api.listen)
                 config->api.listen = xprintf("%s/crisp.sock", config->run_dir);
@@ -328,8 +460,11 @@ void config_free(struct config *config)
 
                 free(handler->name);
                 free(handler->path);
+                strv_free(handler->platform_paths);
                 free(handler->root);
                 free(handler->cni_conf_dir);
+                free(handler->seccomp_profile);
+                free(handler->exec_cpu_affinity);
                 strv_free(handler->allowed_annotations);
                 strv_free(handler->default_annotations);
         }
@@ -361,6 +496,29 @@ void config_free(struct config *config)
         strv_free(config->runtime.default_sysctls);
         free(config->runtime.journald_socket);
         free(config->runtime.kubelet_dir);
+        free(config->runtime.seccomp_profile);
+        free(config->runtime.privileged_seccomp_profile);
+        free(config->runtime.seccomp_root);
+        free(config->runtime.apparmor_profile);
+        strv_free(config->runtime.default_capabilities);
+        for (size_t i = 0; i < config->runtime.workload_count; i++) {
+                struct config_workload *workload = &config->runtime.workloads[i];
+
+                free(workload->name);
+                free(workload->activation_annotation);
+                free(workload->annotation_prefix);
+                strv_free(workload->allowed_annotations);
+                free(workload->cpuset);
+        }
+        free(config->runtime.workloads);
+        free(config->runtime.infra_cpuset);
+        free(config->runtime.uid_mappings);
+        free(config->runtime.gid_mappings);
+        free(config->runtime.userns_range);
+        free(config->runtime.shared_cpuset);
+        free(config->runtime.irqbalance_config_file);
+        free(config->runtime.blockio_config_file);
+        free(config->runtime.rdt_config_file);
         strv_free(config->runtime.allowed_annotations);
         strv_free(config->runtime.additional_devices);
         strv_free(config->runtime.allowed_devices);
@@ -374,7 +532,11 @@ void config_free(struct config *config)
         free(config->runtime.default_mounts_file);
         free(config->streaming.address);
         free(config->nri.listen);
+        strv_free(config->stats.pod_metrics);
         free(config->metrics.listen);
+        free(config->metrics.tls_cert);
+        free(config->metrics.tls_key);
+        strv_free(config->metrics.collectors);
         free(config);
 }
 
@@ -389,153 +551,9 @@ const struct config_handler *config_handler_find(const struct config *config, co
         return NULL;
 }
 
-const char *config_image_volumes_name(enum config_image_volumes volumes)
+int64_t config_create_timeout(const struct config *config, const char *handler)
 {
-        return image_volumes_names[volumes];
-}
+        const struct config_handler *found = handler ? config_handler_find(config, handler) : NULL;
 
-int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes)
-{
-        for (size_t i = 0; i < sizeof(image_volumes_names) / sizeof(image_volumes_names[0]); i++)
-                if (strcmp(text, image_volumes_names[i]) == 0) {
-                        *volumes = (enum config_image_volumes)i;
-                        return 0;
-                }
-        return -EINVAL;
-}
-
-const char *config_ip_preference_name(enum config_ip_preference preference)
-{
-        return ip_preference_names[preference];
-}
-
-int config_ip_preference_parse(const char *text, enum config_ip_preference *preference)
-{
-        for (size_t i = 0; i < sizeof ip_preference_names / sizeof *ip_preference_names; i++)
-                if (strcmp(text, ip_preference_names[i]) == 0) {
-                        *preference = (enum config_ip_preference)i;
-                        return 0;
-                }
-        return -EINVAL;
-}
-
-const char *config_cgroup_driver_name(enum config_cgroup_driver driver)
-{
-        return driver_names[driver];
-}
-
-/* ---- printing ---- */
-
-static void add_pairs(struct buffer *out, char *const *pairs)
-{
-        buffer_add_text(out, "{");
-        for (size_t i = 0; pairs && pairs[i]; i += 2) {
-                buffer_add_text(out, i > 0 ? ", " : "");
-                toml_add_string(out, pairs[i]);
-                buffer_add_text(out, " = ");
-                toml_add_string(out, pairs[i + 1]);
-        }
-        buffer_add_text(out, "}");
-}
-
-static void add_value(struct buffer *out, const struct config_setting *setting, const void *object)
-{
-        const void *field = (const char *)object + setting->offset;
-
-        switch (setting->type) {
-        case CONFIG_NUMBER:
-                buffer_printf(out, "%u", *(const unsigned *)field);
-                return;
-        case CONFIG_BOOL:
-                buffer_add_text(out, *(const bool *)field ? "true" : "false");
-                return;
-        case CONFIG_PAIRS:
-                add_pairs(out, *(char *const *const *)field);
-                return;
-        case CONFIG_SYSCTLS:
-        case CONFIG_TEXTS:
-        case CONFIG_ANNOTATIONS:
-        case CONFIG_DEVICES:
-        case CONFIG_VARIABLES:
-        case CONFIG_ULIMITS:
-        case CONFIG_PATHS: {
-                char *const *paths = *(char *const *const *)field;
-
-                buffer_add_text(out, "[");
-                for (size_t i = 0; paths && paths[i]; i++) {
-                        buffer_add_text(out, i > 0 ? ", " : "");
-                        toml_add_string(out, paths[i]);
-                }
-                buffer_add_text(out, "]");
-                return;
-        }
-        case CONFIG_DRIVER:
-                toml_add_string(out, driver_names[*(const enum config_cgroup_driver *)field]);
-                return;
-        case CONFIG_IMAGE_VOLUMES:
-                toml_add_string(out,
-                                image_volumes_names[*(const enum config_image_volumes *)field]);
-                break;
-        case CONFIG_IP_PREFERENCE:
-                toml_add_string(out,
-                                ip_preference_names[*(const enum config_ip_preference *)field]);
-                return;
-        case CONFIG_KIND:
-                toml_add_string(out, kind_names[*(const enum config_handler_kind *)field]);
-                return;
-        case CONFIG_LEVEL:
-                toml_add_string(out, level_names[*(const enum log_level *)field]);
-                return;
-        case CONFIG_PATH:
-        case CONFIG_PATH_OR_NONE:
-        case CONFIG_SOCKET:
-        case CONFIG_CGROUP:
-        case CONFIG_PULL_CGROUP:
-        case CONFIG_ADDRESS:
-        case CONFIG_HANDLER_NAME:
-        case CONFIG_TEXT_OR_NONE:
-        case CONFIG_TIMEZONE:
-        case CONFIG_OFF:
-                toml_add_string(out, *(const char *const *)field);
-                return;
-        }
-}
-
-static void add_handlers(struct buffer *out, const struct config *config)
-{
-        for (size_t i = 0; i < config->runtime.handler_count; i++) {
-                const struct config_handler *handler = &config->runtime.handlers[i];
-
-                /* a name is made of characters that need no quotes in a key */
-                buffer_printf(out, "\n[runtime.handlers.%s]\n", handler->name);
-                for (size_t k = 0; k < config_handler_setting_count; k++) {
-                        buffer_printf(out, "%s = ", config_handler_settings[k].name);
-                        add_value(out, &config_handler_settings[k], handler);
-                        buffer_add_text(out, "\n");
-                }
-        }
-}
-
-void config_print(const struct config *config, FILE *out)
-{
-        AUTO_BUFFER struct buffer text = BUFFER_INIT;
-        size_t table_length = 0; /* of the name of the table that the last setting stood in */
-
-        for (size_t i = 0; i < config_setting_count; i++) {
-                const struct config_setting *setting = &config_settings[i];
-                const char *dot = strchr(setting->name, '.');
-                size_t length = dot ? (size_t)(dot - setting->name) : 0;
-
-                if (length > 0 && (length != table_length ||
-                                   memcmp(setting->name, setting[-1].name, length + 1) != 0)) {
-                        if (strncmp(setting[-1].name, "runtime.", 8) == 0)
-                                add_handlers(&text, config);
-                        buffer_printf(&text, "\n[%.*s]\n", (int)length, setting->name);
-                }
-                table_length = length;
-                buffer_printf(&text, "%s = ", dot ? dot + 1 : setting->name);
-                add_value(&text, setting, config);
-                buffer_add_text(&text, "\n");
-        }
-        fwrite(text.data, 1, text.length, out);
+        return (found ? found->create_timeout : config->runtime.create_timeout) * NSEC_PER_SEC;
 }

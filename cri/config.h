@@ -12,11 +12,21 @@
 #define CRISP_CRI_CONFIG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+
+/* As Go and the kubelet name it. */
+#if defined(__x86_64__)
+#define CONFIG_PLATFORM "linux/amd64"
+#elif defined(__aarch64__)
+#define CONFIG_PLATFORM "linux/arm64"
+#else
+#error "crisp does not run on this architecture"
+#endif
 
 #define CONFIG_HANDLERS_MAX     64
 #define CONFIG_HANDLER_NAME_MAX 63  /* bytes: a RuntimeClass handler is a DNS label */
@@ -24,6 +34,9 @@
 
 /* Which of a pod's addresses is its first one. */
 enum config_ip_preference { CONFIG_IP_AS_PLUGINS_SAY, CONFIG_IP_V4_FIRST, CONFIG_IP_V6_FIRST };
+/* The distribution's seccomp profile, which may be missing, and the AppArmor profile of our own. */
+#define CONFIG_SECCOMP_PROFILE  "/usr/share/containers/seccomp.json"
+#define CONFIG_APPARMOR_PROFILE "crisp-default"
 
 enum config_cgroup_driver { CONFIG_CGROUP_SYSTEMD, CONFIG_CGROUP_CGROUPFS };
 
@@ -44,9 +57,18 @@ struct config_handler {
         char *name;
         enum config_handler_kind kind;
         char *path; /* absolute path of the program */
+        /* strv of platforms ("linux/arm64") and absolute paths in turn: that of CONFIG_PLATFORM
+         * takes path's place; may be null. [] */
+        char **platform_paths;
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
         /* CNI configurations for its pods; empty: those of network.config_dir. [] */
         char *cni_conf_dir;
+        char *seccomp_profile; /* in place of runtime.seccomp_profile, whose value is the default */
+        /* KiB that a container's memory limit is at least; 0: none. [12288; 500 for crun] */
+        unsigned container_min_memory_kib;
+        /* Where commands in a container begin to run: "first", the first of its processors; empty:
+         * any of them. [""] */
+        char *exec_cpu_affinity;
         /* strv of annotations that pods of this handler may use beside runtime's; may be null. []
          */
         char **allowed_annotations;
@@ -59,6 +81,27 @@ struct config_handler {
         bool privileged_without_host_devices_all_devices_allowed;
         /* Containers may write to their own cgroup (v2). [false] */
         bool cgroup_writable;
+        /* Seconds for one create, start or delete. [runtime.create_timeout] */
+        unsigned create_timeout;
+};
+
+#define CONFIG_WORKLOADS_MAX     64
+#define CONFIG_WORKLOAD_NAME_MAX 63 /* bytes */
+
+/*
+ * [runtime.workloads.NAME]: what containers of pods with an annotation get by default, and may
+ * change by another. Numbers that are 0 and an empty cpuset leave what the kubelet says.
+ */
+struct config_workload {
+        char *name;
+        char *activation_annotation; /* a pod that has it, with whatever value, is one */
+        char *annotation_prefix;     /* PREFIX/CONTAINER holds JSON with other values; or empty */
+        char **allowed_annotations;  /* strv, beside its handler's and runtime's; may be null */
+        unsigned cpushares;
+        unsigned cpuquota;  /* us */
+        unsigned cpuperiod; /* us */
+        unsigned cpulimit;  /* thousandths of a processor: takes cpuquota's place */
+        char *cpuset;
 };
 
 /*
@@ -175,6 +218,9 @@ struct config {
                 enum config_cgroup_driver cgroup_driver;
                 /* Seconds for one create, start or delete by a handler's program. [120] */
                 unsigned create_timeout;
+                /* The root is put in place by moving mounts and chroot, where it cannot be by
+                 * pivot_root: on a ramdisk. [false] */
+                bool no_pivot;
                 /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
                 char *monitor_cgroup;
                 /* Where pods' namespaces are pinned, each pod's in a folder of its id; empty: in
@@ -201,6 +247,25 @@ struct config {
                 char *journald_socket;
                 /* The kubelet's own folder, in which the pods' volumes are. [/var/lib/kubelet] */
                 char *kubelet_dir;
+                /* Processes and threads that a container may have; 0: as many as it likes. [0] */
+                unsigned pids_limit;
+                /* Processors that crisp-pause runs on; empty: any. [""] */
+                char *infra_cpuset;
+                /* Processors that containers with cpu-shared.crio.io get beside their own. [""] */
+                char *shared_cpuset;
+                /* The least GOMAXPROCS that containers without a limit of processor time get; 0:
+                 * none get one. [0] */
+                unsigned min_injected_gomaxprocs;
+                /* irqbalance's variables, where processors are banned; empty: not touched.
+                 * [/etc/default/irqbalance] */
+                char *irqbalance_config_file;
+                /* Classes of block I/O, as of goresctrl; empty: none. [""] */
+                char *blockio_config_file;
+                /* Classes of cache and memory bandwidth, as of goresctrl; empty: none. [""] */
+                char *rdt_config_file;
+                /* Sorted by name; null when there are none. [none] */
+                struct config_workload *workloads;
+                size_t workload_count;
                 /* strv of annotations that pods may use (annotation.h); may be null.
                  * [io.containers.trace-syscall, devices.crio.io] */
                 char **allowed_annotations;
@@ -238,9 +303,38 @@ struct config {
                 bool read_only;
                 /* [mkdir] */
                 enum config_image_volumes image_volumes;
-                /* One or more, sorted by name. [runc and crun where they are installed] */
+                /* One or more, sorted by name. [crun, crun-wasm, runc and youki,
+                 * those that are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;
+                /* RuntimeDefault's seccomp profile, a file; empty is crisp's own.
+                 * [/usr/share/containers/seccomp.json, or crisp's own where that is missing] */
+                char *seccomp_profile;
+                /* That of privileged containers, a file; empty is none. [""] */
+                char *privileged_seccomp_profile;
+                /* Where profiles are that are named by a relative path. [/var/lib/kubelet/seccomp]
+                 */
+                char *seccomp_root;
+                /* RuntimeDefault's AppArmor profile; "unconfined" is none. [crisp-default] */
+                char *apparmor_profile;
+                /* strv of names as "CAP_CHOWN" or "chown", may be empty.
+                 * [SPEC_DEFAULT_CAPABILITIES] */
+                char **default_capabilities;
+                /* Whether capabilities are inheritable, too. [false] */
+                bool add_inheritable_capabilities;
+                /* Whether pods get SELinux labels, where the kernel has SELinux. [true] */
+                bool selinux;
+                /* Whether containers with the host's network run without a process label. [true] */
+                bool hostnetwork_disable_selinux;
+                /* User namespaces, "CONTAINER:HOST:LENGTH,..." each: of pods that say nothing of
+                 * theirs. Both, or neither. [""] */
+                char *uid_mappings, *gid_mappings;
+                /* The lowest IDs of the host that a pod may have mapped by what it asks for; 0 for
+                 * any that its users are. [0] */
+                unsigned minimum_mappable_uid, minimum_mappable_gid;
+                /* "FIRST:LENGTH" of the host's IDs from which pods get their own by annotation; ""
+                 * for those of the user "containers" in /etc/subuid and /etc/subgid. [""] */
+                char *userns_range;
         } runtime;
 
         struct {
@@ -248,6 +342,10 @@ struct config {
                 char *address;
                 /* 0 is any that is free. [0] */
                 unsigned port;
+                /* Seconds without a byte after which a session ends. [14400] */
+                unsigned idle_timeout;
+                /* Open at a time. [1024] */
+                unsigned max_sessions;
         } streaming;
 
         struct {
@@ -257,9 +355,24 @@ struct config {
         } nri;
 
         struct {
-                /* Where metrics are served; empty is off, and nothing else is supported in this
-                 * version. [""] */
+                /* Seconds between two samples of what containers use, while somebody asks for
+                 * it; 0: only what requests read is compared. [10] */
+                unsigned collection_period;
+                /* strv: groups of pod_metrics_groups, or all. [all] */
+                char **pod_metrics;
+        } stats;
+
+        struct {
+                /* ADDRESS:PORT or the path of a socket, where metrics are served; empty is off.
+                 * [""] */
                 char *listen;
+                /* Files of a certificate with its chain and of its key: served by TLS; both or
+                 * neither. [""] */
+                char *tls_cert, *tls_key;
+                /* strv: collectors of cri/metrics.h, or all. [all] */
+                char **collectors;
+                /* Also under the names that CRI-O's metrics have. [false] */
+                bool crio_names;
         } metrics;
 
         struct {
@@ -297,13 +410,8 @@ void config_print(const struct config *config, FILE *out);
  * from config. */
 const struct config_handler *config_handler_find(const struct config *config, const char *name);
 
-/* "mkdir", "bind" or "ignore". */
-const char *config_image_volumes_name(enum config_image_volumes volumes);
-/* The other way; -EINVAL for any other text. */
-int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes);
-/* "cni", "ipv4" or "ipv6"; and back: -EINVAL for anything else. */
-const char *config_ip_preference_name(enum config_ip_preference preference);
-int config_ip_preference_parse(const char *text, enum config_ip_preference *preference);
+/* ns that a call of the handler's program may take; of none (null) runtime.create_timeout's. */
+int64_t config_create_timeout(const struct config *config, const char *handler);
 
 /* "systemd" or "cgroupfs". */
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver);

@@ -9,22 +9,26 @@
 #include "cri/config_machine.h"
 
 enum config_type {
-        CONFIG_NUMBER, /* unsigned */
-        CONFIG_PATHS,  /* char **, absolute paths */
-        CONFIG_TEXTS,  /* char **, none of them empty */
-        CONFIG_BOOL,   /* bool */
-        CONFIG_PAIRS,  /* char **, keys and values in turn: a table */
+        CONFIG_NUMBER,         /* unsigned */
+        CONFIG_PATHS,          /* char **, absolute paths */
+        CONFIG_TEXTS,          /* char **, none of them empty */
+        CONFIG_BOOL,           /* bool */
+        CONFIG_PAIRS,          /* char **, keys and values in turn: a table */
+        CONFIG_PLATFORM_PATHS, /* such pairs: "linux/amd64" and an absolute path */
         /* lists of texts with a form of their own, which config_check.c checks */
         CONFIG_ANNOTATIONS,
         CONFIG_DEVICES,
         CONFIG_VARIABLES,
         CONFIG_ULIMITS,
+        CONFIG_POD_METRICS,
+        CONFIG_COLLECTORS,
         CONFIG_DRIVER,        /* enum config_cgroup_driver */
         CONFIG_KIND,          /* enum config_handler_kind */
         CONFIG_LEVEL,         /* enum log_level */
         CONFIG_SYSCTLS,       /* char **, each "name=value" */
         CONFIG_IP_PREFERENCE, /* enum config_ip_preference */
         CONFIG_IMAGE_VOLUMES, /* enum config_image_volumes */
+        CONFIG_CAPABILITIES,  /* char **, names of capabilities */
         /* all others are char * */
         CONFIG_PATH,
         CONFIG_PATH_OR_NONE, /* or empty */
@@ -32,10 +36,17 @@ enum config_type {
         CONFIG_CGROUP,
         CONFIG_PULL_CGROUP, /* a path or a slice below the root, "pod", or empty */
         CONFIG_ADDRESS,
+        CONFIG_ENDPOINT, /* ADDRESS:PORT, a socket's path, or empty */
         CONFIG_HANDLER_NAME,
         CONFIG_TEXT_OR_NONE, /* whatever it is */
+        CONFIG_CPUS,         /* processors as "0-3,8", or empty */
+        CONFIG_AFFINITY,     /* "first", or empty */
+        CONFIG_ID_MAPS,      /* "CONTAINER:HOST:LENGTH,...", or empty */
+        CONFIG_ID_RANGE,     /* "FIRST:LENGTH", or empty */
+        CONFIG_TEXT,         /* any that is not empty */
         CONFIG_TIMEZONE,
-        CONFIG_OFF, /* what this version does not support: empty */
+        CONFIG_NAME, /* not empty, without spaces */
+        CONFIG_OFF,  /* what this version does not support: empty */
 };
 
 struct config_setting {
@@ -49,6 +60,22 @@ extern const struct config_setting config_settings[];
 extern const size_t config_setting_count;
 extern const struct config_setting config_handler_settings[];
 extern const size_t config_handler_setting_count;
+
+/* Of runtime.workloads.NAME, and of its table resources. */
+extern const struct config_setting config_workload_settings[];
+extern const size_t config_workload_setting_count;
+extern const struct config_setting config_workload_resources[];
+extern const size_t config_workload_resource_count;
+
+/* Types whose values are words, in fields that are enumerations. The number of a word, and the
+ * other way (-EINVAL for any other text); type must be one of them. */
+const char *config_word(enum config_type type, unsigned number);
+int config_word_parse(enum config_type type, const char *text, unsigned *number);
+/* "none of mkdir, bind and ignore", on the heap. */
+char *config_word_none(enum config_type type);
+
+/* The workload of this name, which is added where it is not there. */
+struct config_workload *config_workload_add(struct config *config, const char *name);
 
 /* Defaults, but for what depends on other settings: those are null. */
 struct config *config_new(const struct config_machine *machine);

@@ -12,6 +12,9 @@
 #include "cri/image_volume.h"
 #include "cri/lookup.h"
 #include "cri/record.h"
+#include "cri/seccomp_notifier.h"
+#include "cri/stats_source.h"
+#include "cri/resources.h"
 
 #define GIDS_MAX 65536 /* what the kernel takes */
 
@@ -43,6 +46,7 @@ void container_unref(struct container *container)
                 return;
         timer_free(container->unclaimed_timer);
         monitor_free(container->monitor);
+        stats_source_unref(container->stats);
         if (container->pidfd >= 0)
                 close(container->pidfd);
         pod_unref(container->pod);
@@ -54,8 +58,11 @@ void container_unref(struct container *container)
         free(container->image_name);
         free(container->image_id);
         strv_free(container->volume_ids);
+        seccomp_notifier_close(container);
+        free(container->forbidden_calls);
         free(container->message);
         free(container->name);
+        arena_free(container->resources_arena);
         arena_free(container->arena);
         free(container);
 }
@@ -109,6 +116,12 @@ int container_find(const char *id, struct container **container, struct error *e
         if (result == 0)
                 *container = container_ref(found);
         return result;
+}
+
+int64_t container_runtime_patience(const struct container *container)
+{
+        const struct runtime_handler *handler = container->pod->handler;
+        return config_create_timeout(node.config, handler ? handler->name : NULL);
 }
 
 void container_step(struct container *container, const char *step)
@@ -165,7 +178,8 @@ static const char *const phase_names[] = {
         [CONTAINER_EXITED] = "exited",     [CONTAINER_REMOVED] = "removed",
 };
 
-static const char *const reasons[] = {"Completed", "Error", "OOMKilled", "StartError", "Unknown"};
+static const char *const reasons[] = {"Completed",  "Error",   "OOMKilled",
+                                      "StartError", "Unknown", SECCOMP_NOTIFIER_REASON};
 
 static json_t *volume_ids(const struct container *container)
 {
@@ -203,7 +217,15 @@ json_t *container_record(const struct container *container)
         json_object_set_new(record, "gid", json_integer(container->gid));
         json_object_set_new(record, "gids", gids);
         json_object_set_new(record, "stop_signal", json_integer(container->stop_signal));
+        resources_put(record, "resources", container->resources);
+        resources_put(record, "resources_wanted", container->resources_wanted);
+        json_object_set_new(record, "bundle_outdated", json_boolean(container->bundle_outdated));
         json_object_set_new(record, "clean", json_boolean(container->clean));
+        if (container->seccomp_notifies)
+                json_object_set_new(record, "seccomp_notifies", json_true());
+        if (container->forbidden_calls)
+                json_object_set_new(record, "forbidden_calls",
+                                    json_string(container->forbidden_calls));
         json_object_set_new(record, "pid", json_integer(container->pid));
         json_object_set_new(record, "start_time", json_integer((json_int_t)container->start_time));
         return record;
@@ -253,11 +275,27 @@ static int restore_gids(struct container *container, const json_t *record, struc
         return 0;
 }
 
+/* A record of before there were such has what the request said. */
+static int restore_resources(struct container *container, const json_t *record, struct error *err)
+{
+        const Runtime__V1__LinuxContainerConfig *config = container_config(container)->linux;
+        int result =
+                resources_get(record, "resources", container->arena, &container->resources, err);
+        if (result == 0)
+                result = resources_get(record, "resources_wanted", container->arena,
+                                       &container->resources_wanted, err);
+        if (result == 0 && !container->resources)
+                container->resources =
+                        resources_copy(container->arena, config ? config->resources : NULL);
+        return result;
+}
+
 int container_restore(struct container *container, const json_t *record, struct error *err)
 {
         static const char place[] = "record.json";
         const char *phase = "", *boot_id = "", *reason = NULL, *message = NULL, *image_id = NULL;
         const char *image_name = NULL, *cgroup_path = NULL, *log_path = NULL;
+        const char *forbidden_calls = NULL;
         int64_t exit_code = 0, uid = 0, gid = 0, stop_signal = SIGTERM, pid = 0, start_time = 0;
         if (json_get_string(record, "phase", place, &phase, err) < 0 ||
             json_get_string(record, "boot_id", place, &boot_id, err) < 0 ||
@@ -275,9 +313,14 @@ int container_restore(struct container *container, const json_t *record, struct 
             json_get_int(record, "gid", place, &gid, err) < 0 ||
             json_get_int(record, "stop_signal", place, &stop_signal, err) < 0 ||
             json_get_bool(record, "clean", place, &container->clean, err) < 0 ||
+            json_get_bool(record, "seccomp_notifies", place, &container->seccomp_notifies, err) <
+                    0 ||
+            json_get_string(record, "forbidden_calls", place, &forbidden_calls, err) < 0 ||
             json_get_int(record, "pid", place, &pid, err) < 0 ||
             json_get_int(record, "start_time", place, &start_time, err) < 0 ||
             json_get_strings(record, "volume_ids", place, &container->volume_ids, err) < 0 ||
+            json_get_bool(record, "bundle_outdated", place, &container->bundle_outdated, err) < 0 ||
+            restore_resources(container, record, err) < 0 ||
             restore_gids(container, record, err) < 0)
                 return err->number;
         if (!image_id || !image_name || !cgroup_path)
@@ -295,6 +338,7 @@ int container_restore(struct container *container, const json_t *record, struct 
         bool same_boot = strcmp(boot_id, node.boot_id) == 0;
         container->exit_code = (int)exit_code;
         container->message = xstrdup(message);
+        container->forbidden_calls = xstrdup(forbidden_calls);
         container->image_id = xstrdup(image_id);
         container->image_name = xstrdup(image_name);
         container->cgroup_path = xstrdup(cgroup_path);

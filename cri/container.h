@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "cri/container_usage.h"
 #include "cri/pod.h"
 #include "oci/monitor.h"
 
@@ -50,6 +51,14 @@ struct container {
         size_t gid_count;
         int stop_signal; /* a number of the kernel's */
 
+        /* What it may use, in effect (container_resources.h); null only while it is being created.
+         * It lives in arena, or, once it was changed, in resources_arena. */
+        Runtime__V1__LinuxContainerResources *resources;
+        struct arena *resources_arena;
+        /* What a running update is changing them to, for a daemon that ends meanwhile; or null. */
+        Runtime__V1__LinuxContainerResources *resources_wanted;
+        bool bundle_outdated; /* they were changed before its start */
+
         pid_t pid; /* of the first process while the monitor watches it; else 0 */
         uint64_t start_time;
         int pidfd;               /* or -1 */
@@ -59,15 +68,21 @@ struct container {
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */
         bool stop_signalled;
-        bool killing_cgroup; /* a task is at it */
-        bool starting;       /* StartContainer is at work, and tells what came of it */
-        bool claimed;        /* a client knows its id */
+        bool killing_cgroup;               /* a task is at it */
+        bool seccomp_notifies;             /* its profile asks a seccomp_notifier */
+        struct seccomp_notifier *notifier; /* owned; while it may run, or null */
+        char *forbidden_calls;             /* why its notifier has stopped it, or null */
+        bool starting; /* StartContainer is at work, and tells what came of it */
+        bool claimed;  /* a client knows its id */
         struct timer *unclaimed_timer;
         enum event_kind told; /* of it, by GetContainerEvents */
 
         uint8_t *listed; /* its entry in ListContainers, packed, for listed_state; or null */
         size_t listed_length;
         Runtime__V1__ContainerState listed_state;
+
+        struct stats_source *stats; /* once somebody asked; or null */
+        struct container_usage usage;
 
         const char *step; /* a literal; null when nothing is being done */
         int64_t step_since;
@@ -76,15 +91,6 @@ struct container {
         struct event ended;    /* signalled when it has exited */
         struct task_lock lock;
 };
-
-/* What happened since the daemon's start, for its metrics. */
-struct container_counts {
-        uint64_t oom_killed;
-        uint64_t stuck;         /* stops that gave up: see runtime.stop_timeout */
-        uint64_t monitors_lost; /* that ended before their containers */
-        uint64_t log_lines_lost, journal_lines_lost;
-};
-extern struct container_counts container_counts;
 
 /* ---- the object (container.c) ---- */
 
@@ -105,6 +111,9 @@ void container_withdraw(struct container *container);
 int container_find(const char *id, struct container **container, struct error *err);
 bool container_is_listed(const struct container *container);
 void container_step(struct container *container, const char *step);
+
+/* ns that a call of the container's runtime may take, as its handler's configuration has it. */
+int64_t container_runtime_patience(const struct container *container);
 /* Whether a process of it may be there, or may come up. */
 bool container_may_run(const struct container *container);
 
@@ -174,6 +183,7 @@ struct container_bundle {
         const struct image_config *image;
         const struct rootfs *rootfs;
         char *const *volumes; /* for each mount what of an image it binds, or "" */
+        const struct confinement *confinement;
         /* the result: moved into the container on the loop's thread */
         uint32_t uid, gid;
         uint32_t *gids;
@@ -186,12 +196,18 @@ int container_make_bundle(void *bundle);
 
 rpc_handler container_create_handler, container_start_handler, container_stop_handler,
         container_remove_handler, container_status_handler, container_list_handler,
-        container_stream_handler, container_reopen_log_handler, container_exec_sync_handler;
+        container_stream_handler, container_reopen_log_handler, container_exec_sync_handler,
+        container_update_handler, container_exec_handler, container_attach_handler;
+
+/* Ends an update that an earlier daemon began (container_update.c), in a task of its own. */
+void container_update_resume(struct container *container);
 
 Runtime__V1__ContainerStatus *container_status(const struct container *container,
                                                struct arena *arena);
 Runtime__V1__ContainerState container_state(const struct container *container);
 /* An error unless the container runs: FAILED_PRECONDITION naming its state. */
 int container_require_running(const struct container *container, struct error *err);
+/* The same, and unless its pod's handler is still configured. */
+int container_require_exec(const struct container *container, struct error *err);
 
 #endif

@@ -2,20 +2,28 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/confinement.h"
 #include "cri/container.h"
 #include "cri/container_pids.h"
+#include "cri/container_resources.h"
 #include "cri/image_volume.h"
 #include "cri/init_system.h"
+#include "cri/pod_users.h"
 #include "cri/record.h"
+#include "cri/seccomp_notifier.h"
 #include "cri/signals.h"
 #include "cri/validate.h"
 #include "image/rootfs.h"
 
 #define UNCLAIMED_TIME (10 * 60 * NSEC_PER_SEC) /* as for a pod */
+
+#define PASSABLE_MODE 0710
 
 static void remove_unclaimed(void *argument)
 {
@@ -55,6 +63,16 @@ struct mount_job {
         struct error *err;
 };
 
+/* The runtime goes to the container's root as root of its user namespace, who is nobody on the
+ * host. */
+static int let_pass(const struct pod *pod, const char *run, struct error *err)
+{
+        if (pod->users &&
+            (chown(run, 0, pod->users->root_gid) < 0 || chmod(run, PASSABLE_MODE) < 0))
+                return error_errno(err, errno, "let the pod's root pass through %s", run);
+        return 0;
+}
+
 static int mount_on_worker(void *argument)
 {
         struct mount_job *job = argument;
@@ -62,16 +80,27 @@ static int mount_on_worker(void *argument)
         AUTO_FREE char *target = container_run_path(job->container, "rootfs");
         AUTO_FREE char *writable = container_state_path(job->container, "");
         int result = file_make_directories(run, 0700, job->err);
+        if (result == 0)
+                result = let_pass(job->container->pod, run, job->err);
         return result == 0 ? rootfs_mount(job->rootfs, writable, target, job->err) : result;
 }
 
 static int build(struct container *container, const struct image_config *image, struct error *err)
 {
         AUTO_ROOTFS struct rootfs rootfs = ROOTFS_INIT;
-        container_step(container, "mounting its root");
-        int result = rootfs_prepare(node.images, container->image_id, &rootfs, err);
+        AUTO_CONFINEMENT struct confinement confinement = {0};
+        container_step(container, "choosing its confinement");
+        int result = confinement_prepare(container, &confinement, err);
         if (result < 0)
                 return result;
+        container_step(container, "mounting its root");
+        result = rootfs_prepare(node.images, container->image_id, &rootfs, err);
+        if (result < 0)
+                return result;
+        rootfs.label = confinement.labels.mount;
+        AUTO_FREE char *pin = pod_namespace_path(container->pod, "user");
+        pod_users_map_rootfs(container->pod, pin, &rootfs);
+        container->seccomp_notifies = seccomp_notifier_is_wanted(container);
         struct mount_job mount = {.container = container, .rootfs = &rootfs, .err = err};
         result = task_offload(mount_on_worker, &mount);
         if (result < 0)
@@ -85,8 +114,11 @@ static int build(struct container *container, const struct image_config *image, 
         if (result < 0)
                 return result;
         container_step(container, "writing its bundle");
-        struct container_bundle bundle = {
-                .container = container, .image = image, .volumes = volumes, .err = err};
+        struct container_bundle bundle = {.container = container,
+                                          .image = image,
+                                          .volumes = volumes,
+                                          .confinement = &confinement,
+                                          .err = err};
         result = task_offload(container_make_bundle, &bundle);
         strv_free(volumes);
         if (result < 0)
@@ -125,6 +157,9 @@ static int create(struct container *container, struct error *err)
         AUTO_IMAGE_CONFIG struct image_config *image = NULL;
         AUTO_CGROUP_PLACE struct cgroup_place place = {0};
         int result = check_trust(container, err);
+        if (result < 0)
+                return result;
+        result = container_resources_choose(container, err);
         if (result < 0)
                 return result;
         container_step(container, "writing the intent");
@@ -267,6 +302,20 @@ static int require_ready(struct pod *pod, struct error *err)
                          "pod %s is not ready: containers need a running pod", pod->id);
 }
 
+/* What others decide by the pod's word, admission for one, its containers do not go past. */
+static int require_privileged(const struct pod *pod,
+                              const Runtime__V1__CreateContainerRequest *request, struct error *err)
+{
+        const Runtime__V1__LinuxContainerConfig *own = request->config->linux;
+        const Runtime__V1__LinuxPodSandboxConfig *its = pod_config(pod)->linux;
+        if (!own || !own->security_context || !own->security_context->privileged ||
+            (its && its->security_context && its->security_context->privileged))
+                return 0;
+        return error_set(err, ERROR_INVALID_ARGUMENT,
+                         "config.linux.security_context.privileged: pod %s is not privileged",
+                         pod->id);
+}
+
 int container_create_handler(struct rpc *rpc, const void *request_, void *response_,
                              struct error *err)
 {
@@ -278,6 +327,8 @@ int container_create_handler(struct rpc *rpc, const void *request_, void *respon
                 result = pod_find(request->pod_sandbox_id, &pod, err);
         if (result == 0)
                 result = require_ready(pod, err);
+        if (result == 0)
+                result = require_privileged(pod, request, err);
         if (result < 0)
                 return result;
 

@@ -13,12 +13,15 @@
 #include "base/memory.h"
 #include "cri/container_pids.h"
 #include "cri/image_volume.h"
+#include "cri/metric_counts.h"
 #include "cri/mount_idmap.h"
 #include "cri/record.h"
+#include "cri/seccomp_notifier.h"
+#include "cri/stats_source.h"
+#include "cri/tuning.h"
 #include "image/rootfs.h"
+#include "oci/exec.h"
 #include "oci/cgroup.h"
-
-struct container_counts container_counts;
 
 #define CLEAN_UPS_AT_ONCE  8
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
@@ -132,6 +135,7 @@ static void finish(struct container *container, int exit_code, const char *reaso
                    int64_t finished_at)
 {
         container->phase = CONTAINER_EXITED;
+        metric_counts[COUNT_ENDED]++;
         container->exit_code = exit_code;
         container->reason = reason;
         container->finished_at = finished_at;
@@ -139,6 +143,7 @@ static void finish(struct container *container, int exit_code, const char *reaso
         if (container->pidfd >= 0)
                 close(take_fd(&container->pidfd));
         monitor_free(take_ptr(container->monitor));
+        seccomp_notifier_close(container);
         event_signal(&container->ended);
         if (!container->starting)
                 events_tell_container(container, EVENT_STOPPED);
@@ -148,8 +153,8 @@ static void finish(struct container *container, int exit_code, const char *reaso
 static void count_lost_lines(const struct container *container, const struct monitor_exit *exit)
 {
         char lines[24];
-        container_counts.log_lines_lost += exit->log_lost_lines;
-        container_counts.journal_lines_lost += exit->journal_lost_lines;
+        metric_counts[COUNT_LOG_LINES_LOST] += exit->log_lost_lines;
+        metric_counts[COUNT_JOURNAL_LINES_LOST] += exit->journal_lost_lines;
         if (!exit->log_lost_lines)
                 return;
         snprintf(lines, sizeof lines, "%llu", (unsigned long long)exit->log_lost_lines);
@@ -165,8 +170,13 @@ void container_exited(struct container *container, const struct monitor_exit *ex
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->exit_told = true;
-        container_counts.oom_killed += exit->oom_killed;
+        metric_counts[COUNT_OOM_KILLED] += exit->oom_killed;
         count_lost_lines(container, exit);
+        if (container->forbidden_calls) {
+                reason = SECCOMP_NOTIFIER_REASON;
+                free(container->message);
+                container->message = take_ptr(container->forbidden_calls);
+        }
         finish(container, exit->exit_code, reason, exit->finished_at);
         char code[16];
         snprintf(code, sizeof code, "%d", exit->exit_code);
@@ -180,6 +190,7 @@ void container_exited_unseen(struct container *container, const char *message)
                 return;
         free(container->message);
         container->message = message ? xstrdup(message) : NULL;
+        metric_counts[COUNT_ENDED_UNSEEN]++;
         finish(container, 255, "Unknown", clock_real());
         container_save_later(container);
         log_warning("nobody saw how the container ended", "container", container->id, NULL);
@@ -189,6 +200,7 @@ void container_start_failed(struct container *container, const struct error *rea
 {
         free(container->message);
         container->message = xstrdup(reason->message);
+        metric_counts[COUNT_FAILED_TO_START]++;
         finish(container, 128, "StartError", clock_real());
 }
 
@@ -204,8 +216,13 @@ int container_read_exit(const struct container *container, struct monitor_exit *
                         struct error *err)
 {
         AUTO_FREE char *directory = container_state_path(container, "");
+        AUTO_FREE char *mark = container_run_path(container, EXEC_OOM_MARK);
+        bool command_killed = access(mark, F_OK) == 0;
         int result = exit_record_read(directory, exit, err);
-        if (result != -ENOENT || !cgroup_oom_killed(&node.cgroups, container->cgroup_path))
+        if (result == 0 && command_killed)
+                exit->oom_killed = true;
+        if (result != -ENOENT ||
+            (!command_killed && !cgroup_oom_killed(&node.cgroups, container->cgroup_path)))
                 return result;
         /* Its exit code nobody will know; that it was short of memory the kernel still says, until
          * the cgroup goes. */
@@ -236,7 +253,7 @@ static int read_exit_on_worker(void *argument)
 static void end_without_monitor(struct container *container)
 {
         struct error err;
-        container_counts.monitors_lost++;
+        metric_counts[COUNT_MONITORS_LOST]++;
         log_error("the container's monitor has gone: ending the container", "container",
                   container->id, NULL);
         if (kill_cgroup(container, &err) < 0)
@@ -277,6 +294,13 @@ static void on_exit_told(void *argument, const struct monitor_exit *exit)
 
 int container_connect(struct container *container, struct error *err)
 {
+        /* Before its monitor can tell of an end. One that runs on is not traced, but its execs ask
+         * for somebody who listens. */
+        if (container->seccomp_notifies) {
+                int result = seccomp_notifier_open(container, err);
+                if (result < 0)
+                        return result;
+        }
         AUTO_FREE char *socket = container_run_path(container, "monitor.sock");
         return monitor_connect(socket, on_exit_told, container, &container->monitor, err);
 }
@@ -290,13 +314,33 @@ struct unmount_job {
         struct error *err;
 };
 
+/* A runtime that says that it deleted the container may have left its cgroup: in a hierarchy that
+ * it does not know, with a command of ours in it, or because it was killed while it created the
+ * container and knows nothing of it. */
+static int remove_left_cgroup(const struct unmount_job *job)
+{
+        const char *path = job->container->cgroup_path;
+        if (!path || !cgroup_exists(&node.cgroups, path))
+                return 0;
+        int64_t deadline = clock_after(CGROUP_REMOVE_TIME);
+        int result = cgroup_kill(&node.cgroups, path, deadline, job->err);
+        return result < 0 ? result : cgroup_remove(&node.cgroups, path, deadline, job->err);
+}
+
 static int unmount_on_worker(void *argument)
 {
         struct unmount_job *job = argument;
         AUTO_FREE char *rootfs = container_run_path(job->container, "rootfs");
         AUTO_FREE char *directory = container_run_path(job->container, "");
         AUTO_FREE char *exit_record = container_state_path(job->container, MONITOR_EXIT_RECORD);
-        int result = rootfs_unmount(rootfs, job->err);
+        if (job->container->seccomp_notifies) {
+                /* That of a daemon that did not see the end. */
+                AUTO_FREE char *listener = seccomp_notifier_path(job->container);
+                unlink(listener);
+        }
+        int result = remove_left_cgroup(job);
+        if (result == 0)
+                result = rootfs_unmount(rootfs, job->err);
         if (result == 0)
                 result = image_volumes_unmount(job->container, job->err);
         if (result == 0)
@@ -338,29 +382,16 @@ static int delete_without_runtime(struct container *container, const struct erro
         return result;
 }
 
-/*
- * A runtime that was killed while it created a container may have made processes and a cgroup and
- * know nothing of them: then its delete succeeds, and they stay.
- */
-static int delete_remains(struct container *container, struct error *err)
-{
-        struct remove_cgroup_job job = {.container = container, .err = err};
-        int result = kill_cgroup(container, err);
-        return result < 0 ? result : task_offload(remove_cgroup_on_worker, &job);
-}
-
 static int delete_from_runtime(struct container *container, struct error *err)
 {
         const struct runtime_handler *handler = container->pod->handler;
         struct error why;
-        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int64_t deadline = clock_after(container_runtime_patience(container));
         int result = handler ? runtime_delete(handler, container->id, true, deadline, &why)
                              : error_set(&why, ERROR_FAILED_PRECONDITION,
                                          "its runtime handler is not configured any more");
         if (result < 0)
                 result = delete_without_runtime(container, &why, err);
-        else if (!container->exit_told)
-                result = delete_remains(container, err);
         container->in_runtime = result < 0;
         return result;
 }
@@ -370,6 +401,8 @@ int container_clean_up(struct container *container, bool removing, struct error 
         if (container->clean)
                 return 0;
         int result = 0;
+        stats_source_close(container->stats);
+        stats_source_unref(take_ptr(container->stats));
         if (!container_has_own_pids(container)) {
                 container_step(container, "ending its processes");
                 result = kill_cgroup(container, err);
@@ -378,6 +411,8 @@ int container_clean_up(struct container *container, bool removing, struct error 
                 container_step(container, "deleting it from the runtime");
                 result = delete_from_runtime(container, err);
         }
+        if (result == 0)
+                result = tuning_end(container, err);
         struct unmount_job job = {.container = container,
                                   .keep_monitor = container->exit_told && !removing,
                                   .err = err};

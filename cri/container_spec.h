@@ -9,12 +9,13 @@
 #ifndef CRISP_CRI_CONTAINER_SPEC_H
 #define CRISP_CRI_CONTAINER_SPEC_H
 
+#include "cri/confinement.h"
 #include "cri/container.h"
 #include "image/config.h"
 #include "oci/spec.h"
 #include "oci/user.h"
 
-#define CONTAINER_SPEC_NAMESPACES_MAX 6
+#define CONTAINER_SPEC_NAMESPACES_MAX 7
 
 struct container_spec {
         const struct container *container;
@@ -23,6 +24,8 @@ struct container_spec {
         const struct image_config *image;
         const struct pod *pod;
         char *const *volumes; /* for each of the configuration's mounts */
+        const struct confinement *confinement;
+        json_t *seccomp; /* owned: what spec.seccomp points to; or null */
         struct arena *arena;
         struct spec_options spec;
         /* Annotations of the pod and the container that may have an effect, part of spec's. */
@@ -61,13 +64,21 @@ int container_spec_binds(struct container_spec *draft);
 /* Adds one, in the place of that with the same destination. */
 void container_spec_add_mount(struct container_spec *draft, const struct spec_mount *mount);
 bool container_spec_has_mount(const struct container_spec *draft, const char *destination);
-/* Cgroup limits and the OOM score (container_spec_resources.c). */
-void container_spec_resources(struct container_spec *draft);
+/* Cgroup limits, classes of I/O and cache, the OOM score (container_spec_resources.c). */
+int container_spec_resources(struct container_spec *draft);
 /* Devices, but for those of CDI (container_spec_devices.c). */
 int container_spec_devices(struct container_spec *draft);
+/* What a user namespace changes in all other parts, which must be there (container_spec_users.c).
+ */
+void container_spec_users(struct container_spec *draft);
+/* The user that was asked for as the namespace knows him. */
+void container_spec_translate(const struct container_spec *draft, struct user *user);
 /* What CDI adds to all other parts, which must be there (container_spec_cdi.c). */
 int container_spec_cdi(struct container_spec *draft);
-/* Capabilities, and what of the kernel is hidden from it (container_spec_security.c). */
+/* Capabilities, profiles, and what of the kernel is hidden from it (container_spec_security.c). */
 int container_spec_security(struct container_spec *draft);
+/* Has volumes relabelled that shall be; its mounts' host paths are there
+ * (container_spec_selinux.c). */
+int container_spec_relabel(struct container_spec *draft);
 
 #endif

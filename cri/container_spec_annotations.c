@@ -13,6 +13,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cri/annotation.h"
+#include "cri/pod_resources.h"
 
 #define TRACE      "io.containers.trace-syscall"
 #define OWN_MAX    32 /* ours, but for the addresses */
@@ -164,8 +165,9 @@ static void put_crio(struct container_spec *draft, struct pairs *pairs)
 void container_spec_annotations(struct container_spec *draft)
 {
         const struct config_handler *handler = annotation_handler(draft->pod);
-        size_t most = OWN_MAX + draft->config->n_annotations + draft->config->n_labels +
-                      pod_config(draft->pod)->n_annotations + strv_length(draft->pod->ips) +
+        size_t most = OWN_MAX + POD_RESOURCES_ANNOTATIONS + draft->config->n_annotations +
+                      draft->config->n_labels + pod_config(draft->pod)->n_annotations +
+                      strv_length(draft->pod->ips) +
                       (handler ? strv_length(handler->default_annotations) / 2 : 0);
         struct pairs pairs = {.list = arena_array(draft->arena, most, sizeof *pairs.list)};
         put_asked(draft, &pairs);
@@ -173,6 +175,8 @@ void container_spec_annotations(struct container_spec *draft)
          * counts. */
         put_cri(draft, &pairs);
         put_crio(draft, &pairs);
+        pairs.count +=
+                pod_resources_annotations(draft->pod, draft->arena, pairs.list + pairs.count);
         draft->spec.annotations = pairs.list;
         draft->spec.annotation_count = pairs.count;
 }

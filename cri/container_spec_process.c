@@ -11,6 +11,8 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cri/annotation.h"
+#include "cri/pod_users.h"
+#include "cri/tuning.h"
 #include "oci/ulimit.h"
 
 #define UMASK "umask.crio.io"
@@ -75,6 +77,20 @@ static bool has_variable(char *const *env, size_t count, const char *name)
         return false;
 }
 
+/* What the request and the image say of these themselves goes first. */
+static void add_tuning(struct container_spec *draft, char **env, size_t *count)
+{
+        char *variables[TUNING_VARIABLES + 1];
+        struct tuning tuning = {0};
+        tuning_read(draft->container, &tuning, NULL);
+        tuning_variables(&tuning, draft->container, draft->arena, variables);
+        for (size_t i = 0; variables[i]; i++) {
+                AUTO_FREE char *name = xstrndup(variables[i], name_length(variables[i]));
+                if (!has_variable(env, *count, name))
+                        env[(*count)++] = variables[i];
+        }
+}
+
 static void set_environment(struct container_spec *draft, const struct user *user,
                             const char *hostname)
 {
@@ -82,8 +98,9 @@ static void set_environment(struct container_spec *draft, const struct user *use
         size_t image_count = strv_length(draft->image->environment);
         char *const *defaults = node.config->runtime.default_env;
         size_t default_count = strv_length((char **)defaults);
-        char **env = arena_array(draft->arena, default_count + image_count + config->n_envs + 6,
-                                 sizeof *env);
+        char **env = arena_array(
+                draft->arena, default_count + image_count + config->n_envs + TUNING_VARIABLES + 6,
+                sizeof *env);
         size_t count = 0;
         for (size_t i = 0; i < default_count; i++)
                 set_variable(env, &count, defaults[i]);
@@ -108,6 +125,7 @@ static void set_environment(struct container_spec *draft, const struct user *use
         /* By it systemd knows that it is not the node's. */
         if (draft->init_system && !has_variable(env, count, "container"))
                 env[count++] = (char *)"container=crisp";
+        add_tuning(draft, env, &count);
         draft->spec.env = env;
 }
 
@@ -129,6 +147,7 @@ static int set_user(struct container_spec *draft, int root, struct user *user)
         int result = user_resolve(root, &request, user, draft->err);
         if (result < 0)
                 return result;
+        container_spec_translate(draft, user);
         draft->spec.uid = user->uid;
         draft->spec.gid = user->gid;
         draft->spec.additional_gids = user->gids;
@@ -184,6 +203,10 @@ static int make_working_folder(struct container_spec *draft, int root)
                         AUTO_FD int parent = file_open_in(root, *path ? path : "/",
                                                           O_PATH | O_DIRECTORY, 0, NULL);
                         int result = parent < 0 ? parent : mkdirat(parent, at, 0755);
+                        uint32_t uid = 0, gid = 0;
+                        pod_users_to_host(draft->pod, &uid, &gid);
+                        if (result == 0)
+                                result = fchownat(parent, at, uid, gid, AT_SYMLINK_NOFOLLOW);
                         if (result < 0)
                                 return error_set(draft->err, ERROR_FAILED_PRECONDITION,
                                                  "working folder %s: it is not there and cannot be "

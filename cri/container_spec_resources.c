@@ -1,47 +1,96 @@
 /* The cgroup limits of a container's specification. */
-#include "cri/container_spec.h"
-
-#include <unistd.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "base/memory.h"
+#include "cri/annotation.h"
+#include "cri/container_resources.h"
+#include "cri/container_spec.h"
+#include "cri/lookup.h"
+#include "cri/tuning.h"
+#include "oci/resource_class.h"
 
-/* The kubelet sends these limits unasked, also where the kernel has no hugetlb controller: then
- * there is nothing to limit. */
-static void set_hugepages(struct container_spec *draft,
-                          const Runtime__V1__LinuxContainerResources *wanted)
+/* ---- classes: the container's own annotation, the pod's for it, the pod's for all ---- */
+
+struct class_names {
+        const char *own;        /* "io.kubernetes.cri.blockio-class" */
+        const char *pod_prefix; /* "blockio.resources.beta.kubernetes.io" */
+};
+
+static const char *find_class(const struct container_spec *draft, const struct class_names *names,
+                              enum resource_class_origin *origin)
 {
-        AUTO_FREE char *probe = cgroup_file(&node.cgroups, "/", "hugetlb", "cgroup.procs");
-        if (!probe || access(probe, F_OK) < 0)
-                return;
-        struct spec_hugepage *pages =
-                arena_array(draft->arena, wanted->n_hugepage_limits, sizeof *pages);
-        for (size_t i = 0; i < wanted->n_hugepage_limits; i++)
-                pages[i] = (struct spec_hugepage){.size = wanted->hugepage_limits[i]->page_size,
-                                                  .limit = wanted->hugepage_limits[i]->limit};
-        draft->spec.resources.hugepages = pages;
-        draft->spec.resources.hugepage_count = wanted->n_hugepage_limits;
+        const Runtime__V1__ContainerConfig *config = draft->config;
+        const Runtime__V1__PodSandboxConfig *pod = pod_config(draft->pod);
+        const char *class = NULL;
+        *origin = RESOURCE_CLASS_OF_CONTAINER;
+        if (annotation_may_pass(node.config, annotation_handler(draft->pod), names->own))
+                class = lookup_value(config->annotations, config->n_annotations, names->own);
+        if (class)
+                return class;
+        *origin = RESOURCE_CLASS_OF_POD;
+        AUTO_FREE char *one = xprintf("%s/container.%s", names->pod_prefix, config->metadata->name);
+        AUTO_FREE char *all = xprintf("%s/pod", names->pod_prefix);
+        class = lookup_value(pod->annotations, pod->n_annotations, one);
+        return class ? class : lookup_value(pod->annotations, pod->n_annotations, all);
 }
 
-void container_spec_resources(struct container_spec *draft)
+static int set_block_io(struct container_spec *draft)
 {
-        const Runtime__V1__LinuxContainerResources *wanted =
-                draft->config->linux ? draft->config->linux->resources : NULL;
-        if (!wanted)
+        static const struct class_names names = {"io.kubernetes.cri.blockio-class",
+                                                 "blockio.resources.beta.kubernetes.io"};
+        const char *file = node.config->runtime.blockio_config_file;
+        enum resource_class_origin origin;
+        const char *class = find_class(draft, &names, &origin);
+        if (!class || !*class)
+                return 0;
+        if (!*file)
+                return error_set(draft->err, ERROR_FAILED_PRECONDITION,
+                                 "class \"%.100s\" of block I/O: this node has none "
+                                 "(runtime.blockio_config_file)",
+                                 class);
+        int result = resource_class_block_io(file, class, RESOURCE_CLASS_BLOCKS, draft->arena,
+                                             &draft->spec.resources.block_io, draft->err);
+        return result < 0 ? error_context(draft->err, "class of block I/O") : 0;
+}
+
+static int set_rdt(struct container_spec *draft)
+{
+        static const struct class_names names = {"io.kubernetes.cri.rdt-class",
+                                                 "rdt.resources.beta.kubernetes.io"};
+        const char *file = node.config->runtime.rdt_config_file;
+        enum resource_class_origin origin;
+        const char *class = find_class(draft, &names, &origin);
+        if (!class || !*class)
+                return 0;
+        if (!*file)
+                return error_set(draft->err, ERROR_FAILED_PRECONDITION,
+                                 "RDT class \"%.100s\": this node has none "
+                                 "(runtime.rdt_config_file)",
+                                 class);
+        int result =
+                resource_class_check_rdt(file, class, origin, RESOURCE_CLASS_RESCTRL, draft->err);
+        if (result < 0)
+                return error_context(draft->err, "RDT class");
+        draft->spec.rdt_class = class;
+        return 0;
+}
+
+static void set_exec_affinity(struct container_spec *draft)
+{
+        struct cpu_list first;
+        if (!tuning_exec_processor(draft->container, &first))
                 return;
-        struct spec_resources *resources = &draft->spec.resources;
-        resources->cpu_shares = wanted->cpu_shares > 0 ? (uint64_t)wanted->cpu_shares : 0;
-        resources->cpu_quota = wanted->cpu_quota;
-        resources->cpu_period = wanted->cpu_period > 0 ? (uint64_t)wanted->cpu_period : 0;
-        resources->cpuset_cpus = wanted->cpuset_cpus;
-        resources->cpuset_mems = wanted->cpuset_mems;
-        resources->memory_limit = wanted->memory_limit_in_bytes;
-        resources->memory_swap = wanted->memory_swap_limit_in_bytes;
-        struct spec_pair *unified = arena_array(draft->arena, wanted->n_unified, sizeof *unified);
-        for (size_t i = 0; i < wanted->n_unified; i++)
-                unified[i] = (struct spec_pair){wanted->unified[i]->key, wanted->unified[i]->value};
-        resources->unified = unified;
-        resources->unified_count = wanted->n_unified;
-        draft->spec.has_oom_score_adj = true;
-        draft->spec.oom_score_adj = (int)wanted->oom_score_adj;
-        set_hugepages(draft, wanted);
+        draft->spec.exec_affinity = container_spec_keep(draft, cpu_list_text(&first));
+}
+
+int container_spec_resources(struct container_spec *draft)
+{
+        const resources_message *resources = draft->container->resources;
+        container_resources_spec(draft->container, resources, draft->arena, &draft->spec.resources);
+        draft->spec.has_oom_score_adj = draft->config->linux && draft->config->linux->resources;
+        draft->spec.oom_score_adj = (int)resources->oom_score_adj;
+        set_exec_affinity(draft);
+        int result = set_block_io(draft);
+        return result < 0 ? result : set_rdt(draft);
 }

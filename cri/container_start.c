@@ -12,6 +12,9 @@
 #include "cri/container.h"
 #include "cri/container_pids.h"
 #include "cri/pod_logs.h"
+#include "cri/seccomp_notifier.h"
+#include "cri/container_resources.h"
+#include "cri/tuning.h"
 #include "oci/cgroup.h"
 
 #define END_DEADLINE (5 * NSEC_PER_SEC) /* for a container that failed to start to go away */
@@ -94,13 +97,40 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
         options.deadline = deadline;
         struct monitor_started started;
-        result = monitor_start(&options, &started, err);
+        if (container->seccomp_notifies)
+                result = seccomp_notifier_open(container, err);
+        if (result == 0)
+                result = monitor_start(&options, &started, err);
         strv_free(command);
         if (result < 0)
                 return result;
         container->pid = started.pid;
         container->start_time = started.start_time;
         return 0;
+}
+
+struct bundle_job {
+        const struct container *container;
+        struct error *err;
+};
+
+/* Its limits were changed after its bundle was written. */
+static int renew_bundle_on_worker(void *argument)
+{
+        struct bundle_job *job = argument;
+        const struct container *container = job->container;
+        AUTO_ARENA struct arena *arena = arena_new();
+        AUTO_FREE char *bundle = container_state_path(container, "bundle");
+        struct spec_resources limits;
+        container_resources_spec(container, container->resources, arena, &limits);
+        return spec_change_resources(bundle, &limits, true,
+                                     (int)container->resources->oom_score_adj, job->err);
+}
+
+static int renew_bundle(const struct container *container, struct error *err)
+{
+        struct bundle_job job = {.container = container, .err = err};
+        return container->bundle_outdated ? task_offload(renew_bundle_on_worker, &job) : 0;
 }
 
 /* From here on its end is seen. */
@@ -114,9 +144,17 @@ static int watch_it(struct container *container, struct error *err)
         return container_connect(container, err);
 }
 
+/* Not every runtime says what it could not run. */
+static void name_command(const struct container *container, struct error *err)
+{
+        const Runtime__V1__ContainerConfig *config = container_config(container);
+        if (config->n_command && !strstr(err->message, config->command[0]))
+                error_context(err, "command \"%s\"", config->command[0]);
+}
+
 static int start(struct container *container, struct error *err)
 {
-        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int64_t deadline = clock_after(container_runtime_patience(container));
         container_step(container, "writing the record");
         container->phase = CONTAINER_STARTING;
         int result = container_save_run(container, err);
@@ -128,9 +166,18 @@ static int start(struct container *container, struct error *err)
         container->starting = true;
         container->clean = false;
         container->in_runtime = true;
-        result = start_monitor(container, deadline, err);
+        result = renew_bundle(container, err);
+        if (result == 0)
+                result = tuning_prepare(container, err);
+        if (result == 0) {
+                result = start_monitor(container, deadline, err);
+                if (result < 0)
+                        name_command(container, err);
+        }
         if (result == 0)
                 result = watch_it(container, err);
+        if (result == 0)
+                result = tuning_begin(container, err);
         if (result == 0) {
                 container_step(container, "starting it with the runtime");
                 container->started_at = clock_real();

@@ -61,8 +61,7 @@ static Runtime__V1__ContainerResources *resources_of(const struct container *con
 {
         Runtime__V1__ContainerResources *resources = arena_alloc(arena, sizeof *resources);
         runtime__v1__container_resources__init(resources);
-        if (container_config(container)->linux)
-                resources->linux = container_config(container)->linux->resources;
+        resources->linux = container->resources;
         return resources;
 }
 

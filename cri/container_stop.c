@@ -7,6 +7,7 @@
 
 #include "base/log.h"
 #include "cri/container.h"
+#include "cri/metric_counts.h"
 #include "cri/container_stuck.h"
 #include "cri/record.h"
 #include "oci/cgroup.h"
@@ -65,7 +66,7 @@ static int tell_stuck(struct container *container, struct error *err)
         char left[STUCK_TEXT_MAX];
         unsigned seconds = node.config->runtime.stop_timeout;
         container_describe_stuck(container, left, sizeof left);
-        container_counts.stuck++;
+        metric_counts[COUNT_STUCK]++;
         log_warning("a killed container does not end", "container", container->id, "left", left,
                     NULL);
         return error_set(err, ERROR_DEADLINE_EXCEEDED,

@@ -26,9 +26,11 @@
 #include "base/memory.h"
 #include "base/task.h"
 #include "cri/events.h"
+#include "cri/metrics_server.h"
 #include "cri/node.h"
 #include "cri/server.h"
 #include "cri/services.h"
+#include "cri/streaming.h"
 #include "network/namespace.h"
 
 #define LOCK_NAME      "crisp.lock"
@@ -52,6 +54,7 @@ struct daemon {
         int signal_fd;
         struct watch *signals;
         struct server *server;
+        struct metrics_server *metrics;
         bool loop_made, node_made, stopping;
         int64_t started, stopped; /* monotonic ns */
 };
@@ -247,6 +250,17 @@ static int start_server(struct daemon *daemon, struct error *err)
         return server_start(&options, &daemon->server, err);
 }
 
+static int start_metrics(struct daemon *daemon, struct error *err)
+{
+        const struct config *config = daemon->config;
+        struct metrics_server_options options = {
+                .listen = config->metrics.listen,
+                .tls_cert = config->metrics.tls_cert,
+                .tls_key = config->metrics.tls_key,
+        };
+        return options.listen[0] ? metrics_server_start(&options, &daemon->metrics, err) : 0;
+}
+
 /* In this order: nothing is touched before the lock is ours, and no call comes before what it asks
  * for is known. */
 static int start(struct daemon *daemon, struct error *err)
@@ -280,9 +294,11 @@ static int start(struct daemon *daemon, struct error *err)
                 return result;
         daemon->node_made = true;
         result = node_recover(err);
-        if (result < 0)
-                return result;
-        return start_server(daemon, err);
+        if (result == 0)
+                result = streaming_start(config, err);
+        if (result == 0)
+                result = start_metrics(daemon, err);
+        return result < 0 ? result : start_server(daemon, err);
 }
 
 /* Milliseconds since a monotonic time, as text. */
@@ -295,6 +311,8 @@ static const char *elapsed(char out[32], int64_t since)
 static void end(struct daemon *daemon)
 {
         server_free(daemon->server);
+        metrics_server_free(daemon->metrics);
+        streaming_stop();
         if (daemon->node_made)
                 node_close();
         watch_free(daemon->signals);

@@ -5,7 +5,7 @@
 #include "base/file.h"
 #include "base/id.h"
 #include "base/memory.h"
-#include "cri/container.h"
+#include "cri/tuning.h"
 #include "oci/exec.h"
 
 #define REOPEN_DEADLINE (10 * NSEC_PER_SEC)
@@ -34,12 +34,7 @@ int container_exec_sync_handler(struct rpc *rpc, const void *request_, void *res
                 return error_set(err, ERROR_INVALID_ARGUMENT, "timeout: it must not be negative");
         int result = container_find(request->container_id, &container, err);
         if (result == 0)
-                result = container_require_running(container, err);
-        if (result == 0 && !container->pod->handler)
-                result = error_set(err, ERROR_FAILED_PRECONDITION,
-                                   "container %s: its pod's runtime handler \"%s\" is not "
-                                   "configured any more",
-                                   container->id, container->pod->request->runtime_handler);
+                result = container_require_exec(container, err);
         if (result < 0)
                 return error_context(err, "exec");
         AUTO_FREE char *directory = container_run_path(container, "");
@@ -60,6 +55,9 @@ int container_exec_sync_handler(struct rpc *rpc, const void *request_, void *res
                                     ? clock_after(request->timeout * NSEC_PER_SEC)
                                     : CLOCK_NEVER,
         };
+        struct cpu_list first;
+        if (tuning_exec_processor(container, &first))
+                options.processors = &first;
         struct exec_result done = {0};
         result = exec_sync(&options, &done, err);
         if (result == 0)

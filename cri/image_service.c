@@ -5,19 +5,13 @@
 
 #include "api/cri/runtime_v1.pb-c.h"
 #include "base/clock.h"
-#include "base/file.h"
-#include "base/log.h"
 #include "base/memory.h"
-#include "base/task.h"
+#include "cri/container_usage.h"
 #include "cri/node.h"
 #include "image/pinned.h"
 
 #define USERNAME_MAX        256 /* bytes with the final zero */
 #define IMAGES_IN_A_MESSAGE 500 /* of a stream; some hundred bytes each */
-
-/* Between two measurements of what containers have written: a walk over all their writable layers.
- */
-#define CONTAINERS_USAGE_AGE (60 * NSEC_PER_SEC)
 
 /* The image's name in a request; empty where there is none. */
 static const char *spec_name(const Runtime__V1__ImageSpec *spec)
@@ -248,50 +242,6 @@ static int handle_remove_image(struct rpc *rpc, const void *request, void *respo
 /* ---- file systems ---- */
 
 /* What containers have written, as of the last measurement: it is never waited for. */
-static struct {
-        unsigned long long bytes, inodes;
-        int64_t measured_at; /* monotonic; 0: never */
-        int64_t timestamp;   /* real */
-        bool measuring;
-} containers_usage;
-
-struct measure_job {
-        const char *directory;
-        unsigned long long bytes, inodes;
-        struct error err;
-};
-
-static int measure_work(void *argument)
-{
-        struct measure_job *job = argument;
-        return file_tree_usage(job->directory, &job->bytes, &job->inodes, &job->err);
-}
-
-static void measure_task(void *argument)
-{
-        struct measure_job job = {.directory = node.containers_dir};
-        int64_t timestamp = clock_real();
-        if (task_offload(measure_work, &job) < 0) {
-                log_failure(&job.err, "containers' folders could not be measured", NULL);
-        } else {
-                containers_usage.bytes = job.bytes;
-                containers_usage.inodes = job.inodes;
-                containers_usage.timestamp = timestamp;
-        }
-        containers_usage.measured_at = clock_monotonic();
-        containers_usage.measuring = false;
-}
-
-static void measure_containers(void)
-{
-        bool fresh = containers_usage.measured_at &&
-                     clock_monotonic() - containers_usage.measured_at < CONTAINERS_USAGE_AGE;
-        if (fresh || containers_usage.measuring)
-                return;
-        containers_usage.measuring = true;
-        task_start("measure containers", measure_task, NULL);
-}
-
 static Runtime__V1__UInt64Value *number(struct arena *arena, uint64_t value)
 {
         Runtime__V1__UInt64Value *out = arena_alloc(arena, sizeof(*out));
@@ -322,17 +272,18 @@ static int handle_image_fs_info(struct rpc *rpc, const void *request, void *resp
 {
         Runtime__V1__ImageFsInfoResponse *info = response;
         struct store_usage images;
+        struct container_usage_total containers;
         int64_t now = clock_real();
 
         store_usage(node.images, &images);
-        measure_containers();
+        container_usage_refresh();
+        container_usage_total(&containers);
         info->image_filesystems =
                 usage_list(rpc->arena, images.directory, now, images.bytes, images.inodes);
         info->n_image_filesystems = 1;
-        info->container_filesystems =
-                usage_list(rpc->arena, node.containers_dir,
-                           containers_usage.timestamp ? containers_usage.timestamp : now,
-                           containers_usage.bytes, containers_usage.inodes);
+        info->container_filesystems = usage_list(rpc->arena, node.containers_dir,
+                                                 containers.timestamp ? containers.timestamp : now,
+                                                 containers.bytes, containers.inodes);
         info->n_container_filesystems = 1;
         return 0;
 }

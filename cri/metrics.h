@@ -1,27 +1,20 @@
 /*
- * metrics: the daemon's counters and gauges as text.
+ * metrics: the daemon's own counters and gauges as text, as Prometheus reads them.
  *
- * Prometheus' exposition format, version 0.0.4. Counters begin with the daemon. From memory,
- * without waiting. Loop's thread only.
+ * Counters begin with the daemon. Loop's thread only.
  */
 #ifndef CRISP_CRI_METRICS_H
 #define CRISP_CRI_METRICS_H
 
 #include "base/buffer.h"
+#include "cri/container.h"
 
-/* Adds all metrics of the node. */
+/* Adds the metrics of the collectors that the configuration names. From a task; waits for what is
+ * not in memory. */
 void metrics_write(struct buffer *text);
 
-/* ---- how a metric is written ---- */
-
-enum metric_type { METRIC_COUNTER, METRIC_GAUGE };
-
-/* The HELP and TYPE lines, once before a metric's samples. help is text for people: a backslash or
- * a line feed in it is escaped. */
-void metric_head(struct buffer *text, const char *name, enum metric_type type, const char *help);
-
-/* A sample. label is null or its name, then value is its value, any bytes of UTF-8: escaped. */
-void metric_sample(struct buffer *text, const char *name, const char *label, const char *value,
-                   double number);
+/* A sample for a container, with its namespace, pod, name and id as labels. */
+void metrics_container_sample(struct buffer *text, const char *name,
+                              const struct container *container, double number);
 
 #endif

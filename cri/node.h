@@ -17,6 +17,7 @@
 #include "network/network.h"
 #include "oci/cgroup.h"
 #include "oci/runtime.h"
+#include "oci/selinux.h"
 
 struct node {
         const struct config *config;
@@ -33,6 +34,7 @@ struct node {
         struct puller *puller;
         struct offline *offline;
         struct suspects *suspects;
+        struct selinux *selinux;    /* null where nothing has labels */
         char *const *pinned_images; /* patterns (image/pinned.h), the configuration's; or null */
 
         /* Records: pods and containers of a state folder, and what only lives until the next boot.
@@ -72,5 +74,15 @@ int node_recover(struct error *err);
 
 /* The handler of this name, the default one for "". INVALID_ARGUMENT where there is none. */
 int node_handler(const char *name, const struct runtime_handler **handler, struct error *err);
+
+/* The same, when it can be used; else as runtime_ready. For tasks: waits for the handler's program.
+ */
+int node_handler_ready(const char *name, const struct runtime_handler **handler, struct error *err);
+
+/*
+ * Probes those handlers whose programs could not be used, or are not those that were probed, in the
+ * background: at most every 10 s. So what was mended is seen although no pod comes.
+ */
+void node_look_at_handlers(void);
 
 #endif

@@ -11,7 +11,10 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "cri/lookup.h"
+#include "cri/pod_resources.h"
+#include "cri/pod_users.h"
 #include "cri/record.h"
+#include "cri/stats_source.h"
 #include "network/namespace.h"
 
 struct pod *pod_new(const char *id, const Runtime__V1__RunPodSandboxRequest *request)
@@ -43,13 +46,18 @@ void pod_unref(struct pod *pod)
                 return;
         timer_free(pod->unclaimed_timer);
         watch_free(pod->holder_watch);
+        stats_source_unref(pod->stats);
         if (pod->holder_fd >= 0)
                 close(pod->holder_fd);
         strv_free(pod->ips);
+        pod_users_free(pod->users);
         free(pod->namespaces);
         free(pod->parent_made);
+        free(pod->selinux_label);
+        free(pod->selinux_mount_label);
         free(pod->failure);
         free(pod->name);
+        arena_free(pod->resources_arena);
         arena_free(pod->arena);
         free(pod);
 }
@@ -165,10 +173,17 @@ json_t *pod_record(const struct pod *pod)
                 json_string(pod->handler ? pod->handler->name : pod->request->runtime_handler));
         json_object_set_new(record, "ips", ips);
         json_object_set_new(record, "namespaces", json_string(pod->namespaces));
+        if (pod->selinux_label) {
+                json_object_set_new(record, "selinux_label", json_string(pod->selinux_label));
+                json_object_set_new(record, "selinux_mount_label",
+                                    json_string(pod->selinux_mount_label));
+        }
         json_object_set_new(record, "attached", json_boolean(pod->attached));
         json_object_set_new(record, "torn_down", json_boolean(pod->torn_down));
         if (pod->parent_made)
                 json_object_set_new(record, "cgroup_parent_made", json_string(pod->parent_made));
+        pod_resources_put(pod, record);
+        pod_users_put(pod, record);
         json_object_set_new(record, "holder_pid", json_integer(pod->holder_pid));
         json_object_set_new(record, "holder_start", json_integer((json_int_t)pod->holder_start));
         return record;
@@ -198,8 +213,8 @@ void pod_save_later(struct pod *pod)
 int pod_restore(struct pod *pod, const json_t *record, struct error *err)
 {
         static const char place[] = "record.json";
-        const char *phase = "", *handler = "", *boot_id = "", *parent_made = NULL,
-                   *namespaces = NULL;
+        const char *phase = "", *handler = "", *boot_id = "", *parent_made = NULL;
+        const char *namespaces = NULL, *label = NULL, *mount_label = NULL;
         int64_t created_at = 0, holder_pid = 0, holder_start = 0;
         bool attached = true, torn_down = false;
         char **ips = NULL;
@@ -213,6 +228,10 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
             json_get_bool(record, "torn_down", place, &torn_down, err) < 0 ||
             json_get_string(record, "cgroup_parent_made", place, &parent_made, err) < 0 ||
             json_get_string(record, "namespaces", place, &namespaces, err) < 0 ||
+            json_get_string(record, "selinux_label", place, &label, err) < 0 ||
+            json_get_string(record, "selinux_mount_label", place, &mount_label, err) < 0 ||
+            pod_resources_restore(pod, record, err) < 0 ||
+            pod_users_restore(pod, record, err) < 0 ||
             json_get_strings(record, "ips", place, &ips, err) < 0)
                 return err->number;
         pod->phase = strcmp(phase, "ready") == 0      ? POD_READY
@@ -240,6 +259,8 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
                 free(pod->namespaces);
                 pod->namespaces = xstrdup(namespaces);
         }
+        pod->selinux_label = xstrdup(label);
+        pod->selinux_mount_label = xstrdup(mount_label);
         pod->ips = ips;
         pod->claimed = true;
         return 0;

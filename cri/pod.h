@@ -22,6 +22,8 @@
 #include "cri/rpc.h"
 
 struct container;
+struct pod_users;
+struct stats_source;
 
 enum pod_phase {
         POD_CREATING, /* RunPodSandbox is under way; in no list */
@@ -39,22 +41,33 @@ struct pod {
         const struct runtime_handler *handler;      /* null where the configuration lost it */
 
         enum pod_phase phase;
-        int64_t created_at; /* real time, ns */
-        char **ips;         /* strv, the first is the pod's own; null with the host's network */
-        bool attached;      /* the CNI plugins may hold something for it */
-        bool torn_down;     /* nothing but its records is left */
-        char *namespaces;   /* the folder where they are pinned */
-        char *parent_made;  /* the topmost folder of its cgroup parent that was not there before; or
-                               null */
-        bool left_cgroup;   /* its part in its cgroup parent is given up */
-        bool stopping;      /* takes no new containers */
-        bool claimed;       /* a client knows its id; until then it is in no list */
+        int64_t created_at;  /* real time, ns */
+        char *selinux_label; /* of its members' processes, which may differ by their requests; null
+                                where it has none */
+        char *selinux_mount_label; /* of its files; null with it */
+        struct pod_users *users;   /* of a user namespace of its own (pod_users.h), or null */
+        char **ips;        /* strv, the first is the pod's own; null with the host's network */
+        bool attached;     /* the CNI plugins may hold something for it */
+        bool torn_down;    /* nothing but its records is left */
+        char *namespaces;  /* the folder where they are pinned */
+        char *parent_made; /* the topmost folder of its cgroup parent that was not there before; or
+                              null */
+        /* What the kubelet says of the whole pod in the request's place, or null; in arena, or,
+         * once it was changed, in resources_arena. */
+        Runtime__V1__LinuxContainerResources *overhead, *resources;
+        struct arena *resources_arena;
+        bool left_cgroup; /* its part in its cgroup parent is given up */
+        bool stopping;    /* takes no new containers */
+        bool claimed;     /* a client knows its id; until then it is in no list */
         struct timer *unclaimed_timer;
         enum event_kind told; /* of it, by GetContainerEvents */
         pid_t holder_pid;     /* crisp-pause, where the pod shares a PID namespace; else 0 */
         uint64_t holder_start;
         int holder_fd; /* its pidfd, or -1 */
         struct watch *holder_watch;
+
+        struct stats_source *stats; /* once somebody asked; or null */
+        bool shares_cgroup;         /* its cgroup parent, with other pods (stats.c) */
 
         const char *step; /* what is being done, a literal; null when nothing */
         int64_t step_since;
@@ -138,7 +151,7 @@ int pod_remove(struct pod *pod, struct error *err);
 /* ---- handlers ---- */
 
 rpc_handler pod_run_handler, pod_stop_handler, pod_remove_handler, pod_status_handler,
-        pod_list_handler, pod_stream_handler;
+        pod_list_handler, pod_stream_handler, pod_update_handler, pod_port_forward_handler;
 
 /* The statuses of its containers that a client may know, the newest first, as the kubelet sorts
  * them; in the arena. */

@@ -12,12 +12,15 @@
 #include "base/memory.h"
 #include "base/quantity.h"
 #include "cri/annotation.h"
+#include "cri/confinement.h"
 #include "cri/pod.h"
 #include "cri/pod_logs.h"
 #include "cri/pod_network.h"
 #include "cri/pod_sysctl.h"
+#include "cri/pod_users.h"
 #include "network/namespace.h"
 #include "oci/holder.h"
+#include "oci/idmap.h"
 
 #define SHM_SIZE        (UINT64_C(64) << 20) /* bytes */
 #define SHM_ANNOTATION  "shm-size.crio.io"
@@ -34,7 +37,8 @@ struct setup {
 static int write_run_file(struct pod *pod, const char *name, const char *text, struct error *err)
 {
         AUTO_FREE char *path = pod_path(pod, name);
-        return file_replace_volatile(path, text, strlen(text), 0644, err);
+        int result = file_replace_volatile(path, text, strlen(text), 0644, err);
+        return result < 0 ? result : pod_users_own(pod, path, err);
 }
 
 static int write_resolv_conf(struct pod *pod, struct error *err)
@@ -80,12 +84,16 @@ static int make_shm(struct pod *pod, struct error *err)
         int result = shm_size(pod, &size, err);
         if (result < 0)
                 return result;
-        AUTO_FREE char *options = xprintf("mode=1777,size=%llu", (unsigned long long)size);
+        AUTO_FREE char *options =
+                pod->selinux_mount_label
+                        ? xprintf("mode=1777,size=%llu,context=\"%s\"", (unsigned long long)size,
+                                  pod->selinux_mount_label)
+                        : xprintf("mode=1777,size=%llu", (unsigned long long)size);
         if (mkdir(path, 0700) < 0 && errno != EEXIST)
                 return error_errno(err, errno, "make folder %s", path);
         if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
                 return error_errno(err, errno, "mount the pod's /dev/shm on %s", path);
-        return 0;
+        return pod_users_own(pod, path, err);
 }
 
 static void effective_hostname(const struct pod *pod, char *name, size_t size)
@@ -102,8 +110,19 @@ static int pin_namespaces(struct pod *pod, const char *hostname, struct error *e
 {
         AUTO_ARENA struct arena *arena = arena_new();
         size_t count;
-        const struct namespace_sysctl *sysctls = pod_sysctls(pod, arena, &count);
+        const struct pod_users *ids = pod->users;
+        struct namespace_sysctl *sysctls = pod_sysctls(pod, arena, &count);
+        int result = pod_sysctls_to_host(pod, arena, sysctls, count, err);
+        if (result < 0)
+                return result;
+        AUTO_FREE char *uid_map = ids ? idmap_text(ids->uids.maps, ids->uids.count) : NULL;
+        AUTO_FREE char *gid_map = ids ? idmap_text(ids->gids.maps, ids->gids.count) : NULL;
+        struct namespace_users users = {.program = node.pause_program,
+                                        .uid_map = uid_map,
+                                        .gid_map = gid_map,
+                                        .root = ids ? ids->root_uid : 0};
         struct namespace_options options = {
+                .users = ids ? &users : NULL,
                 .directory = pod->namespaces,
                 .network = pod_has_network(pod),
                 .ipc = pod_has_ipc(pod),
@@ -113,6 +132,18 @@ static int pin_namespaces(struct pod *pod, const char *hostname, struct error *e
                 .sysctl_count = count,
         };
         return namespace_pin(&options, err);
+}
+
+/* What its containers get from its folder. */
+static int label_files(struct pod *pod, struct error *err)
+{
+        static const char *const names[] = {"resolv.conf", "hostname"};
+        int result = 0;
+        for (size_t i = 0; pod->selinux_mount_label && result == 0 && i < 2; i++) {
+                AUTO_FREE char *path = pod_path(pod, names[i]);
+                result = selinux_set_label(path, pod->selinux_mount_label, err);
+        }
+        return result;
 }
 
 static int set_up_on_worker(void *argument)
@@ -136,6 +167,10 @@ static int set_up_on_worker(void *argument)
         effective_hostname(pod, hostname, sizeof hostname);
         AUTO_FREE char *line = xprintf("%s\n", hostname);
         result = write_run_file(pod, "hostname", line, err);
+        if (result == 0)
+                result = label_files(pod, err);
+        if (result == 0)
+                result = confinement_check_pod(pod, err);
         if (result == 0 && pod_has_ipc(pod))
                 result = make_shm(pod, err);
         if (result == 0)
@@ -187,16 +222,23 @@ static int start_holder(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
 
+        struct cpu_list processors = {0};
+        result = cpu_list_parse(node.config->runtime.infra_cpuset, &processors, err);
+        if (result < 0)
+                return result;
+        AUTO_FREE char *user = pod_namespace_path(pod, "user");
         AUTO_FREE char *net = pod_namespace_path(pod, "net");
         AUTO_FREE char *ipc = pod_namespace_path(pod, "ipc");
         AUTO_FREE char *uts = pod_namespace_path(pod, "uts");
         struct holder_start_options options = {
                 .program = node.pause_program,
+                .user = pod->users ? user : NULL,
                 .net = pod_has_network(pod) ? net : NULL,
                 .ipc = pod_has_ipc(pod) ? ipc : NULL,
                 .uts = pod_has_network(pod) ? uts : NULL,
                 .cgroup_fd = leaf.fd,
                 .cgroup_v1_tasks = (const char *const *)leaf.tasks,
+                .processors = *node.config->runtime.infra_cpuset ? &processors : NULL,
                 .deadline = clock_after(HOLDER_DEADLINE),
         };
         result = holder_start(&options, &pod->holder_pid, &pod->holder_start, err);
@@ -223,6 +265,9 @@ int pod_set_up(struct pod *pod, struct error *err)
         result = pod_join_cgroup(pod, err);
         if (result < 0)
                 return error_context(err, "make its cgroup parent");
+        result = confinement_label_pod(pod, err);
+        if (result < 0)
+                return result;
         pod_step(pod, "making namespaces");
         result = task_offload(set_up_on_worker, &setup);
         if (result < 0)

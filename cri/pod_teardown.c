@@ -16,6 +16,7 @@
 #include "cri/pod_logs.h"
 #include "cri/pod_network.h"
 #include "cri/record.h"
+#include "cri/stats_source.h"
 #include "network/namespace.h"
 
 #define HOLDER_KILL_DEADLINE (10 * NSEC_PER_SEC)
@@ -100,6 +101,7 @@ int pod_tear_down(struct pod *pod, struct error *err)
         if (result < 0)
                 return result;
         pod_step(pod, "removing namespaces");
+        stats_source_close(pod->stats);
         struct teardown teardown = {.pod = pod, .err = err};
         result = task_offload(tear_down_on_worker, &teardown);
         pod->torn_down = result == 0;

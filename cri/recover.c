@@ -15,6 +15,7 @@
 #include "cri/orphan.h"
 #include "cri/pull_cgroup.h"
 #include "cri/record.h"
+#include "cri/tuning.h"
 #include "image/adopt.h"
 
 #define ADOPT_DEADLINE (30 * NSEC_PER_SEC)
@@ -132,7 +133,7 @@ static void adopt_started(void *argument)
         struct error err;
         struct runtime_state state = {0};
         task_lock(&container->lock, CLOCK_NEVER);
-        wait_for_create(container, clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC));
+        wait_for_create(container, clock_after(container_runtime_patience(container)));
         int result = container->pod->handler
                              ? runtime_state(container->pod->handler, container->id,
                                              clock_after(ADOPT_DEADLINE), &state, &err)
@@ -213,6 +214,7 @@ static void recover_container(struct container *container)
         case CONTAINER_STARTING:
         case CONTAINER_RUNNING:
                 recover_started(container);
+                container_update_resume(container);
                 break;
         case CONTAINER_CREATING:
                 container->claimed = false;
@@ -329,6 +331,7 @@ int node_recover(struct error *err)
                 result = load_all(node.containers_dir, load_container, orphan_end_container, err);
         if (result < 0)
                 return result;
+        tuning_recover();
         events_recovered();
         puller_adopt(node.puller);
         pull_cgroup_recover();

@@ -3,7 +3,9 @@
 #include "cri/events.h"
 #include "cri/node_status.h"
 #include "cri/pod.h"
+#include "cri/pod_metrics.h"
 #include "cri/services.h"
+#include "cri/stats.h"
 
 /* What the kubelet compares with the API that it speaks. */
 #define RUNTIME_API_VERSION "v1"
@@ -48,7 +50,25 @@ static const struct rpc_method methods[] = {
          .interruptible = true,
          .streaming = true},
         {.name = "ExecSync", .handler = container_exec_sync_handler, .interruptible = true},
+        {.name = "UpdateContainerResources", .handler = container_update_handler},
+        {.name = "UpdatePodSandboxResources", .handler = pod_update_handler},
+        {.name = "Exec", .handler = container_exec_handler},
+        {.name = "Attach", .handler = container_attach_handler},
+        {.name = "PortForward", .handler = pod_port_forward_handler},
         {.name = "ReopenContainerLog", .handler = container_reopen_log_handler},
+        {.name = "ContainerStats", .handler = stats_container_handler},
+        {.name = "ListContainerStats", .handler = stats_container_list_handler},
+        {.name = "StreamContainerStats",
+         .handler = stats_container_stream_handler,
+         .streaming = true},
+        {.name = "PodSandboxStats", .handler = stats_pod_handler},
+        {.name = "ListPodSandboxStats", .handler = stats_pod_list_handler},
+        {.name = "StreamPodSandboxStats", .handler = stats_pod_stream_handler, .streaming = true},
+        {.name = "ListMetricDescriptors", .handler = pod_metrics_descriptors_handler},
+        {.name = "ListPodSandboxMetrics", .handler = pod_metrics_list_handler},
+        {.name = "StreamPodSandboxMetrics",
+         .handler = pod_metrics_stream_handler,
+         .streaming = true},
 };
 
 const struct rpc_service runtime_service = {

@@ -9,6 +9,7 @@
 #include "cri/container.h"
 #include "cri/lookup.h"
 #include "cri/pod.h"
+#include "cri/pod_resources.h"
 #include "cri/status_text.h"
 #include "oci/spec.h"
 
@@ -111,6 +112,8 @@ static json_t *pinned(const struct pod *pod)
                 add_namespace(list, pod, "network", "net");
                 add_namespace(list, pod, "uts", "uts");
         }
+        if (pod->users)
+                add_namespace(list, pod, "user", "user");
         if (pod_has_ipc(pod))
                 add_namespace(list, pod, "ipc", "ipc");
         if (pod_shares_pids(pod))
@@ -138,7 +141,9 @@ static json_t *spec_of(const struct pod *pod)
                 json_object_set_new(for_linux, "sysctl",
                                     map_of(config->linux->sysctls, config->linux->n_sysctls));
         json_t *spec = json_object();
-        json_object_set_new(spec, "ociVersion", json_string(SPEC_VERSION));
+        json_object_set_new(
+                spec, "ociVersion",
+                json_string(pod->handler ? runtime_spec_version(pod->handler) : SPEC_VERSION));
         json_object_set_new(spec, "hostname", json_string(config->hostname));
         json_object_set_new(spec, "annotations",
                             map_of(config->annotations, config->n_annotations));
@@ -171,6 +176,10 @@ json_t *status_info_pod(const struct pod *pod)
         json_object_set_new(info, "networkAttached", json_boolean(pod->attached));
         if (pod_has_network(pod))
                 json_object_set_new(info, "network", network_of(pod));
+        if (pod_overhead(pod))
+                json_object_set_new(info, "overhead", resources_json(pod_overhead(pod)));
+        if (pod_resources(pod))
+                json_object_set_new(info, "resources", resources_json(pod_resources(pod)));
         status_text_add_step(info, pod->step, pod->step_since);
         json_object_set_new(info, "runtimeSpec", spec_of(pod));
         return info;

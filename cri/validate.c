@@ -99,15 +99,10 @@ int validate_pod(const Runtime__V1__RunPodSandboxRequest *request, struct error 
                 config->linux ? config->linux->security_context : NULL;
         if (!security)
                 return 0;
-        result = validate_namespaces(security->namespace_options,
-                                     "config.linux.security_context.namespace_options", err);
-        if (result == 0 && security->namespace_options &&
+        if (security->namespace_options &&
             security->namespace_options->pid == RUNTIME__V1__NAMESPACE_MODE__TARGET)
-                result = validate_invalid(
+                return validate_invalid(
                         err, "config.linux.security_context.namespace_options.pid",
                         "TARGET is for containers: a pod has no container yet to join");
-        if (result == 0)
-                result = validate_selinux(security->selinux_options,
-                                          "config.linux.security_context.selinux_options", err);
-        return result;
+        return validate_pod_security(security, err);
 }

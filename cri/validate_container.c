@@ -1,66 +1,11 @@
 #include "cri/validate_private.h"
 
 #include <string.h>
-#include <unistd.h>
 
+#include "cri/resources.h"
 #include "oci/device.h"
 
 #define ARGUMENT_MAX (128 * 1024) /* bytes with the final zero: the kernel's MAX_ARG_STRLEN */
-
-static bool apparmor_is_on(void)
-{
-        return access("/sys/module/apparmor/parameters/enabled", F_OK) == 0 &&
-               access("/sys/kernel/security/apparmor/profiles", F_OK) == 0;
-}
-
-static int check_profiles(const Runtime__V1__LinuxContainerSecurityContext *security,
-                          struct error *err)
-{
-        static const char seccomp_field[] = "config.linux.security_context.seccomp";
-        static const char apparmor_field[] = "config.linux.security_context.apparmor";
-        const Runtime__V1__SecurityProfile *seccomp = security->seccomp;
-        const Runtime__V1__SecurityProfile *apparmor = security->apparmor;
-        if (seccomp &&
-            seccomp->profile_type != RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Unconfined)
-                return validate_unsupported(err, seccomp_field, "seccomp profiles are");
-        const char *path = security->seccomp_profile_path;
-        if (!seccomp && *path && strcmp(path, "unconfined") != 0)
-                return validate_unsupported(err, seccomp_field, "seccomp profiles are");
-        /* Where the kernel has no AppArmor, the runtime's default is what it does without one. */
-        const char *name = security->apparmor_profile;
-        bool localhost = apparmor ? apparmor->profile_type ==
-                                            RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost
-                                  : strncmp(name, "localhost/", 10) == 0;
-        bool wants_default =
-                apparmor ? apparmor->profile_type ==
-                                   RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__RuntimeDefault
-                         : strcmp(name, "runtime/default") == 0;
-        if (localhost || (wants_default && apparmor_is_on()))
-                return validate_unsupported(err, apparmor_field, "AppArmor profiles are");
-        return 0;
-}
-
-static int check_security(const Runtime__V1__LinuxContainerSecurityContext *security,
-                          struct error *err)
-{
-        int result = check_profiles(security, err);
-        if (result == 0)
-                result =
-                        validate_namespaces(security->namespace_options,
-                                            "config.linux.security_context.namespace_options", err);
-        if (result == 0)
-                result = validate_selinux(security->selinux_options,
-                                          "config.linux.security_context.selinux_options", err);
-        if (result < 0)
-                return result;
-        if (security->capabilities && security->capabilities->n_add_ambient_capabilities)
-                return validate_unsupported(err, "config.linux.security_context.capabilities",
-                                            "ambient capabilities are");
-        if (security->run_as_group && !security->run_as_user && !*security->run_as_username)
-                return validate_invalid(err, "config.linux.security_context.run_as_group",
-                                        "it needs run_as_user or run_as_username");
-        return 0;
-}
 
 static int check_device(const Runtime__V1__Device *device, struct error *err)
 {
@@ -88,30 +33,6 @@ static int check_words_of_command(char **words, size_t count, const char *field,
                         return error_set(err, ERROR_INVALID_ARGUMENT,
                                          "%s: an argument of %zu bytes, the kernel takes %d", field,
                                          strlen(words[i]), ARGUMENT_MAX - 1);
-        return 0;
-}
-
-/* Zero leaves the kernel's default; -1 lifts a limit where there is one to lift. */
-static int check_resources(const Runtime__V1__LinuxContainerResources *resources, struct error *err)
-{
-        static const char field[] = "config.linux.resources";
-        const struct {
-                const char *name;
-                int64_t value, least;
-        } numbers[] = {
-                {"cpu_period", resources->cpu_period, 0},
-                {"cpu_quota", resources->cpu_quota, -1},
-                {"cpu_shares", resources->cpu_shares, 0},
-                {"memory_limit_in_bytes", resources->memory_limit_in_bytes, -1},
-                {"memory_swap_limit_in_bytes", resources->memory_swap_limit_in_bytes, -1},
-        };
-        for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++)
-                if (numbers[i].value < numbers[i].least)
-                        return error_set(err, ERROR_INVALID_ARGUMENT, "%s.%s: %lld", field,
-                                         numbers[i].name, (long long)numbers[i].value);
-        if (resources->oom_score_adj < -1000 || resources->oom_score_adj > 1000)
-                return error_set(err, ERROR_INVALID_ARGUMENT, "%s.oom_score_adj: %lld", field,
-                                 (long long)resources->oom_score_adj);
         return 0;
 }
 
@@ -175,10 +96,11 @@ int validate_container(const Runtime__V1__CreateContainerRequest *request, struc
         if (result == 0)
                 result = check_words_of_command(config->args, config->n_args, "config.args", err);
         if (result == 0 && config->linux && config->linux->resources)
-                result = check_resources(config->linux->resources, err);
+                result =
+                        resources_validate(config->linux->resources, "config.linux.resources", err);
         for (size_t i = 0; result == 0 && i < config->n_mounts; i++)
                 result = validate_mount(config->mounts[i], err);
         if (result == 0 && config->linux && config->linux->security_context)
-                result = check_security(config->linux->security_context, err);
+                result = validate_security(config->linux->security_context, err);
         return result;
 }

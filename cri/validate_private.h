@@ -10,6 +10,9 @@
 
 #include "cri/validate.h"
 
+#define VALIDATE_ID_MAX                                                                            \
+        INT64_C(4294967294) /* of users and groups: the kernel's (uid_t)-1 is none */
+
 int validate_invalid(struct error *err, const char *field, const char *why);
 int validate_unsupported(struct error *err, const char *field, const char *what);
 /* A part of a pod's or container's key: present, bounded, without the slash that joins the parts.
@@ -20,6 +23,13 @@ bool validate_has_dot_dot(const char *path);
 int validate_absolute(const char *path, const char *field, struct error *err);
 int validate_selinux(const Runtime__V1__SELinuxOption *options, const char *field,
                      struct error *err);
+/* Either form of a seccomp or AppArmor profile. */
+int validate_profile(const Runtime__V1__SecurityProfile *profile, const char *text,
+                     const char *field, struct error *err);
+int validate_security(const Runtime__V1__LinuxContainerSecurityContext *security,
+                      struct error *err);
+int validate_pod_security(const Runtime__V1__LinuxSandboxSecurityContext *security,
+                          struct error *err);
 int validate_namespaces(const Runtime__V1__NamespaceOption *options, const char *field,
                         struct error *err);
 /* Of config.mounts (validate_mount.c). */

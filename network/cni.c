@@ -14,6 +14,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "base/task.h"
+#include "network/cni_counts.h"
 #include "network/cni_result.h"
 
 #define DEFAULT_PATH   "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
@@ -327,7 +328,9 @@ static int call(char *const *plugin_dirs, const struct cni_network *network,
                 .deadline = deadline,
                 .interruptible = interruptible,
         };
+        int64_t began = clock_monotonic();
         int result = run_plugin(&invocation, run, err);
+        cni_counts_note(command, clock_monotonic() - began, result);
         return result < 0 ? in_plugin(network, plugin, command, err) : 0;
 }
 

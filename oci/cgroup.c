@@ -14,10 +14,12 @@
 #include "base/memory.h"
 #include "oci/cgroup_private.h"
 
-#define MOUNTINFO_MAX (16 * 1024 * 1024) /* bytes; a node with thousands of pods has a few */
-#define OOM_FILE_MAX  1024               /* bytes; memory.events has about 100 */
-#define MOUNTINFO     "/proc/self/mountinfo"
-#define CGROUP_ROOT   "/sys/fs/cgroup" /* where runtimes look to tell v1 from v2 */
+#define MOUNTINFO_MAX   (16 * 1024 * 1024) /* bytes; a node with thousands of pods has a few */
+#define OOM_FILE_MAX    1024               /* bytes; memory.events has about 100 */
+#define MOUNTINFO       "/proc/self/mountinfo"
+#define CONTROLLERS_MAX 4096             /* bytes of cgroup.controllers */
+#define NUMBER_MAX      64               /* bytes of a file that holds one number */
+#define CGROUP_ROOT     "/sys/fs/cgroup" /* where runtimes look to tell v1 from v2 */
 
 #define DEFAULT_PARENT "/crisp"
 #define DEFAULT_SLICE  "system.slice"
@@ -314,6 +316,39 @@ char *cgroup_file(const struct cgroup_system *system, const char *path, const ch
                 if (cgroup_controls(&system->hierarchies[i], controller))
                         return xprintf("%s%s/%s", system->hierarchies[i].mount, below, file);
         return NULL;
+}
+
+bool cgroup_has(const struct cgroup_system *system, const char *controller)
+{
+        if (system->mode != CGROUP_MODE_V2) {
+                AUTO_FREE char *probe = cgroup_file(system, "/", controller, "cgroup.procs");
+                return probe && access(probe, F_OK) == 0;
+        }
+        AUTO_FREE char *file = xprintf("%s/cgroup.controllers", system->unified);
+        AUTO_BUFFER struct buffer list = BUFFER_INIT;
+        if (file_read(file, CONTROLLERS_MAX, &list, NULL) < 0 || !list.data)
+                return false;
+        char *state = NULL;
+        for (char *word = strtok_r(list.data, " \n", &state); word;
+             word = strtok_r(NULL, " \n", &state))
+                if (strcmp(word, controller) == 0)
+                        return true;
+        return false;
+}
+
+int cgroup_memory_usage(const struct cgroup_system *system, const char *path, int64_t *bytes,
+                        struct error *err)
+{
+        AUTO_FREE char *file = cgroup_file(
+                system, path, "memory",
+                system->mode == CGROUP_MODE_V2 ? "memory.current" : "memory.usage_in_bytes");
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        if (!file)
+                return error_set(err, ERROR_NOT_FOUND, "there is no memory controller");
+        int result = file_read(file, NUMBER_MAX, &text, err);
+        if (result == 0)
+                *bytes = text.data ? strtoll(text.data, NULL, 10) : 0;
+        return result;
 }
 
 char *cgroup_oom_file(const struct cgroup_system *system, const char *path)

@@ -72,6 +72,12 @@ void cgroup_place_fini(struct cgroup_place *place);
  * controller has no hierarchy. */
 char *cgroup_file(const struct cgroup_system *system, const char *path, const char *controller,
                   const char *file);
+/* Whether containers can be limited by this controller. On v2 it asks the kernel's file: does not
+ * wait. */
+bool cgroup_has(const struct cgroup_system *system, const char *controller);
+/* What the cgroup uses of memory now, in bytes. NOT_FOUND where nothing counts it. Blocks. */
+int cgroup_memory_usage(const struct cgroup_system *system, const char *path, int64_t *bytes,
+                        struct error *err);
 /* The file that counts OOM kills (v1 memory.oom_control, v2 memory.events), on the heap; null where
  * there is none. */
 char *cgroup_oom_file(const struct cgroup_system *system, const char *path);

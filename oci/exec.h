@@ -14,10 +14,15 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "oci/cgroup.h"
+#include "oci/cpu_list.h"
 #include "oci/runtime.h"
 
 #define EXEC_OUTPUT_MAX (16 * 1024 * 1024 - 64 * 1024) /* bytes of stdout and stderr together */
 #define EXEC_KILL_TIME  (INT64_C(5000000000))          /* ns that killing at the timeout may take */
+
+/* A file in exec_options' run_dir, where a command was killed for want of memory and the
+ * container's own count does not tell. */
+#define EXEC_OOM_MARK "oom"
 
 struct exec_options {
         const struct runtime_handler *handler;
@@ -27,7 +32,9 @@ struct exec_options {
         const char *run_dir;     /* a folder on tmpfs, there already: for a log and a pid file */
         const char *bundle;      /* of the container: its config.json says as whom and where */
         char *const *command;    /* null-terminated, at least one */
+        bool terminal;           /* with a session alone */
         int64_t deadline;        /* monotonic ns, or CLOCK_NEVER */
+        const struct cpu_list *processors; /* to begin on; null is all of the container's */
         /* crisp-exec's path. Without it a command under runc ends only when its pipes do. */
         const char *helper;
 };

@@ -31,6 +31,7 @@ int holder_start(const struct holder_start_options *options, pid_t *pid, uint64_
         int result;
 
         strv_push(&arguments, "crisp-pause");
+        push_pair(&arguments, "--user", options->user);
         push_pair(&arguments, "--net", options->net);
         push_pair(&arguments, "--ipc", options->ipc);
         push_pair(&arguments, "--uts", options->uts);
@@ -38,6 +39,8 @@ int holder_start(const struct holder_start_options *options, pid_t *pid, uint64_
         process.argv = arguments;
         process.cgroup_fd = options->cgroup_fd;
         process.cgroup_v1_tasks = options->cgroup_v1_tasks;
+        process.processors = (const cpu_set_t *)options->processors;
+        process.processors_size = sizeof *options->processors;
         result = report_start("pod holder", &process, options->deadline, report, &starter, err);
         if (result < 0)
                 return result;

@@ -9,14 +9,17 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "oci/cpu_list.h"
 
 struct holder_start_options {
         const char *program; /* absolute path of crisp-pause */
+        const char *user;    /* the pod's pinned user namespace, which owns the others, or null */
         const char *net;     /* the pod's pinned namespaces to enter, or null */
         const char *ipc;
         const char *uts;
         int cgroup_fd;                      /* cgroup v2 folder to start in, or -1 */
         const char *const *cgroup_v1_tasks; /* as in struct process_options, or null */
+        const struct cpu_list *processors;  /* to run on, or null for all */
         int64_t deadline;                   /* monotonic ns */
 };
 

@@ -66,8 +66,9 @@ struct spec_rlimit {
 
 /* A device node to make, with the rule that allows it. See spec_device_read. */
 struct spec_device {
-        const char *path; /* in the container */
-        char type;        /* 'c' or 'b'; 'p' is a pipe, without numbers and rules */
+        const char *path;   /* in the container */
+        const char *source; /* the node on the host that it is like, or null */
+        char type;          /* 'c' or 'b'; 'p' is a pipe, without numbers and rules */
         unsigned device_major, device_minor;
         mode_t mode; /* permission bits */
         uint32_t uid, gid;
@@ -81,6 +82,29 @@ struct spec_device_rule {
         int64_t device_major; /* -1 is any */
         int64_t device_minor;
         const char *access;
+};
+
+/* Limits of block I/O for one device. */
+struct spec_block_device {
+        unsigned device_major, device_minor;
+        uint64_t value; /* a weight, or bytes or operations a second */
+};
+
+enum spec_block_limit {
+        SPEC_BLOCK_WEIGHT,
+        SPEC_BLOCK_READ_BYTES,
+        SPEC_BLOCK_WRITE_BYTES,
+        SPEC_BLOCK_READ_OPERATIONS,
+        SPEC_BLOCK_WRITE_OPERATIONS,
+        SPEC_BLOCK_LIMITS,
+};
+
+struct spec_block_io {
+        unsigned weight; /* of all devices that have none of their own; 0 leaves it out */
+        struct {
+                const struct spec_block_device *devices;
+                size_t count;
+        } limits[SPEC_BLOCK_LIMITS];
 };
 
 /* 0 leaves a number out (as CRI means it), so -1 is how a limit is lifted. */
@@ -98,7 +122,8 @@ struct spec_resources {
                 uint64_t limit;   /* bytes; 0 is a limit too */
         } * hugepages;
         size_t hugepage_count;
-        const struct spec_pair *unified; /* cgroup v2 files and what is written there */
+        const struct spec_block_io *block_io; /* or null */
+        const struct spec_pair *unified;      /* cgroup v2 files and what is written there */
         size_t unified_count;
 };
 
@@ -136,6 +161,7 @@ struct spec_rdt {
 };
 
 struct spec_options {
+        const char *version; /* of the specification, that the runtime speaks; null: SPEC_VERSION */
         /* the process */
         char *const *args; /* at least one */
         char *const *env;  /* "NAME=value" */
@@ -148,6 +174,7 @@ struct spec_options {
         uint32_t umask;
         struct spec_capabilities capabilities;
         bool no_new_privileges;
+        const char *exec_affinity; /* processors on which commands begin; null or empty: all */
         bool has_oom_score_adj;
         int oom_score_adj;
         const struct spec_rlimit *rlimits;
@@ -172,6 +199,7 @@ struct spec_options {
         size_t gid_map_count;
         const char *cgroup_path; /* as the runtime wants it: struct cgroup_place's runtime_path */
         struct spec_resources resources;
+        const char *rdt_class; /* group of resctrl; null or empty leaves it out */
         const struct spec_device *devices;
         size_t device_count;
         const struct spec_device_rule *device_rules;
@@ -211,6 +239,14 @@ int spec_write(const struct spec_options *options, const char *bundle, struct er
 int spec_resources_build(const struct spec_resources *resources, char **text, struct error *err);
 
 /*
+ * Puts other limits, and where has_oom_score_adj is true another score, into the config.json of a
+ * bundle that no runtime has read yet; device rules and what others wrote there stay. Blocks on the
+ * disk.
+ */
+int spec_change_resources(const char *bundle, const struct spec_resources *resources,
+                          bool has_oom_score_adj, int oom_score_adj, struct error *err);
+
+/*
  * What every container's tree has: /proc, /dev, /dev/pts, /dev/mqueue, /sys and /sys/fs/cgroup;
  * also a bind of shm_path on /dev/shm where shm_path (borrowed: it lives as long as the result) is
  * not null. Returns *count mounts in the arena, with room for `extra` more after them.
@@ -240,18 +276,31 @@ extern const char *const SPEC_DEFAULT_CAPABILITIES[];
 /*
  * The default capabilities, then those dropped and added, by name with or without CAP_ in any case,
  * "ALL" for all that this process has in its bounding set. ALL is done first, so that "drop ALL,
- * add X" leaves X and "add ALL, drop X" all but X. INVALID_ARGUMENT for an unknown name.
- * Null-terminated vector in the arena. defaults may be null for SPEC_DEFAULT_CAPABILITIES.
+ * add X" leaves X and "add ALL, drop X" all but X. That makes the bounding, effective and permitted
+ * sets, and the inheritable one where it is wanted; what is ambient and not dropped is in all five,
+ * since the kernel takes it in no other way. INVALID_ARGUMENT for an unknown name,
+ * FAILED_PRECONDITION for one that this process has not got. The vectors are in the arena.
  */
-int spec_capabilities_apply(struct arena *arena, const char *const *defaults, char *const *add,
-                            size_t add_count, char *const *drop, size_t drop_count,
-                            const char *const **result, struct error *err);
+struct spec_capability_request {
+        const char *const *defaults; /* null for SPEC_DEFAULT_CAPABILITIES */
+        char *const *add;
+        size_t add_count;
+        char *const *drop;
+        size_t drop_count;
+        char *const *ambient;
+        size_t ambient_count;
+        bool inheritable;
+};
+int spec_capabilities_choose(struct arena *arena, const struct spec_capability_request *request,
+                             struct spec_capabilities *sets, struct error *err);
+/* Whether there is a capability of this name, with or without CAP_. */
+bool spec_capability_is_known(const char *name);
 /* All that this process has in its bounding set (privileged containers). */
 const char *const *spec_capabilities_all(struct arena *arena);
 
 /*
- * Fills *device from the node at host_path (type, numbers, mode, owner) for `path` in the container
- * (both borrowed). A folder or plain file is INVALID_ARGUMENT. Blocks on the disk.
+ * Fills *device from the node at host_path, its source (type, numbers, mode, owner), for `path` in
+ * the container (both borrowed). A folder or plain file is INVALID_ARGUMENT. Blocks on the disk.
  */
 int spec_device_read(const char *host_path, const char *path, const char *access,
                      struct spec_device *device, struct error *err);

@@ -57,6 +57,11 @@ static const char *const names[] = {
 #define CAPABILITY_COUNT (sizeof names / sizeof *names)
 _Static_assert(sizeof names / sizeof *names <= 64, "a set is one 64-bit mask");
 
+const char *spec_capability_name(int number)
+{
+        return number >= 0 && (size_t)number < CAPABILITY_COUNT ? names[number] : NULL;
+}
+
 const char *const SPEC_DEFAULT_CAPABILITIES[] = {
         "CAP_AUDIT_WRITE", "CAP_CHOWN",   "CAP_DAC_OVERRIDE",     "CAP_FOWNER",     "CAP_FSETID",
         "CAP_KILL",        "CAP_MKNOD",   "CAP_NET_BIND_SERVICE", "CAP_NET_RAW",    "CAP_SETFCAP",
@@ -93,6 +98,11 @@ static int number_of(const char *name)
         return -1;
 }
 
+bool spec_capability_is_known(const char *name)
+{
+        return number_of(name) >= 0;
+}
+
 static const char *const *vector_of(struct arena *arena, uint64_t mask)
 {
         const char **vector = arena_array(arena, CAPABILITY_COUNT + 1, sizeof *vector);
@@ -120,19 +130,19 @@ static int read_list(char *const *list, size_t count, bool *all, uint64_t *set, 
         return 0;
 }
 
-int spec_capabilities_apply(struct arena *arena, const char *const *defaults, char *const *add,
-                            size_t add_count, char *const *drop, size_t drop_count,
-                            const char *const **result, struct error *err)
+/* The set that request leaves, in *set, and what it drops by name. */
+static int choose(const struct spec_capability_request *request, uint64_t *set,
+                  uint64_t *dropped_set, struct error *err)
 {
         uint64_t own = own_mask(), added = 0, dropped = 0, mask = 0;
         bool add_all = false, drop_all = false;
-        int status = read_list(add, add_count, &add_all, &added, err);
+        int status = read_list(request->add, request->add_count, &add_all, &added, err);
         if (status == 0)
-                status = read_list(drop, drop_count, &drop_all, &dropped, err);
+                status = read_list(request->drop, request->drop_count, &drop_all, &dropped, err);
         if (status < 0)
                 return status;
-        for (const char *const *name = defaults ? defaults : SPEC_DEFAULT_CAPABILITIES; *name;
-             name++) {
+        const char *const *name = request->defaults ? request->defaults : SPEC_DEFAULT_CAPABILITIES;
+        for (; *name; name++) {
                 int number = number_of(*name);
                 if (number < 0)
                         return error_set(err, ERROR_INVALID_ARGUMENT,
@@ -150,7 +160,33 @@ int spec_capabilities_apply(struct arena *arena, const char *const *defaults, ch
                 mask = own;
         if (drop_all)
                 mask = 0;
-        *result = vector_of(arena, (mask | added) & ~dropped);
+        *set = (mask | added) & ~dropped;
+        *dropped_set = dropped;
+        return 0;
+}
+
+int spec_capabilities_choose(struct arena *arena, const struct spec_capability_request *request,
+                             struct spec_capabilities *sets, struct error *err)
+{
+        uint64_t own = own_mask(), set = 0, dropped = 0, ambient = 0;
+        bool all_ambient = false;
+        int status = choose(request, &set, &dropped, err);
+        if (status == 0)
+                status = read_list(request->ambient, request->ambient_count, &all_ambient, &ambient,
+                                   err);
+        if (status < 0)
+                return status;
+        if (all_ambient)
+                ambient |= set;
+        ambient &= ~dropped;
+        if (ambient & ~own)
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "ambient capability %s: crisp itself does not have it",
+                                 names[__builtin_ctzll(ambient & ~own)]);
+        const char *const *vector = vector_of(arena, set | ambient);
+        sets->bounding = sets->effective = sets->permitted = vector;
+        sets->inheritable = vector_of(arena, (request->inheritable ? set : 0) | ambient);
+        sets->ambient = vector_of(arena, ambient);
         return 0;
 }
 

@@ -97,6 +97,11 @@ json_t *spec_linux(struct spec_draft *draft, const struct spec_options *options)
         json_t *limits = spec_resources(draft, &options->resources);
         spec_put(limits, "devices", device_rules(options));
         spec_put(object, "resources", limits);
+        if (options->rdt_class && *options->rdt_class) {
+                json_t *rdt = json_object();
+                spec_put_text(draft, rdt, "closID", options->rdt_class);
+                spec_put(object, "intelRdt", rdt);
+        }
         if (options->device_count)
                 spec_put(object, "devices",
                          device_nodes(draft, options->devices, options->device_count));

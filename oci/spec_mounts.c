@@ -10,19 +10,13 @@
 #define STRINGS(...) ((const char *const[]){__VA_ARGS__, NULL})
 
 const char *const SPEC_MASKED_PATHS[] = {
-        "/proc/asound",
-        "/proc/acpi",
-        "/proc/interrupts",
-        "/proc/kcore",
-        "/proc/keys",
-        "/proc/latency_stats",
-        "/proc/timer_list",
-        "/proc/timer_stats",
-        "/proc/sched_debug",
-        "/proc/scsi",
-        "/sys/firmware",
-        "/sys/devices/virtual/powercap",
-        NULL,
+        "/proc/asound",      "/proc/acpi",
+        "/proc/interrupts",  "/proc/kcore",
+        "/proc/keys",        "/proc/latency_stats",
+        "/proc/timer_list",  "/proc/timer_stats",
+        "/proc/sched_debug", "/proc/scsi",
+        "/sys/firmware",     "/sys/devices/virtual/powercap",
+        "/sys/fs/selinux",   NULL,
 };
 
 const char *const SPEC_READONLY_PATHS[] = {
@@ -104,6 +98,7 @@ int spec_device_read(const char *host_path, const char *path, const char *access
                                  host_path);
         *device = (struct spec_device){
                 .path = path,
+                .source = host_path,
                 .type = S_ISCHR(st.st_mode) ? 'c' : 'b',
                 .device_major = major(st.st_rdev),
                 .device_minor = minor(st.st_rdev),

@@ -148,6 +148,11 @@ json_t *spec_process(struct spec_draft *draft, const struct spec_options *option
         spec_put(object, "noNewPrivileges", json_boolean(options->no_new_privileges));
         spec_put_text(draft, object, "apparmorProfile", options->apparmor_profile);
         spec_put_text(draft, object, "selinuxLabel", options->selinux_label);
+        if (options->exec_affinity && *options->exec_affinity) {
+                json_t *affinity = json_object();
+                spec_put_text(draft, affinity, "initial", options->exec_affinity);
+                spec_put(object, "execCPUAffinity", affinity);
+        }
         if (options->has_oom_score_adj)
                 spec_put(object, "oomScoreAdj",
                          json_integer(allowed_oom_score_adj(options->oom_score_adj)));

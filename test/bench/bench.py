@@ -11,6 +11,7 @@ sys.path[:0] = [f"{HERE}/../../contrib", f"{HERE}/../integration"]
 import pulls  # noqa: E402
 import report  # noqa: E402
 import scale  # noqa: E402
+import stats  # noqa: E402
 from direct import Direct  # noqa: E402
 from kit.cri import pb  # noqa: E402
 from kit.image import Image, busybox_layer  # noqa: E402
@@ -142,7 +143,7 @@ def main():
     parser.add_argument("--handler", help="runc or crun, for both")
     parser.add_argument("--folder", default="/tmp", help="where both keep their state; on a tmpfs nothing waits for the disk")
     parser.add_argument("--alone", action="store_true", help="crisp alone, even where containerd is installed")
-    parser.add_argument("--only", choices=["pods", "pulls"], help="a part of it")
+    parser.add_argument("--only", choices=["pods", "pulls", "stats"], help="a part of it")
     options = parser.parse_args()
     kinds = [Crisp]
     if not options.alone and Containerd.installed():
@@ -150,9 +151,11 @@ def main():
     elif not options.alone:
         print("containerd is not installed: nothing to compare with")
     with tempfile.TemporaryDirectory(prefix="crisp-bench-", dir=options.folder) as folder:
-        if options.only != "pulls":
+        if options.only in (None, "pods"):
             measure_pods(kinds, options, folder)
-        if options.only != "pods":
+        if options.only in (None, "pods", "stats"):
+            measure_stats(options, folder)
+        if options.only in (None, "pulls"):
             measure_pulls(kinds, options, folder)
 
 
@@ -165,6 +168,12 @@ def measure_pods(kinds, options, folder):
             runs.append(measure(subject, registry, image, options.pods))
         many = scale.measure(options.build, options.handler, folder, image)
     report.show(runs, options.pods, many)
+
+
+def measure_stats(options, folder):
+    with Registry(f"{folder}/registry-stats") as registry:
+        image = registry.push("library/busybox", "1", Image([busybox_layer()]))
+        report.show_stats(*stats.measure(options.build, options.handler, folder, image), stats.RUNNING, stats.RECORDS)
 
 
 def measure_pulls(kinds, options, folder):

@@ -16,6 +16,7 @@ EXEC = 2
 # In MB of proportional set size; and descriptors beyond stdio.
 DAEMON_IDLE, DAEMON_FULL, MONITOR = 9, 12, 0.10
 RESTART = 1000
+STATS = 0.1  # ms for each container that runs
 LIST_COUNT, LIST = 10000, 50  # containers, ms at the 99th percentile
 
 
@@ -107,3 +108,12 @@ def show(runs, count, many):
         print(line)
     if len(runs) > 1:
         print("\nBeside each container: crisp's monitor; containerd's shim and pause process.")
+
+
+def show_stats(results, before, after, running, records):
+    print(f"\n{f'statistics: {running} run, {records} records':34}{'ms':>12}{'99th':>9}{'each':>9}{'CPU each':>10}  limit")
+    for name, (times, used) in results.items():
+        each = median(times) / running
+        print(f"{name:34}{median(times):12.2f}{percentile(times):9.2f}{each:9.3f}{used / running:10.3f}", end="")
+        print(f"  {STATS}: {_verdict(each, STATS)}" if name == "ListContainerStats" else "")
+    print(f"{'daemon before and after, MB':34}{before:12.2f}{after:9.2f}")

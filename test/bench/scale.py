@@ -17,7 +17,7 @@ LISTS = 100
 STEPS = (500, 10000)  # containers
 
 
-def _copy(daemon, original, number, clean):
+def copy(daemon, original, number, clean):
     """One more container as its records would tell of it."""
     name = secrets.token_hex(32)
     source, target = f"{daemon.state}/containers/{original}", f"{daemon.state}/containers/{name}"
@@ -48,7 +48,7 @@ def measure(build, handler, folder, image):
         for count in STEPS:
             daemon.terminate()
             while len(copies) < count - 1:
-                copies.append(_copy(daemon, original, len(copies), count > STEPS[0]))
+                copies.append(copy(daemon, original, len(copies), count > STEPS[0]))
             began = time.perf_counter()
             daemon.start()
             started = (time.perf_counter() - began) * 1000

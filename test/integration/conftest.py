@@ -2,6 +2,7 @@
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 
@@ -9,10 +10,11 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../contrib"))
 
-from kit import leaks  # noqa: E402
+from kit import leaks, legacy_cgroups  # noqa: E402
 from kit.daemon import Daemon  # noqa: E402
 from kit.hostile import HostileRegistry  # noqa: E402
 from kit.image import Image, busybox_layer  # noqa: E402
+from kit.paths import program  # noqa: E402
 from kit.registry import Registry  # noqa: E402
 from kit.wait import wait_for  # noqa: E402
 from support import Node  # noqa: E402
@@ -27,6 +29,10 @@ def pytest_configure(config):
     signal.signal(signal.SIGTERM, interrupt)
     # A shell that starts us in the background has us ignore it, and so would what we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Before there are threads or workers: all of the tests are to be in one mount namespace.
+    handler = config.getoption("--handler")
+    if handler and legacy_cgroups.needed(program(handler)):
+        legacy_cgroups.enter()
 
 
 def pytest_addoption(parser):
@@ -83,6 +89,15 @@ def busybox(registry, busybox_image):
 def layer():
     """A busybox layer to build further images on; always the same, so that it is stored once."""
     return busybox_layer()
+
+
+@pytest.fixture(scope="session")
+def syscalls(workdir):
+    """A static program that makes system calls by name (syscalls.c)."""
+    path = f"{workdir}/syscalls"
+    source = os.path.join(os.path.dirname(os.path.abspath(__file__)), "syscalls.c")
+    subprocess.run([program("gcc"), "-std=gnu17", "-O1", "-static", "-o", path, source], check=True)
+    return path
 
 
 class Shared:

@@ -86,6 +86,12 @@ class Node:
         config = self.pod_config(**more)
         return self.run_pod(config), config
 
+    def privileged_pod(self, **more):
+        """A pod whose containers may be privileged."""
+        linux = self.namespaces()
+        linux["security_context"]["privileged"] = True
+        return self.pod(linux=linux, **more)
+
     def pod_status(self, pod, **more):
         return self.client.PodSandboxStatus(pod_sandbox_id=pod, **more).status
 
@@ -95,10 +101,10 @@ class Node:
 
     # ---- containers ----
 
-    def container_config(self, command=None, args=None, name="main", attempt=0, image=None, **more):
+    def container_config(self, command=None, args=None, name="main", attempt=0, image=None, image_spec=None, **more):
         config = {
             "metadata": {"name": name, "attempt": attempt},
-            "image": {"image": image or self.image},
+            "image": image_spec or {"image": image or self.image},
             "log_path": f"{name}/{attempt}.log",
         }
         if command is not None:

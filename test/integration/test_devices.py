@@ -131,7 +131,7 @@ def test_the_owner_stays_the_hosts_by_default(node, nodes):
 
 
 def test_privileged_has_the_hosts_devices(node):
-    pod = node.pod()
+    pod = node.privileged_pod()
     container = node.sh(pod, "ls -l /dev; mknod /tmp/k c 1 11 && head -c 1 /tmp/k >/dev/null && echo opened; ls /dev/pts",
                         linux=user(privileged=True))
     node.wait_exit(container)
@@ -145,7 +145,7 @@ def test_privileged_has_the_hosts_devices(node):
 
 def test_privileged_beside_a_device_of_its_own(node, nodes):
     """The one asked for is there under its name, also where the host has another of that name."""
-    text = node.output(node.pod(), "stat -c %t:%T /dev/kmsg", devices=[device(f"{nodes}/zero", "/dev/kmsg")], linux=user(privileged=True))
+    text = node.output(node.privileged_pod(), "stat -c %t:%T /dev/kmsg", devices=[device(f"{nodes}/zero", "/dev/kmsg")], linux=user(privileged=True))
     assert text == "1:5\n"
 
 
@@ -155,7 +155,7 @@ def test_privileged_without_host_devices(own_node, handler, nodes, all_allowed):
     if all_allowed:
         keys += "privileged_without_host_devices_all_devices_allowed = true\n"
     node = own_node(config={f"runtime.handlers.{handler or 'runc'}": keys})
-    pod = node.pod()
+    pod = node.privileged_pod()
     container = node.sh(pod, "ls /dev; mknod /tmp/k c 1 11 && head -c 1 /tmp/k >/dev/null && echo opened",
                         linux=user(privileged=True), devices=[device(f"{nodes}/zero", "/dev/mine")])
     node.wait_exit(container)

@@ -18,7 +18,7 @@
 #include "cli/cli.h"
 #include "cli/progress.h"
 #include "cli/text.h"
-#include "cri/metrics.h"
+#include "cri/metric_text.h"
 
 /* ---- values ---- */
 

@@ -124,7 +124,11 @@ static void test_defaults(void **state)
         assert_string_equal(config->streaming.address, "127.0.0.1");
         assert_int_equal(config->streaming.port, 0);
         assert_string_equal(config->nri.listen, "");
+        assert_int_equal(config->stats.collection_period, 10);
+        assert_string_equal(config->stats.pod_metrics[0], "all");
         assert_string_equal(config->metrics.listen, "");
+        assert_string_equal(config->metrics.collectors[0], "all");
+        assert_false(config->metrics.crio_names);
         assert_int_equal(config->log.level, LOG_LEVEL_INFO);
         assert_int_equal(config->limits.max_message_bytes, 16 << 20);
 }
@@ -299,6 +303,27 @@ static void test_wrong_values(void **state)
         assert_refused("state_dir = \"/a\\u0000b\"",
                        "c.toml:1: state_dir: must not contain a zero byte");
         config_free(load("state_dir = '/a/..b/...'"));
+        assert_refused("stats.pod_metrics = ['weather']",
+                       "c.toml:1: stats.pod_metrics[0]: \"weather\" is none of cpu, disk, diskIO, "
+                       "hugetlb, memory, network, oom, process, spec, pressure and all");
+        assert_refused("metrics.collectors = ['cpu']",
+                       "c.toml:1: metrics.collectors[0]: \"cpu\" is none of calls, images, "
+                       "containers, network, process, cgroups, logs and all");
+        static const char *const endpoints[] = {
+                "localhost:1",  "127.0.0.1",  "127.0.0.1:", "127.0.0.1:99999",
+                "::1:80",       "[::1]",      "[::1]x:80",  "[127.0.0.1]:1",
+                ":80",          "run/m.sock", "/a/../b",    "[::1:80",
+                "127.0.0.1:8 ",
+        };
+        for (size_t i = 0; i < sizeof(endpoints) / sizeof(endpoints[0]); i++) {
+                AUTO_FREE char *text = xprintf("metrics.listen = '%s'", endpoints[i]);
+                AUTO_FREE char *words = xprintf("c.toml:1: metrics.listen: \"%s\" is neither "
+                                                "ADDRESS:PORT nor the path of a socket",
+                                                endpoints[i]);
+                assert_refused(text, words);
+        }
+        config_free(load("metrics.listen = '0.0.0.0:0'"));
+        config_free(load("metrics.listen = '/run/m.sock'"));
         assert_refused("network.plugin_dirs = []",
                        "c.toml:1: network.plugin_dirs: expected 1 to 64 paths");
         assert_refused("network.plugin_dirs = ['/a', 'b']",
@@ -308,8 +333,8 @@ static void test_wrong_values(void **state)
         assert_refused("network.ip_preference = 'v4'",
                        "c.toml:1: network.ip_preference: \"v4\" is none of cni, ipv4 and ipv6");
         assert_refused("network.disable_hostport_mapping = 1",
-                       "c.toml:1: network.disable_hostport_mapping: expected true or false, found "
-                       "an integer");
+                       "c.toml:1: network.disable_hostport_mapping: expected a boolean, found an "
+                       "integer");
         assert_refused("runtime.default_sysctls = ['net.a']",
                        "c.toml:1: runtime.default_sysctls[0]: \"net.a\" is not name=value");
         assert_refused("runtime.default_sysctls = ['vm.swappiness=1']",
@@ -373,14 +398,55 @@ static void test_not_supported_yet(void **state)
         assert_refused("nri.listen = '/run/nri.sock'",
                        "c.toml:1: nri.listen: not supported yet in this version: must be empty");
         assert_refused(
-                "metrics.listen = '127.0.0.1:9'",
-                "c.toml:1: metrics.listen: not supported yet in this version: must be empty");
-        assert_refused(
                 "[runtime.handlers.kata]\nkind = 'shim'\npath = '/x'",
                 "c.toml:2: runtime.handlers.kata.kind: \"shim\" is not supported yet in this "
                 "version, only \"oci\" is");
         assert_refused("[runtime.handlers.kata]\nkind = 'vm'\npath = '/x'",
                        "c.toml:2: runtime.handlers.kata.kind: \"vm\" is neither oci nor shim");
+}
+
+static void test_workloads(void **state)
+{
+        AUTO_CONFIG struct config *config =
+                load("[runtime.workloads.b]\nactivation_annotation = 'x/y'\n"
+                     "[runtime.workloads.b.resources]\ncpushares = 7\ncpuset = '0-1'\n"
+                     "[runtime.workloads.a]\nactivation_annotation = 'z'\n"
+                     "annotation_prefix = 'p'\n"
+                     "[runtime.handlers.crun]\nexec_cpu_affinity = 'first'\n");
+
+        assert_int_equal(config->runtime.workload_count, 2);
+        assert_string_equal(config->runtime.workloads[0].name, "a");
+        assert_string_equal(config->runtime.workloads[0].annotation_prefix, "p");
+        assert_string_equal(config->runtime.workloads[1].cpuset, "0-1");
+        assert_int_equal(config->runtime.workloads[1].cpushares, 7);
+        assert_int_equal(config_handler_find(config, "crun")->container_min_memory_kib, 500);
+        assert_int_equal(config_handler_find(config, "runc")->container_min_memory_kib, 12288);
+        assert_string_equal(config_handler_find(config, "crun")->exec_cpu_affinity, "first");
+        assert_refused("\n[runtime.workloads.w]\n",
+                       "c.toml:2: runtime.workloads.w: activation_annotation is missing");
+        assert_refused("[runtime.workloads.w]\nactivation_annotation = ''",
+                       "c.toml:2: runtime.workloads.w.activation_annotation: \"\" must not be "
+                       "empty");
+        assert_refused("[runtime.workloads.w]\nannotation = ''",
+                       "c.toml:2: runtime.workloads.w.annotation: unknown key (did you mean "
+                       "annotation_prefix?)");
+        assert_refused("[runtime.workloads.w.resources]\ncpus = 1",
+                       "c.toml:2: runtime.workloads.w.resources.cpus: unknown key (did you mean "
+                       "cpuset?)");
+        assert_refused("[runtime.workloads.w]\nactivation_annotation = 'a'\n"
+                       "resources = {cpuperiod = 999}",
+                       "c.toml:1: runtime.workloads.w.resources.cpuperiod: less than 1000 "
+                       "microseconds");
+        assert_refused("[runtime.workloads.W]", "c.toml:1: runtime.workloads.W: a workload's name "
+                                                "is made as a handler's is");
+        assert_refused("runtime.workloads = 5",
+                       "c.toml:1: runtime.workloads: expected a table, found an integer");
+        assert_refused("runtime.infra_cpuset = '3-1'",
+                       "c.toml:1: runtime.infra_cpuset: \"3-1\" is no list of processors such as "
+                       "0-3,8");
+        assert_refused("runtime.handlers.crun.exec_cpu_affinity = 'last'",
+                       "c.toml:1: runtime.handlers.crun.exec_cpu_affinity: \"last\" is neither "
+                       "empty nor first");
 }
 
 static void test_handlers(void **state)
@@ -533,12 +599,17 @@ static void test_print(void **state)
                 "max_layer_entries = 20\nmax_layer_mib = 21\n"
                 "\n[runtime]\ndefault_handler = \"zz\"\n"
                 "cgroup_driver = \"systemd\"\ncreate_timeout = 15\n"
+                "no_pivot = true\n"
                 "monitor_cgroup = \"/m\"\n"
                 "namespaces_dir = \"/ns\"\ndefault_sysctls = [\"net.a=1 2\", \"kernel.sem=3\"]\n"
                 "enable_unprivileged_ports = false\nenable_unprivileged_icmp = false\n"
                 "stop_timeout = 27\nlog_size_max = 28\nlog_files_max = 29\n"
                 "log_line_max = 300\nlog_to_journald = true\njournald_socket = \"/j\"\n"
                 "kubelet_dir = \"/k\"\n"
+                "pids_limit = 30\ninfra_cpuset = \"0-1\"\n"
+                "shared_cpuset = \"2,4\"\nmin_injected_gomaxprocs = 31\n"
+                "irqbalance_config_file = \"\"\nblockio_config_file = \"/b\"\n"
+                "rdt_config_file = \"/t\"\n"
                 "allowed_annotations = [\"run.oci.\"]\n"
                 "additional_devices = [\"/dev/fuse:/dev/f:rw\"]\n"
                 "allowed_devices = [\"/dev/x\"]\n"
@@ -549,30 +620,56 @@ static void test_print(void **state)
                 "absent_mount_sources_to_reject = [\"/etc/hostname\"]\n"
                 "bind_mount_prefix = \"/host\"\ndefault_mounts_file = \"/m.conf\"\n"
                 "read_only = true\nimage_volumes = \"bind\"\n"
-                "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\n"
+                "seccomp_profile = \"\"\nprivileged_seccomp_profile = \"/q\"\n"
+                "seccomp_root = \"/sr\"\napparmor_profile = \"mine\"\n"
+                "default_capabilities = [\"CAP_CHOWN\", \"kill\"]\n"
+                "add_inheritable_capabilities = true\nselinux = false\n"
+                "hostnetwork_disable_selinux = false\n"
+                "uid_mappings = \"0:100000:65536\"\ngid_mappings = \"0:200000:65536\"\n"
+                "minimum_mappable_uid = 51\nminimum_mappable_gid = 52\n"
+                "userns_range = \"300000:65536\"\n"
+                "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\nplatform_paths = {}\n"
                 "root = \"/r1\"\ncni_conf_dir = \"/c1\"\n"
+                "seccomp_profile = \"/sp1\"\n"
+                "container_min_memory_kib = 41\nexec_cpu_affinity = \"\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
-                "cgroup_writable = false\n"
-                "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\n"
+                "cgroup_writable = false\ncreate_timeout = 15\n"
+                "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\nplatform_paths = {}\n"
                 "root = \"/r2\"\ncni_conf_dir = \"\"\n"
+                "seccomp_profile = \"\"\n"
+                "container_min_memory_kib = 42\nexec_cpu_affinity = \"\"\n"
                 "allowed_annotations = []\n"
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
-                "cgroup_writable = false\n"
-                "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\n"
+                "cgroup_writable = false\ncreate_timeout = 15\n"
+                "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\nplatform_paths = "
+                "{\"plan9/mips\" = \"/p4\"}\n"
                 "root = \"/r3\"\ncni_conf_dir = \"\"\n"
+                "seccomp_profile = \"/sp3\"\n"
+                "container_min_memory_kib = 43\nexec_cpu_affinity = \"first\"\n"
                 "allowed_annotations = [\"umask.crio.io\"]\n"
                 "default_annotations = {\"a.b\" = \"c\", \"d\" = \"\"}\n"
                 "privileged_without_host_devices = true\n"
                 "privileged_without_host_devices_all_devices_allowed = true\n"
-                "cgroup_writable = true\n"
-                "\n[streaming]\naddress = \"::\"\nport = 16\n"
+                "cgroup_writable = true\ncreate_timeout = 32\n"
+                "\n[runtime.workloads.w1]\nactivation_annotation = \"a/b\"\n"
+                "allowed_annotations = [\"umask.crio.io\"]\n"
+                "\n[runtime.workloads.w1.resources]\ncpushares = 2\ncpuset = \"0-3\"\n"
+                "cpuquota = 5000\ncpuperiod = 1000\ncpulimit = 0\n"
+                "\n[runtime.workloads.w2]\nactivation_annotation = \"c\"\n"
+                "annotation_prefix = \"d\"\nallowed_annotations = []\n"
+                "\n[runtime.workloads.w2.resources]\ncpushares = 0\ncpuset = \"\"\n"
+                "cpuquota = 0\ncpuperiod = 0\ncpulimit = 250\n"
+                "\n[streaming]\naddress = \"::\"\nport = 16\nidle_timeout = 14400\n"
+                "max_sessions = 1024\n"
                 "\n[nri]\nlisten = \"\"\n"
-                "\n[metrics]\nlisten = \"\"\n"
+                "\n[stats]\ncollection_period = 0\npod_metrics = [\"cpu\", \"diskIO\"]\n"
+                "\n[metrics]\nlisten = \"[::1]:9537\"\ntls_cert = \"/c\"\ntls_key = \"/k\"\n"
+                "collectors = [\"calls\"]\ncrio_names = true\n"
                 "\n[log]\nlevel = \"warning\"\n"
                 "\n[limits]\nmax_workers = 17\nmax_message_bytes = 1800000\n"
                 "max_tasks = 19\n";
@@ -588,6 +685,29 @@ static void test_print(void **state)
                 if (i == 1)
                         assert_string_equal(printed, all);
         }
+}
+
+static void test_platform_paths(void **state)
+{
+        AUTO_CONFIG struct config *config =
+                load("runtime.default_handler = \"a\"\nruntime.create_timeout = 7\n"
+                     "[runtime.handlers.a]\npath = \"/any\"\nplatform_paths = {\"" CONFIG_PLATFORM
+                     "\" = \"/this\", \"plan9/mips\" = \"/that\"}\n"
+                     "[runtime.handlers.b]\npath = \"/any\"\ncreate_timeout = 8\n"
+                     "platform_paths = {\"plan9/mips\" = \"/that\"}\n");
+
+        assert_string_equal(config_handler_find(config, "a")->path, "/this");
+        assert_string_equal(config_handler_find(config, "b")->path, "/any");
+        assert_int_equal(config_create_timeout(config, "a"), 7 * INT64_C(1000000000));
+        assert_int_equal(config_create_timeout(config, "b"), 8 * INT64_C(1000000000));
+        assert_int_equal(config_create_timeout(config, NULL), 7 * INT64_C(1000000000));
+        assert_refused(
+                "runtime.handlers.a.platform_paths.amd64 = \"/x\"",
+                "c.toml:1: runtime.handlers.a.platform_paths.amd64: \"amd64\" is no platform, "
+                "such as linux/arm64");
+        assert_refused("runtime.handlers.a.platform_paths.\"linux/arm64\" = \"x\"",
+                       "c.toml:1: runtime.handlers.a.platform_paths.\"linux/arm64\": \"x\" is not "
+                       "an absolute path");
 }
 
 /* The configuration of the machine that the tests run on. */
@@ -628,12 +748,13 @@ static void test_documented(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_defaults),    TEST(test_find_handler), TEST(test_follows_run_dir),
-                TEST(test_machine),     TEST(test_values),       TEST(test_unknown_keys),
-                TEST(test_wrong_types), TEST(test_wrong_values), TEST(test_not_supported_yet),
-                TEST(test_handlers),    TEST(test_whole),        TEST(test_drop_ins),
-                TEST(test_missing),     TEST(test_print),        TEST(test_this_machine),
-                TEST(test_documented),  TEST(test_wrong_forms),
+                TEST(test_defaults),       TEST(test_find_handler), TEST(test_follows_run_dir),
+                TEST(test_machine),        TEST(test_values),       TEST(test_unknown_keys),
+                TEST(test_wrong_types),    TEST(test_wrong_values), TEST(test_not_supported_yet),
+                TEST(test_handlers),       TEST(test_whole),        TEST(test_drop_ins),
+                TEST(test_missing),        TEST(test_print),        TEST(test_this_machine),
+                TEST(test_documented),     TEST(test_wrong_forms),  TEST(test_workloads),
+                TEST(test_platform_paths),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

@@ -23,6 +23,7 @@ static void open_service(void)
 {
         arena = arena_new();
         node.images = open_store();
+        node.containers = table_new();
         node.containers_dir = xstrdup(at("containers"));
         assert_int_equal(mkdir(node.containers_dir, 0700), 0);
         node.sources = sources_new(&(struct sources_options){0});
@@ -38,6 +39,7 @@ static void close_service(void)
         puller_free(take_ptr(node.puller));
         sources_free(take_ptr(node.sources));
         store_free(take_ptr(node.images));
+        table_free(take_ptr(node.containers));
         free(take_ptr(node.containers_dir));
         arena_free(take_ptr(arena));
 }

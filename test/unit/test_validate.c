@@ -138,7 +138,18 @@ static void test_pods(void **state)
         expect_pod(ERROR_UNIMPLEMENTED,
                    "config.linux.security_context.namespace_options.userns_options:");
         selinux.type = (char *)"spc_t";
-        expect_pod(ERROR_UNIMPLEMENTED, "config.linux.security_context.selinux_options:");
+        selinux.level = (char *)"s0:c1,c2";
+        expect_pod(ERROR_OK, NULL);
+        selinux.type = (char *)"a:b";
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.selinux_options.type:");
+        pod_security.seccomp_profile_path = (char *)"other";
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.seccomp:");
+        Runtime__V1__Int64Value id = RUNTIME__V1__INT64_VALUE__INIT;
+        pod_security.run_as_group = &id;
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.run_as_group:");
+        id.value = -1;
+        pod_security.run_as_user = &id;
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.run_as_user:");
         Runtime__V1__PortMapping port = RUNTIME__V1__PORT_MAPPING__INIT;
         Runtime__V1__PortMapping *ports[] = {&port};
         port.host_port = 65536;
@@ -265,18 +276,31 @@ static void test_profiles(void **state)
 {
         (void)state;
         security.seccomp = &profile; /* RuntimeDefault */
-        expect(ERROR_UNIMPLEMENTED, "config.linux.security_context.seccomp:");
+        expect(ERROR_OK, NULL);
+        profile.localhost_ref = (char *)"/a";
+        security.seccomp = &profile;
+        expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.seccomp.localhost_ref:");
         profile.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Unconfined;
         security.seccomp = &profile;
         expect(ERROR_OK, NULL);
         security.seccomp_profile_path = (char *)"localhost/x";
-        expect(ERROR_UNIMPLEMENTED, "config.linux.security_context.seccomp:");
+        expect(ERROR_OK, NULL);
+        security.seccomp_profile_path = (char *)"x";
+        expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.seccomp:");
         profile.profile_type = RUNTIME__V1__SECURITY_PROFILE__PROFILE_TYPE__Localhost;
-        security.apparmor = &profile;
-        expect(ERROR_UNIMPLEMENTED, "config.linux.security_context.apparmor:");
-        capability.n_add_ambient_capabilities = 1;
-        security.capabilities = &capability;
-        expect(ERROR_UNIMPLEMENTED, "config.linux.security_context.capabilities:");
+        security.apparmor = &profile; /* without a name */
+        expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.apparmor:");
+        security.apparmor_profile = (char *)"localhost/";
+        expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.apparmor:");
+        char *paths[] = {(char *)"/proc/../etc"};
+        security.masked_paths = paths;
+        security.n_masked_paths = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.masked_paths:");
+        security.readonly_paths = paths;
+        security.n_readonly_paths = 1;
+        expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.readonly_paths:");
+        security.supplemental_groups_policy = 2;
+        expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.supplemental_groups_policy:");
         Runtime__V1__Int64Value group = RUNTIME__V1__INT64_VALUE__INIT;
         security.run_as_group = &group;
         expect(ERROR_INVALID_ARGUMENT, "config.linux.security_context.run_as_group:");
