@@ -42,12 +42,16 @@ void config_machine_probe(const char *root, struct config_machine *machine)
         machine->hybrid = is_folder(root, "/sys/fs/cgroup/unified");
         machine->runc = find_program(root, "runc");
         machine->crun = find_program(root, "crun");
+        machine->crun_wasm = find_program(root, "crun-wasm");
+        machine->youki = find_program(root, "youki");
 }
 
 void config_machine_fini(struct config_machine *machine)
 {
         cleanup_free(&machine->runc);
         cleanup_free(&machine->crun);
+        cleanup_free(&machine->crun_wasm);
+        cleanup_free(&machine->youki);
 }
 
 const char *config_machine_handler(const struct config_machine *machine)
@@ -59,5 +63,5 @@ const char *config_machine_handler(const struct config_machine *machine)
          */
         if (machine->crun && !(machine->hybrid && machine->runc))
                 return "crun";
-        return "runc";
+        return machine->youki && !machine->runc ? "youki" : "runc";
 }

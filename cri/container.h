@@ -111,6 +111,9 @@ void container_withdraw(struct container *container);
 int container_find(const char *id, struct container **container, struct error *err);
 bool container_is_listed(const struct container *container);
 void container_step(struct container *container, const char *step);
+
+/* ns that a call of the container's runtime may take, as its handler's configuration has it. */
+int64_t container_runtime_patience(const struct container *container);
 /* Whether a process of it may be there, or may come up. */
 bool container_may_run(const struct container *container);
 

@@ -20,6 +20,7 @@
 #include "cri/stats_source.h"
 #include "cri/tuning.h"
 #include "image/rootfs.h"
+#include "oci/exec.h"
 #include "oci/cgroup.h"
 
 #define CLEAN_UPS_AT_ONCE  8
@@ -215,8 +216,13 @@ int container_read_exit(const struct container *container, struct monitor_exit *
                         struct error *err)
 {
         AUTO_FREE char *directory = container_state_path(container, "");
+        AUTO_FREE char *mark = container_run_path(container, EXEC_OOM_MARK);
+        bool command_killed = access(mark, F_OK) == 0;
         int result = exit_record_read(directory, exit, err);
-        if (result != -ENOENT || !cgroup_oom_killed(&node.cgroups, container->cgroup_path))
+        if (result == 0 && command_killed)
+                exit->oom_killed = true;
+        if (result != -ENOENT ||
+            (!command_killed && !cgroup_oom_killed(&node.cgroups, container->cgroup_path)))
                 return result;
         /* Its exit code nobody will know; that it was short of memory the kernel still says, until
          * the cgroup goes. */
@@ -380,7 +386,7 @@ static int delete_from_runtime(struct container *container, struct error *err)
 {
         const struct runtime_handler *handler = container->pod->handler;
         struct error why;
-        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int64_t deadline = clock_after(container_runtime_patience(container));
         int result = handler ? runtime_delete(handler, container->id, true, deadline, &why)
                              : error_set(&why, ERROR_FAILED_PRECONDITION,
                                          "its runtime handler is not configured any more");

@@ -44,7 +44,7 @@ static int open_exec(void *exec_, struct stream_ends *ends, struct error *err)
                 .command = exec->command,
                 .terminal = exec->tty,
                 .helper = node.exec_program,
-                .deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC),
+                .deadline = clock_after(container_runtime_patience(container)),
         };
         struct cpu_list first;
         if (tuning_exec_processor(container, &first))

@@ -96,7 +96,7 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.cgroup_fd = leaf.fd;
         options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
         options.deadline = deadline;
-        struct monitor_started started;
+        struct monitor_started started = {0};
         if (container->seccomp_notifies)
                 result = seccomp_notifier_open(container, err);
         if (result == 0)
@@ -144,9 +144,17 @@ static int watch_it(struct container *container, struct error *err)
         return container_connect(container, err);
 }
 
+/* Not every runtime says what it could not run. */
+static void name_command(const struct container *container, struct error *err)
+{
+        const Runtime__V1__ContainerConfig *config = container_config(container);
+        if (config->n_command && !strstr(err->message, config->command[0]))
+                error_context(err, "command \"%s\"", config->command[0]);
+}
+
 static int start(struct container *container, struct error *err)
 {
-        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int64_t deadline = clock_after(container_runtime_patience(container));
         container_step(container, "writing the record");
         container->phase = CONTAINER_STARTING;
         int result = container_save_run(container, err);
@@ -161,8 +169,11 @@ static int start(struct container *container, struct error *err)
         result = renew_bundle(container, err);
         if (result == 0)
                 result = tuning_prepare(container, err);
-        if (result == 0)
+        if (result == 0) {
                 result = start_monitor(container, deadline, err);
+                if (result < 0)
+                        name_command(container, err);
+        }
         if (result == 0)
                 result = watch_it(container, err);
         if (result == 0)

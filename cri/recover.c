@@ -13,6 +13,7 @@
 #include "cri/container.h"
 #include "cri/image_volume.h"
 #include "cri/orphan.h"
+#include "cri/pull_cgroup.h"
 #include "cri/record.h"
 #include "cri/tuning.h"
 #include "image/adopt.h"
@@ -132,7 +133,7 @@ static void adopt_started(void *argument)
         struct error err;
         struct runtime_state state = {0};
         task_lock(&container->lock, CLOCK_NEVER);
-        wait_for_create(container, clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC));
+        wait_for_create(container, clock_after(container_runtime_patience(container)));
         int result = container->pod->handler
                              ? runtime_state(container->pod->handler, container->id,
                                              clock_after(ADOPT_DEADLINE), &state, &err)
@@ -333,6 +334,7 @@ int node_recover(struct error *err)
         tuning_recover();
         events_recovered();
         puller_adopt(node.puller);
+        pull_cgroup_recover();
         store_keep_clean(node.images, STORE_CLEAN_PERIOD, STORE_CLEAN_RETRY);
         suspects_check(node.suspects);
         task_start("free lost addresses", free_lost_addresses, NULL);

@@ -55,6 +55,8 @@ char **runtime_create_argv(const struct runtime_handler *handler, const char *id
                 strv_push(&argv, "--console-socket");
                 strv_push(&argv, MONITOR_CONSOLE_SOCKET);
         }
+        if (handler->no_pivot)
+                strv_push(&argv, "--no-pivot");
         strv_push(&argv, id);
         return argv;
 }
@@ -109,11 +111,6 @@ static int run_command(const struct command *command, struct process_run *run, s
         return result < 0 ? error_context(err, "%s %s", handler->name, command->verb) : 0;
 }
 
-static bool succeeded(const struct process_run *run)
-{
-        return WIFEXITED(run->status) && WEXITSTATUS(run->status) == 0;
-}
-
 /* The runtime's words for a run that failed, on the heap. */
 static char *run_failure(const struct process_run *run)
 {
@@ -130,7 +127,7 @@ static char *run_failure(const struct process_run *run)
 static int run_checked(const struct command *command, struct process_run *run, struct error *err)
 {
         int result = run_command(command, run, err);
-        if (result < 0 || succeeded(run))
+        if (result < 0 || runtime_ended_well(run))
                 return result;
         AUTO_FREE char *message = run_failure(run);
         return runtime_fail(command->handler, command->verb, message, err);
@@ -183,13 +180,24 @@ int runtime_kill(const struct runtime_handler *handler, const char *id, int sign
         return result;
 }
 
+static int remove_left(void *path)
+{
+        file_remove_tree(path, NULL);
+        return 0;
+}
+
 int runtime_delete(const struct runtime_handler *handler, const char *id, bool force,
                    int64_t deadline, struct error *err)
 {
         struct error why;
         int result = run_simple(handler, "delete", force ? WORDS("--force", id) : WORDS(id),
                                 deadline, &why);
-        if (result == 0 || why.code == ERROR_NOT_FOUND)
+        if (result < 0 && why.code == ERROR_NOT_FOUND) {
+                /* crun forgets one whose hook failed, and leaves its folder. */
+                AUTO_FREE char *left = xprintf("%s/%s", handler->root, id);
+                result = task_offload(remove_left, left);
+        }
+        if (result == 0)
                 return 0;
         if (err)
                 *err = why;
