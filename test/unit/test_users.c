@@ -95,9 +95,9 @@ static void test_ids_on_the_other_side(void **state)
 
 static void test_texts_that_are_no_maps(void **state)
 {
-        static const char *const texts[] = {"",         "0",       "0:1",          "0:1:2:3", "0:1:2,",
-                                            "0:1:2,,3", "-1:1:1",  "0:4294967296:1", " 0:1:2",
-                                            "0:1:2 ",   "a:b:c"};
+        static const char *const texts[] = {"",       "0",        "0:1",    "0:1:2:3",
+                                            "0:1:2,", "0:1:2,,3", "-1:1:1", "0:4294967296:1",
+                                            " 0:1:2", "0:1:2 ",   "a:b:c"};
         (void)state;
         for (size_t i = 0; i < sizeof texts / sizeof *texts; i++) {
                 struct spec_id_map *maps = NULL;
@@ -143,9 +143,9 @@ static void test_modes(void **state)
         assert_int_equal(users_mode_parse("auto", &mode, NULL), 0);
         assert_true(mode.automatic && mode.size == 65536 && !mode.keep_id && !mode.map_to_root);
         users_mode_fini(&mode);
-        assert_int_equal(users_mode_parse("auto:size=10;keep-id=true;uidmapping=0:5:1,1:9:2", &mode,
-                                          NULL),
-                         0);
+        assert_int_equal(
+                users_mode_parse("auto:size=10;keep-id=true;uidmapping=0:5:1,1:9:2", &mode, NULL),
+                0);
         assert_true(mode.size == 10 && mode.keep_id);
         assert_maps(&mode.uids, "0 5 1\n1 9 2\n");
         users_mode_fini(&mode);

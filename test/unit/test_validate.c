@@ -125,8 +125,7 @@ static void test_pods(void **state)
         pod_config.log_directory = (char *)"/var/log/../../etc";
         expect_pod(ERROR_INVALID_ARGUMENT, "config.log_directory:");
         namespaces.pid = RUNTIME__V1__NAMESPACE_MODE__TARGET;
-        expect_pod(ERROR_INVALID_ARGUMENT,
-                   "config.linux.security_context.namespace_options.target_id:");
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.namespace_options.pid:");
         namespaces.pid = RUNTIME__V1__NAMESPACE_MODE__TARGET;
         namespaces.target_id = (char *)"abc";
         expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.namespace_options.pid:");
