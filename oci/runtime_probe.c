@@ -107,7 +107,7 @@ static int check_hybrid(const struct runtime_handler *handler, struct error *err
 static int probe_program(struct runtime_handler *handler, int64_t deadline, struct error *err)
 {
         struct folder root = {handler->root, err};
-        int result = task_offload(make_root, &root);
+        int result = handler->root[0] ? task_offload(make_root, &root) : 0;
         if (result == 0)
                 result = find_version(handler, deadline, err);
         if (result == 0) {
