@@ -53,6 +53,7 @@
 #define ULIMITS_MAX           32
 #define CAPABILITIES_MAX      64
 #define PLATFORMS_MAX         16
+#define ID_MAX                4294967294U /* of users and groups */
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -90,6 +91,7 @@ const struct config_setting config_settings[] = {
         {"images.verifier_timeout", CONFIG_NUMBER, PLACE(images.verifier_timeout), 1, SECONDS_MAX},
         {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
         {"images.pinned", CONFIG_TEXTS, PLACE(images.pinned), 0, PINNED_MAX},
+        {"images.pull_cgroup", CONFIG_PULL_CGROUP, PLACE(images.pull_cgroup)},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
         {"images.max_parallel_layers", CONFIG_NUMBER, PLACE(images.max_parallel_layers), 1,
@@ -159,6 +161,13 @@ const struct config_setting config_settings[] = {
         {"runtime.selinux", CONFIG_BOOL, PLACE(runtime.selinux)},
         {"runtime.hostnetwork_disable_selinux", CONFIG_BOOL,
          PLACE(runtime.hostnetwork_disable_selinux)},
+        {"runtime.uid_mappings", CONFIG_ID_MAPS, PLACE(runtime.uid_mappings)},
+        {"runtime.gid_mappings", CONFIG_ID_MAPS, PLACE(runtime.gid_mappings)},
+        {"runtime.minimum_mappable_uid", CONFIG_NUMBER, PLACE(runtime.minimum_mappable_uid), 0,
+         ID_MAX},
+        {"runtime.minimum_mappable_gid", CONFIG_NUMBER, PLACE(runtime.minimum_mappable_gid), 0,
+         ID_MAX},
+        {"runtime.userns_range", CONFIG_ID_RANGE, PLACE(runtime.userns_range)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"streaming.idle_timeout", CONFIG_NUMBER, PLACE(streaming.idle_timeout), 1, IDLE_MAX},
@@ -320,6 +329,7 @@ struct config *config_new(const struct config_machine *machine)
         config->images.verifier_dir = xstrdup("");
         config->images.verifier_timeout = 10;
         config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
+        config->images.pull_cgroup = xstrdup("");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
@@ -359,6 +369,9 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.selinux = true;
         config->runtime.hostnetwork_disable_selinux = true;
         config->runtime.infra_cpuset = xstrdup("");
+        config->runtime.uid_mappings = xstrdup("");
+        config->runtime.gid_mappings = xstrdup("");
+        config->runtime.userns_range = xstrdup("");
         config->runtime.shared_cpuset = xstrdup("");
         config->runtime.irqbalance_config_file = xstrdup("/etc/default/irqbalance");
         config->runtime.blockio_config_file = xstrdup("");
@@ -476,6 +489,7 @@ void config_free(struct config *config)
         free(config->images.registries_d);
         free(config->images.verifier_dir);
         free(config->images.decryption_keys_dir);
+        free(config->images.pull_cgroup);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
         free(config->runtime.namespaces_dir);
@@ -498,6 +512,9 @@ void config_free(struct config *config)
         }
         free(config->runtime.workloads);
         free(config->runtime.infra_cpuset);
+        free(config->runtime.uid_mappings);
+        free(config->runtime.gid_mappings);
+        free(config->runtime.userns_range);
         free(config->runtime.shared_cpuset);
         free(config->runtime.irqbalance_config_file);
         free(config->runtime.blockio_config_file);

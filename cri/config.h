@@ -190,6 +190,9 @@ struct config {
                 /* strv of images that the kubelet shall not collect: names in full, of which *
                  * stands for any characters; may be empty. [] */
                 char **pinned;
+                /* The cgroup that pulls run in: a path, a slice, or "pod", the pod's that the
+                 * image is for; empty: the daemon's. [] */
+                char *pull_cgroup;
                 /* Pulls under way at a time; further ones wait. [4] */
                 unsigned max_parallel_pulls;
                 /* Layers of one pull that download at a time. [3] */
@@ -323,6 +326,15 @@ struct config {
                 bool selinux;
                 /* Whether containers with the host's network run without a process label. [true] */
                 bool hostnetwork_disable_selinux;
+                /* User namespaces, "CONTAINER:HOST:LENGTH,..." each: of pods that say nothing of
+                 * theirs. Both, or neither. [""] */
+                char *uid_mappings, *gid_mappings;
+                /* The lowest IDs of the host that a pod may have mapped by what it asks for; 0 for
+                 * any that its users are. [0] */
+                unsigned minimum_mappable_uid, minimum_mappable_gid;
+                /* "FIRST:LENGTH" of the host's IDs from which pods get their own by annotation; ""
+                 * for those of the user "containers" in /etc/subuid and /etc/subgid. [""] */
+                char *userns_range;
         } runtime;
 
         struct {

@@ -6,10 +6,14 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/memory.h"
 #include "cri/annotation.h"
 #include "cri/metric_groups.h"
+#include "cri/users_range.h"
 #include "oci/cpu_list.h"
+#include "cri/pull_cgroup.h"
 #include "oci/device.h"
+#include "oci/idmap.h"
 #include "oci/spec.h"
 #include "oci/ulimit.h"
 
@@ -71,6 +75,38 @@ static const char *check_device(const char *text)
                        : NULL;
 }
 
+static const char *check_id_maps(const char *text)
+{
+        AUTO_FREE struct spec_id_map *maps = NULL;
+        size_t count = 0;
+        return *text && (idmap_parse(text, &maps, &count, NULL) < 0 ||
+                         idmap_check(maps, count, NULL) < 0)
+                       ? "is not CONTAINER:HOST:LENGTH,... of ranges that do not overlap, with the "
+                         "container's ID 0 among them"
+                       : NULL;
+}
+
+static const char *check_id_range(const char *text)
+{
+        struct users_range range;
+        return *text && users_range_parse(text, &range, NULL) < 0
+                       ? "is not FIRST:LENGTH of user and group IDs"
+                       : NULL;
+}
+
+static const char *check_pull_cgroup(const char *text)
+{
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        enum cgroup_driver driver = pull_cgroup_driver(text);
+        if (!*text || strcmp(text, PULL_CGROUP_POD) == 0)
+                return NULL;
+        return (driver == CGROUP_DRIVER_CGROUPFS && *text != '/') ||
+                               cgroup_place(driver, text, "pull", &place, NULL) < 0 ||
+                               strcmp(place.parent, "/") == 0
+                       ? "is neither a cgroup's path below the root, nor a slice, nor pod"
+                       : NULL;
+}
+
 const char *config_check_item(enum config_type type, const char *text)
 {
         struct spec_rlimit limit;
@@ -101,6 +137,10 @@ const char *config_check_item(enum config_type type, const char *text)
                                : NULL;
         case CONFIG_AFFINITY:
                 return *text && strcmp(text, "first") != 0 ? "is neither empty nor first" : NULL;
+        case CONFIG_ID_MAPS:
+                return check_id_maps(text);
+        case CONFIG_ID_RANGE:
+                return check_id_range(text);
         case CONFIG_TEXT:
                 return *text ? NULL : "must not be empty";
         case CONFIG_ULIMITS:
@@ -113,6 +153,8 @@ const char *config_check_item(enum config_type type, const char *text)
                 return spec_capability_is_known(text) ? NULL : "is no capability";
         case CONFIG_NAME:
                 return *text && !strpbrk(text, " \t\n\"") ? NULL : "is no name";
+        case CONFIG_PULL_CGROUP:
+                return check_pull_cgroup(text);
         default:
                 return NULL;
         }

@@ -34,12 +34,15 @@ enum config_type {
         CONFIG_PATH_OR_NONE, /* or empty */
         CONFIG_SOCKET,
         CONFIG_CGROUP,
+        CONFIG_PULL_CGROUP, /* a path or a slice below the root, "pod", or empty */
         CONFIG_ADDRESS,
         CONFIG_ENDPOINT, /* ADDRESS:PORT, a socket's path, or empty */
         CONFIG_HANDLER_NAME,
         CONFIG_TEXT_OR_NONE, /* whatever it is */
         CONFIG_CPUS,         /* processors as "0-3,8", or empty */
         CONFIG_AFFINITY,     /* "first", or empty */
+        CONFIG_ID_MAPS,      /* "CONTAINER:HOST:LENGTH,...", or empty */
+        CONFIG_ID_RANGE,     /* "FIRST:LENGTH", or empty */
         CONFIG_TEXT,         /* any that is not empty */
         CONFIG_TIMEZONE,
         CONFIG_NAME, /* not empty, without spaces */

@@ -197,7 +197,7 @@ int container_make_bundle(void *bundle);
 rpc_handler container_create_handler, container_start_handler, container_stop_handler,
         container_remove_handler, container_status_handler, container_list_handler,
         container_stream_handler, container_reopen_log_handler, container_exec_sync_handler,
-        container_update_handler, container_exec_handler;
+        container_update_handler, container_exec_handler, container_attach_handler;
 
 /* Ends an update that an earlier daemon began (container_update.c), in a task of its own. */
 void container_update_resume(struct container *container);

@@ -12,6 +12,7 @@
 #include "cri/image_volume.h"
 #include "cri/mount_idmap.h"
 #include "cri/mount_source.h"
+#include "cri/pod_users.h"
 
 /* What our own mounts lie below. */
 static bool has_our_mounts(const struct mount_source *source)
@@ -113,7 +114,9 @@ static void make_place(const struct container_spec *draft, const char *destinati
         AUTO_FREE char *folder = S_ISDIR(type)
                                          ? xstrdup(destination)
                                          : xstrndup(destination, (size_t)(slash - destination));
-        tree_make_directories(draft->root_fd, folder, 0755, 0, 0, NULL);
+        uint32_t uid = 0, gid = 0;
+        pod_users_to_host(draft->pod, &uid, &gid);
+        tree_make_directories(draft->root_fd, folder, 0755, uid, gid, NULL);
 }
 
 /* A bind of what is mounted read-only stays so with some runtimes, and others would take that away.

@@ -96,7 +96,7 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.cgroup_fd = leaf.fd;
         options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
         options.deadline = deadline;
-        struct monitor_started started;
+        struct monitor_started started = {0};
         if (container->seccomp_notifies)
                 result = seccomp_notifier_open(container, err);
         if (result == 0)

@@ -13,6 +13,8 @@
 #include "base/task.h"
 #include "cri/container.h"
 #include "cri/events.h"
+#include "cri/pod_users.h"
+#include "cri/pull_cgroup.h"
 
 #define PROBE_DEADLINE (10 * NSEC_PER_SEC)
 #define PROBE_PAUSE    (10 * NSEC_PER_SEC)
@@ -52,14 +54,23 @@ static int make_folders(struct error *err)
          * memory, must not be in reach of the host's users, who can read the paths in
          * /proc/mounts. What a container gets is mounted, and nobody passes through here to it.
          */
-        const char *folders[] = {node.pods_dir, node.containers_dir, node.run_pods_dir,
-                                 node.run_containers_dir};
+        const struct {
+                const char *path;
+                mode_t mode;
+        } folders[] = {
+                {node.pods_dir, 0700},
+                {node.containers_dir, 0700},
+                {node.run_pods_dir, 0700},
+                /* But a runtime goes to a container's root as root of its user namespace: that of
+                 * each container is root's alone, or lets its pod's root pass. */
+                {node.run_containers_dir, 0711},
+        };
         for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-                int result = file_make_directories(folders[i], 0700, err);
+                int result = file_make_directories(folders[i].path, folders[i].mode, err);
                 if (result < 0)
                         return result;
-                if (chmod(folders[i], 0700) < 0)
-                        return error_errno(err, errno, "change the mode of %s", folders[i]);
+                if (chmod(folders[i].path, folders[i].mode) < 0)
+                        return error_errno(err, errno, "change the mode of %s", folders[i].path);
         }
         return 0;
 }
@@ -90,6 +101,12 @@ void node_look_at_handlers(void)
         task_start("probe runtime handlers", probe_handlers, NULL);
 }
 
+static void probe_users(void *argument)
+{
+        (void)argument;
+        users_probe();
+}
+
 static void open_handlers(void)
 {
         const struct config *config = node.config;
@@ -105,6 +122,7 @@ static void open_handlers(void)
                 node.handlers[i].hybrid = node.cgroups.mode == CGROUP_MODE_HYBRID;
         }
         node_look_at_handlers();
+        task_start("probe user namespaces", probe_users, NULL);
 }
 
 /* A file that is wrong is told by each pull, and stops nothing else. */
@@ -163,6 +181,9 @@ static int open_images(struct error *err)
                            .disk_reserve = (int64_t)config->images.disk_reserve_mib << 20,
                            .entries = config->images.max_layer_entries,
                            .unpacked_bytes = (int64_t)config->images.max_layer_mib << 20},
+                .enter = *config->images.pull_cgroup ? pull_cgroup_enter : NULL,
+                .leave = *config->images.pull_cgroup ? pull_cgroup_leave : NULL,
+                .by_pod = strcmp(config->images.pull_cgroup, PULL_CGROUP_POD) == 0,
         };
         node.puller = puller_new(&options);
         struct offline_options offline = {

@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/toml.h"
 #include "cri/node.h"
+#include "cri/pod_users.h"
 #include "cri/status_text.h"
 
 static Runtime__V1__RuntimeCondition *condition(struct arena *arena, const char *type, bool status,
@@ -72,6 +73,7 @@ static Runtime__V1__RuntimeHandler *handler_entry(struct arena *arena, const cha
         Runtime__V1__RuntimeHandlerFeatures *features = arena_alloc(arena, sizeof *features);
         runtime__v1__runtime_handler_features__init(features);
         features->recursive_read_only_mounts = handler->recursive_read_only;
+        features->user_namespaces = handler->user_namespaces && users_possible();
         Runtime__V1__RuntimeHandler *entry = arena_alloc(arena, sizeof *entry);
         runtime__v1__runtime_handler__init(entry);
         entry->name = (char *)name;
@@ -178,6 +180,7 @@ int node_status_handler(struct rpc *rpc, const void *request_, void *response_, 
         runtime__v1__runtime_features__init(response->features);
         response->features->supplemental_groups_policy = true;
         response->features->mount_options = true;
+        response->features->user_namespaces_host_network = users_possible();
         add_handlers(rpc->arena, response);
         if (request->verbose)
                 add_info(rpc, response);

@@ -112,6 +112,8 @@ static json_t *pinned(const struct pod *pod)
                 add_namespace(list, pod, "network", "net");
                 add_namespace(list, pod, "uts", "uts");
         }
+        if (pod->users)
+                add_namespace(list, pod, "user", "user");
         if (pod_has_ipc(pod))
                 add_namespace(list, pod, "ipc", "ipc");
         if (pod_shares_pids(pod))

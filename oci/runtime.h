@@ -64,7 +64,8 @@ struct runtime_handler {
         bool no_negative_quota;
         bool recursive_read_only; /* mount options rro and the like */
         bool idmapped_mounts;
-        char *problem; /* why it cannot be used, or null */
+        bool user_namespaces; /* it joins one that is there already */
+        char *problem;        /* why it cannot be used, or null */
         struct runtime_file {
                 uint64_t device, inode;
                 int64_t changed; /* ns */

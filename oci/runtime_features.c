@@ -133,6 +133,8 @@ static void read_features(struct runtime_handler *handler, const json_t *answer)
         int enabled = 0;
         const char *version = json_string_value(json_object_get(answer, "ociVersionMax"));
         handler->recursive_read_only = lists(json_object_get(answer, "mountOptions"), "rro");
+        handler->user_namespaces =
+                lists(json_object_get(json_object_get(answer, "linux"), "namespaces"), "user");
         handler->idmapped_mounts =
                 json_unpack((json_t *)answer, "{s:{s:{s:{s:b}}}}", "linux", "mountExtensions",
                             "idmap", "enabled", &enabled) == 0 &&
@@ -147,10 +149,10 @@ static void read_features(struct runtime_handler *handler, const json_t *answer)
 static void assume_features(struct runtime_handler *handler)
 {
         unsigned major = 0, minor = 0;
+        bool crun = sscanf(handler->version, "crun version %u.%u", &major, &minor) == 2;
         handler->idmapped_mounts = false;
-        handler->recursive_read_only =
-                sscanf(handler->version, "crun version %u.%u", &major, &minor) == 2 &&
-                (major > 1 || (major == 1 && minor >= 4));
+        handler->recursive_read_only = crun && (major > 1 || (major == 1 && minor >= 4));
+        handler->user_namespaces = crun && major >= 1;
 }
 
 void runtime_find_features(struct runtime_handler *handler, int64_t deadline)
