@@ -49,7 +49,7 @@ enum runtime_command {
 struct runtime_handler {
         char *name; /* "runc": RuntimeClass' handler */
         char *path; /* absolute */
-        char *root; /* where it keeps its state: RUN_DIR/runtime/NAME */
+        char *root; /* where it keeps its state: RUN_DIR/runtime/NAME; empty: it is only probed */
         enum runtime_kind kind;
         bool systemd_cgroup;
         bool no_pivot; /* create with --no-pivot */

@@ -64,7 +64,8 @@ static int find_version(struct runtime_handler *handler, int64_t deadline, struc
         int result = runtime_ask(handler, argv, deadline, &run, err);
         if (result == 0 && !runtime_ended_well(&run)) {
                 AUTO_FREE char *why = runtime_failure(NULL, run.errors.data, run.errors.length);
-                result = error_set(err, ERROR_FAILED_PRECONDITION, "%s --version: %s",
+                result = error_set(err, ERROR_FAILED_PRECONDITION,
+                                   "runtime handler %s: %s --version: %s", handler->name,
                                    handler->path, why[0] ? why : "it failed and said nothing");
         } else if (result == 0) {
                 const char *text = run.output.data ? run.output.data : "";
@@ -107,7 +108,7 @@ static int check_hybrid(const struct runtime_handler *handler, struct error *err
 static int probe_program(struct runtime_handler *handler, int64_t deadline, struct error *err)
 {
         struct folder root = {handler->root, err};
-        int result = task_offload(make_root, &root);
+        int result = handler->root[0] ? task_offload(make_root, &root) : 0;
         if (result == 0)
                 result = find_version(handler, deadline, err);
         if (result == 0) {

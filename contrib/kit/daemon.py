@@ -28,7 +28,7 @@ def free_subnet():
 
 
 class Daemon:
-    def __init__(self, build, handler=None, base=None, config="", network=True):
+    def __init__(self, build, handler=None, base=None, config="", network=True, wrapper=()):
         self.build = os.path.abspath(os.path.join(TOP, build))
         self.handler = handler or ("runc" if shutil.which("runc", path="/usr/sbin:/usr/bin") else "crun")
         self.tag = secrets.token_hex(3)
@@ -47,7 +47,7 @@ class Daemon:
         self.extra = config
         self.ids = set()
         self.process = None
-        self.wrapper = []
+        self.wrapper = list(wrapper)
         for folder in (self.run, self.cni, f"{self.root}/logs"):
             os.makedirs(folder, exist_ok=True)
         self.write_config()
