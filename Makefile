@@ -154,8 +154,8 @@ $B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cli cri 
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 .PHONY: check unit integration includes
-## check          all tests: includes, unit, integration
-check: includes unit integration
+## check          all tests: includes, coverage, unit, integration
+check: includes coverage unit integration
 
 ## unit           the unit tests and the fuzz targets' corpora; with SANITIZE=address,undefined or thread under that
 unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
