@@ -61,11 +61,11 @@ GRPC_LIBS  := -Wl,--start-group $(addsuffix .a,$(addprefix -l:lib,grpc_unsecure 
               $(ABSL_LIBS) -Wl,--end-group -l:libstdc++.a
 # Except with ThreadSanitizer: it tells what is not built with it by the library that it is in.
 ifneq ($(filter thread,$(subst $(comma), ,$(SANITIZE))),)
-GRPC_LIBS := -lgrpc_unsecure -lgpr
+GRPC_LIBS := -lgrpc_unsecure -lgpr -lz
 endif
 DAEMON_PKG := libprotobuf-c jansson libmd libseccomp libsystemd yaml-0.1
 IMAGE_PKG  := libcurl libarchive libisal zlib libzstd libcrypto libseccomp jansson libmd
-DAEMON_LIBS := $(GRPC_LIBS) $(shell $(PKGCONFIG) --libs $(DAEMON_PKG) 2>/dev/null) -lm -lpthread
+DAEMON_LIBS := $(GRPC_LIBS) $(shell $(PKGCONFIG) --libs $(DAEMON_PKG) 2>/dev/null) -lwslay -lm -lpthread -ldl
 IMAGE_LIBS  := $(shell $(PKGCONFIG) --libs $(IMAGE_PKG) 2>/dev/null) -lpthread
 TRUST_PKG   := gpgme libcrypto jansson libmd
 TRUST_LIBS  := $(shell $(PKGCONFIG) --libs $(TRUST_PKG) 2>/dev/null) -lpthread

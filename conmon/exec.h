@@ -15,6 +15,8 @@
  * EXEC_FAILED for our own failure, told on stderr.
  */
 #define EXEC_FAILED 127
+/* If this descriptor is open, a byte is written to it when the command runs, and it is closed. */
+#define EXEC_REPORT_FD 3
 int exec_run(const char *pid_file, char **command);
 
 #endif

@@ -24,6 +24,8 @@
 #define MESSAGE_MIN           (64 * 1024)
 #define MESSAGE_MAX           (256 * 1024 * 1024)
 #define PORT_MAX              65535
+#define IDLE_MAX              604800 /* seconds: a week */
+#define SESSIONS_MAX          65536
 #define PLUGIN_DIRS_MAX       64
 #define REGISTRY_DIRS_MAX     16
 #define AUTH_FILES_MAX        32
@@ -158,6 +160,8 @@ const struct config_setting config_settings[] = {
          PLACE(runtime.hostnetwork_disable_selinux)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
+        {"streaming.idle_timeout", CONFIG_NUMBER, PLACE(streaming.idle_timeout), 1, IDLE_MAX},
+        {"streaming.max_sessions", CONFIG_NUMBER, PLACE(streaming.max_sessions), 1, SESSIONS_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
         {"stats.collection_period", CONFIG_NUMBER, PLACE(stats.collection_period), 0, SECONDS_MAX},
         {"stats.pod_metrics", CONFIG_POD_METRICS, PLACE(stats.pod_metrics), 0, METRIC_WORDS_MAX},
@@ -366,6 +370,8 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.blockio_config_file = xstrdup("");
         config->runtime.rdt_config_file = xstrdup("");
         config->streaming.address = xstrdup("127.0.0.1");
+        config->streaming.idle_timeout = 4 * 3600;
+        config->streaming.max_sessions = 1024;
         config->nri.listen = xstrdup("");
         config->stats.collection_period = 10;
         strv_push(&config->stats.pod_metrics, "all");

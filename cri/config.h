@@ -311,6 +311,10 @@ struct config {
                 char *address;
                 /* 0 is any that is free. [0] */
                 unsigned port;
+                /* Seconds without a byte after which a session ends. [14400] */
+                unsigned idle_timeout;
+                /* Open at a time. [1024] */
+                unsigned max_sessions;
         } streaming;
 
         struct {

@@ -194,7 +194,7 @@ int container_make_bundle(void *bundle);
 rpc_handler container_create_handler, container_start_handler, container_stop_handler,
         container_remove_handler, container_status_handler, container_list_handler,
         container_stream_handler, container_reopen_log_handler, container_exec_sync_handler,
-        container_update_handler;
+        container_update_handler, container_exec_handler;
 
 /* Ends an update that an earlier daemon began (container_update.c), in a task of its own. */
 void container_update_resume(struct container *container);
@@ -204,5 +204,7 @@ Runtime__V1__ContainerStatus *container_status(const struct container *container
 Runtime__V1__ContainerState container_state(const struct container *container);
 /* An error unless the container runs: FAILED_PRECONDITION naming its state. */
 int container_require_running(const struct container *container, struct error *err);
+/* The same, and unless its pod's handler is still configured. */
+int container_require_exec(const struct container *container, struct error *err);
 
 #endif

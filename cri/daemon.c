@@ -30,6 +30,7 @@
 #include "cri/node.h"
 #include "cri/server.h"
 #include "cri/services.h"
+#include "cri/streaming.h"
 #include "network/namespace.h"
 
 #define LOCK_NAME      "crisp.lock"
@@ -294,6 +295,8 @@ static int start(struct daemon *daemon, struct error *err)
         daemon->node_made = true;
         result = node_recover(err);
         if (result == 0)
+                result = streaming_start(config, err);
+        if (result == 0)
                 result = start_metrics(daemon, err);
         return result < 0 ? result : start_server(daemon, err);
 }
@@ -309,6 +312,7 @@ static void end(struct daemon *daemon)
 {
         server_free(daemon->server);
         metrics_server_free(daemon->metrics);
+        streaming_stop();
         if (daemon->node_made)
                 node_close();
         watch_free(daemon->signals);

@@ -34,12 +34,7 @@ int container_exec_sync_handler(struct rpc *rpc, const void *request_, void *res
                 return error_set(err, ERROR_INVALID_ARGUMENT, "timeout: it must not be negative");
         int result = container_find(request->container_id, &container, err);
         if (result == 0)
-                result = container_require_running(container, err);
-        if (result == 0 && !container->pod->handler)
-                result = error_set(err, ERROR_FAILED_PRECONDITION,
-                                   "container %s: its pod's runtime handler \"%s\" is not "
-                                   "configured any more",
-                                   container->id, container->pod->request->runtime_handler);
+                result = container_require_exec(container, err);
         if (result < 0)
                 return error_context(err, "exec");
         AUTO_FREE char *directory = container_run_path(container, "");

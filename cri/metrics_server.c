@@ -1,7 +1,6 @@
 #include "cri/metrics_server.h"
 
 #include <arpa/inet.h>
-#include <dlfcn.h>
 #include <errno.h>
 #include <netinet/in.h>
 #include <pthread.h>
@@ -13,16 +12,14 @@
 #include <time.h>
 #include <unistd.h>
 
-#include <microhttpd.h>
-
 #include "base/buffer.h"
 #include "base/clock.h"
 #include "base/file.h"
+#include "base/httpd.h"
 #include "base/memory.h"
 #include "base/task.h"
 #include "cri/metrics.h"
 
-#define LIBRARY         "libmicrohttpd.so.12"
 #define BACKLOG         16
 #define CONNECTIONS_MAX 16
 #define IDLE_SECONDS    10
@@ -31,20 +28,8 @@
 #define SOCKET_UMASK    0117
 #define CONTENT_TYPE    "text/plain; version=0.0.4; charset=utf-8"
 
-/* What is used of the library. */
-struct library {
-        void *handle;
-        __typeof__(&MHD_start_daemon) start_daemon;
-        __typeof__(&MHD_stop_daemon) stop_daemon;
-        __typeof__(&MHD_is_feature_supported) is_feature_supported;
-        __typeof__(&MHD_create_response_from_buffer) create_response;
-        __typeof__(&MHD_add_response_header) add_header;
-        __typeof__(&MHD_queue_response) queue_response;
-        __typeof__(&MHD_destroy_response) destroy_response;
-};
-
 struct metrics_server {
-        struct library library;
+        const struct httpd *httpd;
         struct MHD_Daemon *daemon;
         char *socket_path; /* null for TCP */
         struct buffer cert, key;
@@ -61,43 +46,6 @@ struct scrape {
         bool done;
         struct buffer text;
 };
-
-/* ---- the library ---- */
-
-static int load_symbol(void *handle, const char *name, void *function, struct error *err)
-{
-        void *found = dlsym(handle, name);
-        if (!found)
-                return error_set(err, ERROR_FAILED_PRECONDITION, "%s has no %s", LIBRARY, name);
-        memcpy(function, &found, sizeof found);
-        return 0;
-}
-
-static int load_library(struct library *library, struct error *err)
-{
-        library->handle = dlopen(LIBRARY, RTLD_NOW | RTLD_LOCAL);
-        if (!library->handle)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "metrics.listen: %s cannot be loaded (%s): install it, or leave "
-                                 "metrics.listen empty",
-                                 LIBRARY, dlerror());
-        const struct {
-                const char *name;
-                void *function;
-        } symbols[] = {
-                {"MHD_start_daemon", &library->start_daemon},
-                {"MHD_stop_daemon", &library->stop_daemon},
-                {"MHD_is_feature_supported", &library->is_feature_supported},
-                {"MHD_create_response_from_buffer", &library->create_response},
-                {"MHD_add_response_header", &library->add_header},
-                {"MHD_queue_response", &library->queue_response},
-                {"MHD_destroy_response", &library->destroy_response},
-        };
-        int result = 0;
-        for (size_t i = 0; result == 0 && i < sizeof symbols / sizeof *symbols; i++)
-                result = load_symbol(library->handle, symbols[i].name, symbols[i].function, err);
-        return result;
-}
 
 /* ---- the text ---- */
 
@@ -158,18 +106,18 @@ static char *fetch_text(struct metrics_server *server, size_t *length)
 static enum MHD_Result reply(struct metrics_server *server, struct MHD_Connection *connection,
                              unsigned status, char *text, size_t length, const char *type)
 {
-        const struct library *library = &server->library;
+        const struct httpd *httpd = server->httpd;
         struct MHD_Response *response =
-                library->create_response(length, text, MHD_RESPMEM_MUST_FREE);
+                httpd->create_response_from_buffer(length, text, MHD_RESPMEM_MUST_FREE);
         if (!response) {
                 free(text);
                 return MHD_NO;
         }
-        library->add_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
+        httpd->add_response_header(response, MHD_HTTP_HEADER_CONTENT_TYPE, type);
         if (status == MHD_HTTP_METHOD_NOT_ALLOWED)
-                library->add_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
-        enum MHD_Result result = library->queue_response(connection, status, response);
-        library->destroy_response(response);
+                httpd->add_response_header(response, MHD_HTTP_HEADER_ALLOW, "GET, HEAD");
+        enum MHD_Result result = httpd->queue_response(connection, status, response);
+        httpd->destroy_response(response);
         return result;
 }
 
@@ -273,9 +221,9 @@ static int read_certificate(struct metrics_server *server,
                                  "metrics.tls_cert and metrics.tls_key: one needs the other");
         if (!options->tls_cert[0])
                 return 0;
-        if (server->library.is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
+        if (server->httpd->is_feature_supported(MHD_FEATURE_TLS) != MHD_YES)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "metrics.tls_cert: this machine's %s cannot do TLS", LIBRARY);
+                                 "metrics.tls_cert: this machine's libmicrohttpd cannot do TLS");
         int result = file_read(options->tls_cert, PEM_MAX, &server->cert, err);
         if (result == 0)
                 result = file_read(options->tls_key, PEM_MAX, &server->key, err);
@@ -292,7 +240,7 @@ static int start_daemon(struct metrics_server *server, int fd, struct error *err
                 {MHD_OPTION_END, 0, NULL},
         };
         unsigned flags = MHD_USE_INTERNAL_POLLING_THREAD | MHD_USE_POLL | (tls ? MHD_USE_TLS : 0);
-        server->daemon = server->library.start_daemon(
+        server->daemon = server->httpd->start_daemon(
                 flags, 0, NULL, NULL, handle, server, MHD_OPTION_LISTEN_SOCKET, fd,
                 MHD_OPTION_CONNECTION_LIMIT, (unsigned)CONNECTIONS_MAX,
                 MHD_OPTION_CONNECTION_TIMEOUT, (unsigned)IDLE_SECONDS,
@@ -313,7 +261,7 @@ int metrics_server_start(const struct metrics_server_options *options,
         pthread_mutex_init(&server->lock, NULL);
         pthread_cond_init(&server->changed, NULL);
         int fd = -1;
-        int result = load_library(&server->library, err);
+        int result = httpd_load(&server->httpd, err);
         if (result == 0)
                 result = read_certificate(server, options, err);
         if (result == 0 && options->listen[0] == '/') {
@@ -346,7 +294,7 @@ void metrics_server_free(struct metrics_server *server)
         pthread_cond_broadcast(&server->changed);
         pthread_mutex_unlock(&server->lock);
         if (server->daemon)
-                server->library.stop_daemon(server->daemon);
+                server->httpd->stop_daemon(server->daemon);
         if (server->socket_path)
                 unlink(server->socket_path);
         free(server->socket_path);

@@ -149,7 +149,7 @@ int pod_remove(struct pod *pod, struct error *err);
 /* ---- handlers ---- */
 
 rpc_handler pod_run_handler, pod_stop_handler, pod_remove_handler, pod_status_handler,
-        pod_list_handler, pod_stream_handler, pod_update_handler;
+        pod_list_handler, pod_stream_handler, pod_update_handler, pod_port_forward_handler;
 
 /* The statuses of its containers that a client may know, the newest first, as the kubelet sorts
  * them; in the arena. */

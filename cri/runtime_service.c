@@ -52,6 +52,8 @@ static const struct rpc_method methods[] = {
         {.name = "ExecSync", .handler = container_exec_sync_handler, .interruptible = true},
         {.name = "UpdateContainerResources", .handler = container_update_handler},
         {.name = "UpdatePodSandboxResources", .handler = pod_update_handler},
+        {.name = "Exec", .handler = container_exec_handler},
+        {.name = "PortForward", .handler = pod_port_forward_handler},
         {.name = "ReopenContainerLog", .handler = container_reopen_log_handler},
         {.name = "ContainerStats", .handler = stats_container_handler},
         {.name = "ListContainerStats", .handler = stats_container_list_handler},

@@ -28,6 +28,7 @@ struct exec_options {
         const char *run_dir;     /* a folder on tmpfs, there already: for a log and a pid file */
         const char *bundle;      /* of the container: its config.json says as whom and where */
         char *const *command;    /* null-terminated, at least one */
+        bool terminal;           /* with a session alone */
         int64_t deadline;        /* monotonic ns, or CLOCK_NEVER */
         const struct cpu_list *processors; /* to begin on; null is all of the container's */
         /* crisp-exec's path. Without it a command under runc ends only when its pipes do. */
