@@ -6,9 +6,16 @@
 
 #define IN_A_MESSAGE 20 /* pods; of a stream: some hundred metrics of some hundred bytes each */
 
+/* A machine without the controller has no values for its group: then it has no descriptors either,
+ * which clients hold against each other. What a machine has does not change. */
 static unsigned groups(void)
 {
-        return pod_metric_groups_of(node.config->stats.pod_metrics);
+        static unsigned missing;
+        static bool known;
+        if (!known && !cgroup_has(&node.cgroups, "hugetlb"))
+                missing = 1u << POD_METRICS_HUGETLB;
+        known = true;
+        return pod_metric_groups_of(node.config->stats.pod_metrics) & ~missing;
 }
 
 static char **label_keys(enum pod_metric_id id, struct arena *arena, size_t *count)

@@ -101,10 +101,10 @@ class Node:
 
     # ---- containers ----
 
-    def container_config(self, command=None, args=None, name="main", attempt=0, image=None, **more):
+    def container_config(self, command=None, args=None, name="main", attempt=0, image=None, image_spec=None, **more):
         config = {
             "metadata": {"name": name, "attempt": attempt},
-            "image": {"image": image or self.image},
+            "image": image_spec or {"image": image or self.image},
             "log_path": f"{name}/{attempt}.log",
         }
         if command is not None:

@@ -1,4 +1,5 @@
 """ListMetricDescriptors, ListPodSandboxMetrics: cAdvisor's metrics, by the groups that are chosen."""
+import os
 import json
 import time
 
@@ -29,6 +30,18 @@ GROUPS = {
              "container_start_time_seconds"},
     "pressure": {f"container_pressure_{what}_{how}_seconds_total" for what in ("cpu", "memory", "io") for how in ("stalled", "waiting")},
 }
+
+
+def has_huge_pages():
+    """Whether this machine counts huge pages where its containers are: in v1's hierarchy, or in the one of v2."""
+    v2 = "/sys/fs/cgroup/cgroup.controllers"
+    if os.path.exists(v2):
+        return "hugetlb" in open(v2).read().split()
+    return os.path.exists("/sys/fs/cgroup/hugetlb/cgroup.procs")
+
+
+if not has_huge_pages():
+    GROUPS["hugetlb"] = set()
 
 
 def descriptors(node):

@@ -43,6 +43,7 @@ def test_every_field_of_a_container(own_node):
         name="all", attempt=3, labels={"io.kubernetes.container.name": "all", "empty": ""}, annotations={"note": "a=b\n", "ж": "☃"},
         mounts=[{"container_path": "/v", "host_path": volume, "readonly": True}, {"container_path": "/w", "host_path": volume}],
         stop_signal=10,
+        image_spec={"image": node.image, "annotations": {"a": "b"}},
         linux={
             "resources": {"cpu_shares": 300, "cpu_quota": 50000, "cpu_period": 100000, "memory_limit_in_bytes": 64 << 20},
             "security_context": {"run_as_user": {"value": 1001}, "run_as_group": {"value": 1002}, "supplemental_groups": [7, 8]},
@@ -51,6 +52,7 @@ def test_every_field_of_a_container(own_node):
     container = node.create(pod, ["/bin/sh", "-c", "trap 'exit 5' USR1; while :; do sleep 0.05; done"], **config)
     created = node.status(container)
     assert created.id == container
+    assert created.image.annotations == {"a": "b"}
     assert (created.metadata.name, created.metadata.attempt) == ("all", 3)
     assert (created.state, created.started_at, created.finished_at, created.exit_code) == (CREATED, 0, 0, 0)
     assert created.created_at > 0

@@ -46,6 +46,13 @@ def test_status_names_the_handlers_and_the_default_with_an_empty_name(daemon):
     assert len(names) == len(set(names))
 
 
+def test_status_tells_what_the_runtime_can(daemon):
+    status = daemon.client.Status()
+    assert status.features.supplemental_groups_policy
+    features = {h.name: h.features for h in status.runtime_handlers}
+    assert features[""] == features[daemon.handler], "the default is one of them"
+
+
 def test_status_verbose_has_a_json_document(daemon):
     assert not daemon.client.Status().info
     info = daemon.client.Status(verbose=True).info
