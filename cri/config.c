@@ -197,6 +197,12 @@ const struct config_setting config_handler_settings[] = {
         {"privileged_without_host_devices_all_devices_allowed", CONFIG_BOOL,
          offsetof(struct config_handler, privileged_without_host_devices_all_devices_allowed)},
         {"cgroup_writable", CONFIG_BOOL, offsetof(struct config_handler, cgroup_writable)},
+        {"shim_runtime", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, shim_runtime)},
+        {"shim_config", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, shim_config)},
+        {"shim_options_type", CONFIG_TEXT_OR_NONE,
+         offsetof(struct config_handler, shim_options_type)},
+        {"shim_without_sandbox", CONFIG_BOOL,
+         offsetof(struct config_handler, shim_without_sandbox)},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
@@ -264,6 +270,12 @@ void config_handler_add(struct config *config, const char *name)
                                                .exec_cpu_affinity = xstrdup("")};
         config->runtime.handlers = handlers;
         config->runtime.handler_count = count + 1;
+}
+
+static void add_shim(struct config *config, const char *name)
+{
+        config_handler_add(config, name);
+        ((struct config_handler *)config_handler_find(config, name))->kind = CONFIG_HANDLER_SHIM;
 }
 
 struct config_workload *config_workload_add(struct config *config, const char *name)
@@ -387,6 +399,10 @@ struct config *config_new(const struct config_machine *machine)
                 config_handler_add(config, "crun");
         if (machine->runc)
                 config_handler_add(config, "runc");
+        if (machine->kata)
+                add_shim(config, "kata");
+        if (machine->runsc)
+                add_shim(config, "runsc");
         return config;
 }
 
@@ -396,7 +412,18 @@ static const char *installed_path(const struct config_machine *machine, const ch
                 return machine->runc;
         if (strcmp(name, "crun") == 0)
                 return machine->crun;
+        if (strcmp(name, "kata") == 0)
+                return machine->kata;
+        if (strcmp(name, "runsc") == 0)
+                return machine->runsc;
         return NULL;
+}
+
+/* What runc's shim drives where nothing is said; others drive what they know. */
+static const char *shim_runtime(const struct config_machine *machine,
+                                const struct config_handler *handler)
+{
+        return handler->kind == CONFIG_HANDLER_SHIM && machine->runc ? machine->runc : "";
 }
 
 static unsigned least_memory(const char *path)
@@ -423,6 +450,12 @@ void config_complete(struct config *config, const struct config_machine *machine
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
                 if (!handler->cni_conf_dir)
                         handler->cni_conf_dir = xstrdup("");
+                if (!handler->shim_runtime)
+                        handler->shim_runtime = xstrdup(shim_runtime(machine, handler));
+                if (!handler->shim_config)
+                        handler->shim_config = xstrdup("");
+                if (!handler->shim_options_type)
+                        handler->shim_options_type = xstrdup("");
                 if (!handler->seccomp_profile)
                         handler->seccomp_profile = xstrdup(config->runtime.seccomp_profile);
         }
@@ -450,6 +483,9 @@ void config_free(struct config *config)
                 free(handler->path);
                 free(handler->root);
                 free(handler->cni_conf_dir);
+                free(handler->shim_runtime);
+                free(handler->shim_config);
+                free(handler->shim_options_type);
                 free(handler->seccomp_profile);
                 free(handler->exec_cpu_affinity);
                 strv_free(handler->allowed_annotations);

@@ -328,13 +328,12 @@ static int apply_word(const struct loader *loader, const struct toml_node *node,
                 if (config_image_volumes_parse(text, field) < 0)
                         return fail(loader, node, "\"%s\" is none of mkdir, bind and ignore", text);
         } else if (type == CONFIG_KIND) {
-                if (strcmp(text, "shim") == 0)
-                        return fail(
-                                loader, node,
-                                "\"shim\" is not supported yet in this version, only \"oci\" is");
-                if (strcmp(text, "oci") != 0)
+                bool shim = strcmp(text, "shim") == 0;
+
+                if (!shim && strcmp(text, "oci") != 0)
                         return fail(loader, node, "\"%s\" is neither oci nor shim", text);
-                *(enum config_handler_kind *)field = CONFIG_HANDLER_OCI;
+                *(enum config_handler_kind *)field =
+                        shim ? CONFIG_HANDLER_SHIM : CONFIG_HANDLER_OCI;
         } else {
                 bool systemd = strcmp(text, "systemd") == 0;
 

@@ -22,6 +22,7 @@
 #include "image/rootfs.h"
 #include "oci/cgroup.h"
 
+#define SIGNAL_TIME        (10 * NSEC_PER_SEC) /* for a shim to send one */
 #define CLEAN_UPS_AT_ONCE  8
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
 
@@ -58,9 +59,36 @@ static void kill_cgroup_task(void *argument)
         container->killing_cgroup = false;
 }
 
+/* One that the runtime has to be asked for: the process that we see may be a virtual machine's. */
+struct signal_job {
+        struct container *container;
+        int signal;
+};
+
+static void ask_to_signal(void *argument)
+{
+        struct signal_job *job = argument;
+        AUTO_CONTAINER struct container *container = job->container;
+        struct error err;
+        bool all = job->signal == SIGKILL && !container_has_own_pids(container);
+        if (runtime_kill(container->pod->handler, container->id, job->signal, all,
+                         clock_after(SIGNAL_TIME), &err) < 0)
+                log_failure(&err, "a signal could not be sent", "container", container->id, NULL);
+        free(job);
+}
+
 void container_signal(struct container *container, int signal)
 {
-        if (!container_may_run(container) || container->pidfd < 0)
+        const struct runtime_handler *handler = container->pod->handler;
+        if (!container_may_run(container))
+                return;
+        if (handler && handler->kind == RUNTIME_KIND_SHIM) {
+                struct signal_job *job = xcalloc(1, sizeof *job);
+                *job = (struct signal_job){container_ref(container), signal};
+                task_start("signal container", ask_to_signal, job);
+                return;
+        }
+        if (container->pidfd < 0)
                 return;
         /* ESRCH: it has just ended, and its monitor is about to say so. */
         if (syscall(SYS_pidfd_send_signal, container->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
@@ -165,11 +193,12 @@ void container_exited(struct container *container, const struct monitor_exit *ex
 {
         if (container->phase == CONTAINER_EXITED)
                 return;
-        const char *reason = exit->oom_killed       ? "OOMKilled"
+        bool oom_killed = exit->oom_killed || (container->oom_told && exit->exit_code != 0);
+        const char *reason = oom_killed             ? "OOMKilled"
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->exit_told = true;
-        metric_counts[COUNT_OOM_KILLED] += exit->oom_killed;
+        metric_counts[COUNT_OOM_KILLED] += oom_killed;
         count_lost_lines(container, exit);
         if (container->forbidden_calls) {
                 reason = SECCOMP_NOTIFIER_REASON;

@@ -13,6 +13,7 @@
 #include "base/task.h"
 #include "cri/container.h"
 #include "cri/events.h"
+#include "cri/pod_shim.h"
 
 #define PROBE_DEADLINE (10 * NSEC_PER_SEC)
 #define PULL_STALLS    4 /* stalls of a registry in a row before a pull says anything */
@@ -86,7 +87,13 @@ static void open_handlers(void)
                                      from->kind == CONFIG_HANDLER_OCI ? RUNTIME_KIND_OCI
                                                                       : RUNTIME_KIND_SHIM,
                                      node.cgroup_driver == CGROUP_DRIVER_SYSTEMD);
+                node.handlers[i].shim_runtime = xstrdup(from->shim_runtime);
+                node.handlers[i].shim_config = xstrdup(from->shim_config);
+                node.handlers[i].shim_options_type = xstrdup(from->shim_options_type);
+                node.handlers[i].sandbox =
+                        !from->shim_without_sandbox && !runtime_is_shim_of_runc(&node.handlers[i]);
         }
+        pod_shim_open();
         task_start("probe runtime handlers", probe_handlers, NULL);
 }
 
@@ -266,6 +273,7 @@ void node_close(void)
 {
         events_close();
         release_objects();
+        pod_shim_close();
         remove_monitor_cgroup();
         close_networks();
         suspects_free(node.suspects);

@@ -30,6 +30,8 @@ enum runtime_exec_cgroup {
         RUNTIME_EXEC_CGROUP_ALL,        /* crun: --cgroup NAME, in every hierarchy */
 };
 
+struct runtime_operations;
+
 /* One entry of [runtime.handlers]. Strings are owned. Filled by runtime_handler_init, then by
  * runtime_probe. */
 struct runtime_handler {
@@ -38,6 +40,12 @@ struct runtime_handler {
         char *root; /* where it keeps its state: RUN_DIR/runtime/NAME */
         enum runtime_kind kind;
         bool systemd_cgroup;
+        /* With kind "shim", set by the caller after runtime_handler_init; null is none. */
+        char *shim_runtime;      /* the OCI runtime that runc's shim drives: a path */
+        char *shim_config;       /* its configuration file, as others' shims want it */
+        char *shim_options_type; /* the type that the shim gives to what is in that file */
+        bool sandbox;            /* a pod has a container of its own in the shim (Kata's VM) */
+        const struct runtime_operations *operations; /* a shim's; null is the command line */
         /* found by runtime_probe */
         char *version; /* "runc version 1.1.5+ds1", or null */
         enum runtime_exec_cgroup exec_cgroup;
@@ -50,6 +58,9 @@ struct runtime_handler {
 void runtime_handler_init(struct runtime_handler *handler, const char *name, const char *path,
                           const char *root, enum runtime_kind kind, bool systemd_cgroup);
 void runtime_handler_fini(struct runtime_handler *handler);
+
+/* Whether it is containerd-shim-runc-v2 or one like it, which drives an OCI runtime. */
+bool runtime_is_shim_of_runc(const struct runtime_handler *handler);
 
 /*
  * Asks the program for its version and features and makes its root folder (mode 0700). A program
@@ -74,6 +85,28 @@ char *const *runtime_environment(void);
 char **runtime_create_argv(const struct runtime_handler *handler, const char *id,
                            const char *bundle, const char *pid_file, const char *log,
                            bool terminal);
+
+/*
+ * How a monitor creates a container: by a command, or by what it sends to a shim.
+ */
+struct runtime_create {
+        const char *id;
+        const char *bundle;
+        const char *folder; /* of the container, on tmpfs, there already */
+        const char *pid_file;
+        const char *log;
+        bool terminal;
+        bool stdin_open;
+        /* the result, on the heap: runtime_create_fini */
+        char **command;    /* strv; or null, and then the next three: see struct monitor_options */
+        char *shim;        /* its address */
+        char *shim_create; /* files that hold the requests */
+        char *shim_wait;
+};
+/* Task only; waits for a shim. */
+int runtime_prepare_create(const struct runtime_handler *handler, struct runtime_create *create,
+                           int64_t deadline, struct error *err);
+void runtime_create_fini(struct runtime_create *create);
 
 /*
  * Why a runtime failed, from its --log file (JSON lines; null or missing is fine) or else from what
@@ -115,6 +148,11 @@ struct runtime_state {
 /* NOT_FOUND when the runtime does not know the container. */
 int runtime_state(const struct runtime_handler *handler, const char *id, int64_t deadline,
                   struct runtime_state *state, struct error *err);
+
+/* Sizes the terminal of a container that a shim runs; UNIMPLEMENTED for others, whose monitor does.
+ */
+int runtime_resize(const struct runtime_handler *handler, const char *id, uint16_t rows,
+                   uint16_t columns, int64_t deadline, struct error *err);
 
 /* The ids that the runtime knows, as a vector on the heap (strv_free). */
 int runtime_list(const struct runtime_handler *handler, int64_t deadline, char ***ids,

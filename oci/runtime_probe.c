@@ -24,6 +24,7 @@ void runtime_handler_init(struct runtime_handler *handler, const char *name, con
                 .root = xstrdup(root),
                 .kind = kind,
                 .systemd_cgroup = systemd_cgroup,
+                .operations = kind == RUNTIME_KIND_SHIM ? &runtime_shim_operations : NULL,
         };
 }
 
@@ -32,9 +33,20 @@ void runtime_handler_fini(struct runtime_handler *handler)
         free(handler->name);
         free(handler->path);
         free(handler->root);
+        free(handler->shim_runtime);
+        free(handler->shim_config);
+        free(handler->shim_options_type);
         free(handler->version);
         free(handler->problem);
         *handler = (struct runtime_handler){0};
+}
+
+bool runtime_is_shim_of_runc(const struct runtime_handler *handler)
+{
+        static const char prefix[] = "containerd-shim-runc-";
+        const char *slash = strrchr(handler->path, '/');
+        return handler->kind == RUNTIME_KIND_SHIM && slash &&
+               strncmp(slash + 1, prefix, sizeof prefix - 1) == 0;
 }
 
 int runtime_check(const struct runtime_handler *handler, struct error *err)
@@ -155,11 +167,13 @@ int runtime_probe(struct runtime_handler *handler, int64_t deadline, struct erro
 {
         struct error why;
         int result = runtime_check(handler, &why);
-        if (result == 0 && handler->kind == RUNTIME_KIND_OCI) {
+        if (result == 0) {
                 struct folder root = {handler->root, &why};
                 result = task_offload(make_root, &root);
                 if (result == 0)
-                        result = find_version(handler, deadline, &why);
+                        result = handler->operations
+                                         ? handler->operations->probe(handler, deadline, &why)
+                                         : find_version(handler, deadline, &why);
                 if (result < 0 && why.code != ERROR_FAILED_PRECONDITION) {
                         why.code = ERROR_FAILED_PRECONDITION;
                         error_context(&why, "runtime handler %s", handler->name);
