@@ -1,4 +1,5 @@
-/* A pod's shim: what is kept of it, the connection to it, and what it writes to its log. */
+#include "oci/shim_connection.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
@@ -12,7 +13,6 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "base/process.h"
-#include "oci/shim_connection.h"
 
 #define RECORD         "shim.json"
 #define RECORD_VERSION 1

@@ -4,8 +4,8 @@
 #include "api/ttrpc/server.h"
 #include "base/log.h"
 #include "oci/shim_private.h"
-#include "shim/events_v1.pb-c.h"
-#include "shim/task_events.pb-c.h"
+#include "api/shim/events_v1.pb-c.h"
+#include "api/shim/task_events.pb-c.h"
 
 /*
  * Exits are the monitors' to tell, who ask for them and write them down; an event that was lost

@@ -4,8 +4,8 @@
 
 #include "base/memory.h"
 #include "oci/shim_private.h"
-#include "shim/runc_options.pb-c.h"
-#include "shim/runtimeoptions_v1.pb-c.h"
+#include "api/shim/runc_options.pb-c.h"
+#include "api/shim/runtimeoptions_v1.pb-c.h"
 
 static void pack(const char *type, const ProtobufCMessage *message, Google__Protobuf__Any *any)
 {

@@ -9,7 +9,7 @@
 #include "api/ttrpc/client.h"
 #include "base/table.h"
 #include "base/task.h"
-#include "google/protobuf/any.pb-c.h"
+#include "api/google/protobuf/any.pb-c.h"
 #include "oci/shim.h"
 
 #define SHIM_ANSWER_BYTES_MAX 8192 /* of a start's output */

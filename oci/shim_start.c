@@ -12,7 +12,7 @@
 #include "base/memory.h"
 #include "base/process.h"
 #include "oci/shim_connection.h"
-#include "shim/task_v2.pb-c.h"
+#include "api/shim/task_v2.pb-c.h"
 
 #define FOLDER_MODE   0700
 #define SHUTDOWN_TIME (5 * NSEC_PER_SEC)  /* for a shim to end when it was told to */

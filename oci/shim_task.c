@@ -12,7 +12,7 @@
 #include "oci/exec.h"
 #include "oci/runtime_private.h"
 #include "oci/shim_connection.h"
-#include "shim/task_v2.pb-c.h"
+#include "api/shim/task_v2.pb-c.h"
 
 #define PROBE_ERRORS_MAX 4096
 #define RESIZE_TIME      (10 * NSEC_PER_SEC)
