@@ -2,6 +2,7 @@
 import os
 
 import pytest
+from grpc import StatusCode
 from kit.paths import program
 from kit.wait import wait_for
 from support import EXITED, NOTREADY, READY, RUNNING, error_of
@@ -69,4 +70,4 @@ def test_exec(shim):
     assert (done.stdout, done.stderr, done.exit_code) == (b"out\n", b"err\n", 3)
     done = shim.exec(container, "/bin/sh", "-c", "cat; head -c 300000 /dev/zero")
     assert (len(done.stdout), done.exit_code) == (300000, 0)
-    error_of(lambda: shim.exec(container, "/nosuch"), "UNKNOWN")
+    error_of(lambda: shim.exec(container, "/nosuch"), StatusCode.UNKNOWN)
