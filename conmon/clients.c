@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <stddef.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -46,16 +47,44 @@ static void drop(struct clients *clients, unsigned index)
         clients->fds[index] = -1;
 }
 
-bool clients_receive(struct clients *clients, unsigned index, struct monitor_message *request)
+static void take_fds(struct msghdr *message, struct clients_fds *fds)
 {
-        /* A newer client's longer message is cut here, which is what protocol.h says a receiver
-         * does. */
-        ssize_t got = recv(clients->fds[index], request, sizeof(*request), MSG_DONTWAIT);
+        fds->count = 0;
+        for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header;
+             header = CMSG_NXTHDR(message, header)) {
+                if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+                        continue;
+                fds->count = (unsigned)((header->cmsg_len - CMSG_LEN(0)) / sizeof(int));
+                memcpy(fds->fds, CMSG_DATA(header), fds->count * sizeof(int));
+        }
+}
 
-        if (got == (ssize_t)sizeof(*request) && request->version >= 1)
-                return true;
+bool clients_receive(struct clients *clients, unsigned index, struct monitor_message *request,
+                     struct clients_fds *fds)
+{
+        union {
+                struct cmsghdr header;
+                char space[CMSG_SPACE(sizeof(int) * MONITOR_ATTACH_FDS)];
+        } control;
+        struct iovec part = {.iov_base = request, .iov_len = sizeof(*request)};
+        struct msghdr message = {
+                .msg_iov = &part,
+                .msg_iovlen = 1,
+                .msg_control = &control,
+                .msg_controllen = sizeof(control),
+        };
+        /* A newer client's longer message is cut here, which is what protocol.h says a receiver
+         * does; and so are descriptors beyond those that there is room for. */
+        ssize_t got = recvmsg(clients->fds[index], &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+
         if (got < 0 && (errno == EAGAIN || errno == EINTR))
                 return false;
+        if (got >= 0)
+                take_fds(&message, fds);
+        if (got == (ssize_t)sizeof(*request) && request->version >= 1)
+                return true;
+        for (unsigned i = 0; got >= 0 && i < fds->count; i++)
+                close(fds->fds[i]);
         drop(clients, index);
         return false;
 }

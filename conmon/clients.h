@@ -24,11 +24,18 @@ int clients_listen(struct clients *clients, const char *path);
  * closed. */
 int clients_accept(struct clients *clients);
 
+/* Descriptors that came with a request; whoever has them closes them. */
+struct clients_fds {
+        int fds[MONITOR_ATTACH_FDS];
+        unsigned count;
+};
+
 /*
  * Receives one request. False where there is none to answer: nothing came, or the client is gone,
- * or it sent something that is no message and was dropped.
+ * or it sent something that is no message and was dropped. Then there are no descriptors.
  */
-bool clients_receive(struct clients *clients, unsigned index, struct monitor_message *request);
+bool clients_receive(struct clients *clients, unsigned index, struct monitor_message *request,
+                     struct clients_fds *fds);
 
 /* Sends the message, with the version filled in, or drops the client. */
 void clients_send(struct clients *clients, unsigned index, struct monitor_message *message);

@@ -7,6 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "conmon/attach.h"
 #include "conmon/clients.h"
 #include "conmon/clock.h"
 #include "conmon/command.h"
@@ -48,6 +49,7 @@ enum state {
 enum happening {
         CHILD_CHANGED, /* SIGCHLD came */
         OUTPUT_READY,
+        ATTACH_SERVED, /* those who are attached have taken or given something, or were let go */
         CONSOLE_READY,
         REQUEST_CAME,
         SHIM_READY, /* there is something to read from the shim */
@@ -126,12 +128,26 @@ static int resize(const struct conmon *m, const struct monitor_resize *size)
         return ioctl(PLACE_STDOUT, TIOCSWINSZ, &window) < 0 ? -errno : 0;
 }
 
+/* Takes the descriptors. */
+static int attach(struct conmon *m, struct monitor_attach *request, struct clients_fds *fds)
+{
+        int result = m->ended ? -ESRCH : m->state == RUNNING ? 0 : -EAGAIN;
+
+        if (result < 0)
+                return result;
+        result = attach_add(&m->output.attach, request->flags, fds->fds, fds->count);
+        fds->count = 0;
+        request->flags = m->output.attach.has_input ? MONITOR_ATTACH_INPUT : 0;
+        return result;
+}
+
 static void answer(struct conmon *m, unsigned index)
 {
         struct monitor_message message;
+        struct clients_fds fds;
         int result = 0;
 
-        if (!clients_receive(&m->clients, index, &message))
+        if (!clients_receive(&m->clients, index, &message, &fds))
                 return;
         switch (message.type) {
         case MONITOR_STATUS:
@@ -143,9 +159,14 @@ static void answer(struct conmon *m, unsigned index)
         case MONITOR_REOPEN_LOG:
                 result = m->ended ? -ESRCH : crilog_reopen(&m->output.log);
                 break;
+        case MONITOR_ATTACH:
+                result = attach(m, &message.body.attach, &fds);
+                break;
         default:
                 result = -ENOSYS;
         }
+        for (unsigned i = 0; i < fds.count; i++)
+                close(fds.fds[i]);
         message.result = result;
         clients_send(&m->clients, index, &message);
 }
@@ -244,6 +265,10 @@ static enum state runtime_changed(struct conmon *m, unsigned unused)
                 return fail(pid, "read the container's pid from", m->options->pid_file);
         if (waitid(P_PID, (id_t)pid, &info, WEXITED | WNOHANG | WNOWAIT) < 0)
                 return fail(errno, "adopt the container's process", NULL);
+        if (m->options->open_stdin)
+                attach_open_input(&m->output.attach,
+                                  m->options->terminal ? PLACE_STDOUT : PLACE_STDIN,
+                                  m->options->stdin_once && !m->options->terminal);
         m->end.pid = pid;
         m->end.start_time = command_start_time(pid);
         m->parent_kills = oom_kills(m->options->oom_parent_file);
@@ -253,13 +278,20 @@ static enum state runtime_changed(struct conmon *m, unsigned unused)
         return container_changed(m, 0);
 }
 
+/* Those who are attached still get what they have not taken yet, as long as they take it. */
+static enum state lingering(struct conmon *m)
+{
+        return output_any_open(&m->output) || attach_is_behind(&m->output.attach) ? LINGERING
+                                                                                  : DONE;
+}
+
 static enum state linger(struct conmon *m)
 {
         int64_t now = clock_now(CLOCK_MONOTONIC);
 
         m->linger_end = now + LINGER_MAX;
         m->deadline = now + LINGER_SILENCE;
-        return output_any_open(&m->output) ? LINGERING : DONE;
+        return lingering(m);
 }
 
 static bool write_record(const struct conmon *m)
@@ -352,12 +384,31 @@ static enum state linger_output(struct conmon *m, unsigned which)
 
                 m->deadline = deadline < m->linger_end ? deadline : m->linger_end;
         }
-        return output_any_open(&m->output) ? LINGERING : DONE;
+        return lingering(m);
 }
 
+static enum state linger_attached(struct conmon *m, unsigned unused)
+{
+        return lingering(m);
+}
+
+/* While somebody is behind nothing was read: that was no silence. */
 static enum state finish(struct conmon *m, unsigned unused)
 {
-        return DONE;
+        int64_t now = clock_now(CLOCK_MONOTONIC);
+
+        if (attach_is_behind(&m->output.attach) && now < m->linger_end) {
+                m->deadline = now + LINGER_SILENCE;
+                return LINGERING;
+        }
+        for (unsigned i = 0; i < OUTPUTS; i++)
+                output_close(&m->output, i);
+        return lingering(m);
+}
+
+static enum state go_on(struct conmon *m, unsigned unused)
+{
+        return m->state;
 }
 
 /* ---- with a shim ---- */
@@ -420,6 +471,9 @@ static enum state shim_created(struct conmon *m, unsigned unused)
         m->end.pid = (pid_t)shim_number(answer.payload, answer.length, CREATE_RESPONSE_PID);
         m->end.start_time = m->end.pid > 0 ? command_start_time(m->end.pid) : 0;
         m->parent_kills = oom_kills(m->options->oom_parent_file);
+        if (m->options->open_stdin)
+                attach_open_input(&m->output.attach, PLACE_STDIN,
+                                  m->options->stdin_once && !m->options->terminal);
         if (ask_for_end(m) < 0)
                 return shim_failed(m, gone, sizeof(gone) - 1);
         report_ok(m->end.pid, m->end.start_time);
@@ -458,7 +512,8 @@ static enum state shim_told(struct conmon *m, unsigned unused)
 
 static enum state flush_output(struct conmon *m, unsigned which)
 {
-        return linger_output(m, which) == DONE ? tell_end(m, 0) : FLUSHING;
+        linger_output(m, which);
+        return output_any_open(&m->output) ? FLUSHING : tell_end(m, 0);
 }
 
 static enum state tell_flushed(struct conmon *m, unsigned unused)
@@ -481,12 +536,12 @@ static enum state reply(struct conmon *m, unsigned which)
 
 /* clang-format off */
 static handler *const table[STATES][HAPPENINGS] = {
-        /*              CHILD_CHANGED      OUTPUT_READY    CONSOLE_READY    REQUEST_CAME  SHIM_READY    TIME_CAME */
-        [CREATING] =   {runtime_changed,   collect_output, receive_console, reply,        shim_created, NULL},
-        [RUNNING] =    {container_changed, collect_output, NULL,            reply,        shim_told,    look_again},
-        [FLUSHING] =   {reap_others,       flush_output,   NULL,            reply,        NULL,         tell_flushed},
-        [UNRECORDED] = {reap_others,       collect_output, NULL,            reply,        NULL,         record_end},
-        [LINGERING] =  {reap_others,       linger_output,  NULL,            reply,        NULL,         finish},
+        /*              CHILD_CHANGED      OUTPUT_READY    ATTACH_SERVED    CONSOLE_READY    REQUEST_CAME  SHIM_READY    TIME_CAME */
+        [CREATING] =   {runtime_changed,   collect_output, NULL,            receive_console, reply,        shim_created, NULL},
+        [RUNNING] =    {container_changed, collect_output, go_on,           NULL,            reply,        shim_told,    look_again},
+        [FLUSHING] =   {reap_others,       flush_output,   go_on,           NULL,            reply,        NULL,         tell_flushed},
+        [UNRECORDED] = {reap_others,       collect_output, go_on,           NULL,            reply,        NULL,         record_end},
+        [LINGERING] =  {reap_others,       linger_output,  linger_attached, NULL,            reply,        NULL,         finish},
 };
 /* clang-format on */
 
@@ -505,7 +560,8 @@ enum slot {
         SLOT_CLIENT,
         SLOT_LISTENER = SLOT_CLIENT + MONITOR_CLIENTS_MAX,
         SLOT_SHIM,
-        SLOTS,
+        SLOT_ATTACH,
+        SLOTS = SLOT_ATTACH + ATTACH_SLOTS,
 };
 
 static void fill_slots(const struct conmon *m, struct pollfd slots[SLOTS])
@@ -518,13 +574,25 @@ static void fill_slots(const struct conmon *m, struct pollfd slots[SLOTS])
                 slots[SLOT_CLIENT + i].fd = m->clients.fds[i];
         slots[SLOT_LISTENER].fd = m->clients.listener;
         slots[SLOT_SHIM].fd = m->shim;
-        for (unsigned i = 0; i < SLOTS; i++)
+        for (unsigned i = 0; i < SLOT_ATTACH; i++)
                 slots[i].events = POLLIN;
+        if (m->output.attach.count)
+                attach_fill(&m->output.attach, slots + SLOT_ATTACH);
 }
 
-static void handle_slots(struct conmon *m, const struct pollfd slots[SLOTS])
+/* Nobody is attached most of the time. */
+static nfds_t count_slots(const struct conmon *m)
 {
-        for (unsigned i = 0; i < SLOTS; i++) {
+        return m->output.attach.count ? SLOTS : SLOT_ATTACH;
+}
+
+static void handle_slots(struct conmon *m, const struct pollfd slots[SLOTS], bool attached)
+{
+        if (attached) {
+                attach_serve(&m->output.attach, slots + SLOT_ATTACH);
+                handle(m, ATTACH_SERVED, 0);
+        }
+        for (unsigned i = 0; i < SLOT_ATTACH; i++) {
                 if (!slots[i].revents)
                         continue;
                 /* An earlier one's handler may have closed it. */
@@ -554,9 +622,25 @@ static struct timespec *until(int64_t deadline, struct timespec *timeout)
         return timeout;
 }
 
+static int64_t next_deadline(const struct conmon *m)
+{
+        int64_t attached = attach_deadline(&m->output.attach);
+
+        return attached < m->deadline ? attached : m->deadline;
+}
+
 static void check_deadline(struct conmon *m)
 {
-        if (m->deadline == NEVER || clock_now(CLOCK_MONOTONIC) < m->deadline)
+        int64_t now;
+
+        if (next_deadline(m) == NEVER)
+                return;
+        now = clock_now(CLOCK_MONOTONIC);
+        if (attach_deadline(&m->output.attach) <= now) {
+                attach_expire(&m->output.attach, now);
+                handle(m, ATTACH_SERVED, 0);
+        }
+        if (now < m->deadline)
                 return;
         m->deadline = NEVER;
         handle(m, TIME_CAME, 0);
@@ -573,12 +657,13 @@ static void watch(struct conmon *m)
         while (m->state != DONE) {
                 struct pollfd slots[SLOTS];
                 struct timespec timeout;
+                nfds_t count = count_slots(m);
                 int ready;
 
                 fill_slots(m, slots);
-                ready = ppoll(slots, SLOTS, until(m->deadline, &timeout), &none);
+                ready = ppoll(slots, count, until(next_deadline(m), &timeout), &none);
                 if (ready > 0)
-                        handle_slots(m, slots);
+                        handle_slots(m, slots, count == SLOTS);
                 /*
                  * SIGCHLD ends ppoll only where no descriptor is ready; under steady output it
                  * would wait forever. So it is taken here when it is pending.
@@ -609,6 +694,7 @@ int conmon_run(const struct conmon_options *options)
         close_shim(m);
         for (unsigned i = 0; i < OUTPUTS; i++)
                 output_close(&m->output, i);
+        attach_close(&m->output.attach);
         crilog_close(&m->output.log);
         journal_close(&m->output.journal);
         console_close(&m->console);

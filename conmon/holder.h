@@ -9,6 +9,7 @@
 
 /* Pinned namespaces to enter first, or null. */
 struct holder_options {
+        const char *user; /* then the PID namespace is made inside it, and its root holds it */
         const char *net;
         const char *ipc;
         const char *uts;
@@ -24,6 +25,13 @@ struct holder_options {
  * that has nothing else: so the program has to be static. Returns the program's exit status.
  */
 int holder_run(const struct holder_options *options);
+
+#define HOLDER_WAIT                                                                                \
+        "--wait" /* the program's argument with which it does nothing until its standard input     \
+                    ends: somebody pins the namespaces that it was started in */
+
+/* Returns at the end of the standard input. */
+void holder_wait(void);
 
 /* Reaps until SIGKILL from outside comes. */
 _Noreturn void holder_hold(void);

@@ -38,7 +38,8 @@ int output_settle(int fd, enum output_place place)
 
 int output_poll_fd(const struct output *output, unsigned which)
 {
-        if (!output->open[which] || (which == OUTPUT_STDOUT && output->hung_up))
+        if (!output->open[which] || (which == OUTPUT_STDOUT && output->hung_up) ||
+            attach_is_behind(&output->attach))
                 return -1;
         return place_of(which);
 }
@@ -49,6 +50,7 @@ void output_close(struct output *output, unsigned which)
                 return;
         output->open[which] = false;
         crilog_finish(&output->log, &output->streams[which], clock_now(CLOCK_REALTIME));
+        attach_end(&output->attach, which);
         close(place_of(which));
         /* Takes the place, the lowest that is free, so that no later descriptor comes to lie there.
          */
@@ -71,11 +73,13 @@ size_t output_read(struct output *output, unsigned which)
                 output_close(output, which);
                 return 0;
         }
-        if (output->from_runtime)
+        if (output->from_runtime) {
                 text_keep_tail(&output->runtime_text, output->chunk, (size_t)got);
-        else
-                crilog_write(&output->log, &output->streams[which], output->chunk, (size_t)got,
-                             clock_now(CLOCK_REALTIME));
+                return (size_t)got;
+        }
+        crilog_write(&output->log, &output->streams[which], output->chunk, (size_t)got,
+                     clock_now(CLOCK_REALTIME));
+        attach_write(&output->attach, which, output->chunk, (size_t)got);
         return (size_t)got;
 }
 

@@ -1,5 +1,6 @@
 /*
- * output: our ends of the container's stdio, and what comes out of them into the log.
+ * output: our ends of the container's stdio, and what comes out of them into the log and to those
+ * who are attached.
  *
  * They are kept in the places of our own stdio, which we do not use: so no stray write of libc to
  * descriptor 2 can meet a client, and we hold no more descriptors than needed.
@@ -10,6 +11,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#include "conmon/attach.h"
 #include "conmon/crilog.h"
 #include "conmon/protocol.h"
 #include "conmon/text.h"
@@ -20,6 +22,7 @@ enum output_place { PLACE_STDIN = 0, PLACE_STDOUT = 1, PLACE_STDERR = 2 };
 
 /* Indexes of what is read. With a terminal the first is the terminal. */
 enum { OUTPUT_STDOUT, OUTPUT_STDERR, OUTPUTS };
+_Static_assert(ATTACH_STREAMS == OUTPUTS, "who is attached gets all of them");
 
 struct output {
         bool open[OUTPUTS];
@@ -36,6 +39,7 @@ struct output {
         char chunk[OUTPUT_READ_SIZE];
         char pending[OUTPUTS][CRILOG_LINE_MAX];
         char runtime_text_memory[MONITOR_REPORT_TEXT_MAX + 1];
+        struct attach attach;
 };
 
 /* Expects zeroes. runtime_text_max: bytes. */
@@ -45,7 +49,7 @@ void output_init(struct output *output, size_t runtime_text_max);
  * closed either way. */
 int output_settle(int fd, enum output_place place);
 
-/* The descriptor to poll, or -1. */
+/* The descriptor to poll, or -1: also while somebody who is attached is behind. */
 int output_poll_fd(const struct output *output, unsigned which);
 
 /* One read, never waiting. Returns its bytes; 0 when there is nothing, or nothing more, in which

@@ -33,6 +33,7 @@ enum monitor_message_type {
         MONITOR_RESIZE = 2, /* request: resize; -ENOTTY without a terminal */
         MONITOR_REOPEN_LOG =
                 3, /* request empty; opens the log's path anew; -ESRCH after the container's end */
+        MONITOR_ATTACH = 4,  /* request: attach, with descriptors; see below */
         MONITOR_EXITED = 64, /* from the monitor: status */
 };
 
@@ -63,6 +64,27 @@ struct monitor_resize {
         uint16_t columns;
 };
 
+/*
+ * An attach request carries descriptors (SCM_RIGHTS) in this order: control, and of the others
+ * those that flags name. Each is one end of a pipe or a socket whose other end the daemon, or who
+ * it serves, has: the container's input is read from input, and its output written to output and
+ * errors from then on (with a terminal all of it to output). control is written to and never read:
+ * who closes its other end is let go, and when the monitor lets go it closes it, after a byte
+ * MONITOR_ATTACH_TOO_SLOW where that is why. Replies: -EAGAIN before the container runs, -ESRCH
+ * after its end, -EUSERS when MONITOR_ATTACH_MAX are attached.
+ */
+#define MONITOR_ATTACH_MAX      8 /* clients attached at a time */
+#define MONITOR_ATTACH_FDS      4
+#define MONITOR_ATTACH_INPUT    1u
+#define MONITOR_ATTACH_OUTPUT   2u
+#define MONITOR_ATTACH_ERRORS   4u
+#define MONITOR_ATTACH_TOO_SLOW 's'
+
+struct monitor_attach {
+        uint32_t
+                flags; /* in a reply MONITOR_ATTACH_INPUT says whether the container has an input */
+};
+
 struct monitor_message {
         uint16_t version; /* MONITOR_PROTOCOL_VERSION */
         uint16_t type;    /* enum monitor_message_type */
@@ -72,6 +94,7 @@ struct monitor_message {
         union {
                 struct monitor_status status;
                 struct monitor_resize resize;
+                struct monitor_attach attach;
                 uint8_t bytes[112];
         } body;
 };

@@ -6,9 +6,8 @@
 #include <stddef.h>
 #include <string.h>
 
-#include "base/buffer.h"
+#include "base/clock.h"
 #include "base/memory.h"
-#include "base/toml.h"
 #include "cri/config_load.h"
 #include "cri/config_machine.h"
 #include "oci/spec.h"
@@ -53,6 +52,8 @@
 #define VARIABLES_MAX         256
 #define ULIMITS_MAX           32
 #define CAPABILITIES_MAX      64
+#define PLATFORMS_MAX         16
+#define ID_MAX                4294967294U /* of users and groups */
 
 /* ---- what can be set, in the order of printing ---- */
 
@@ -105,6 +106,7 @@ const struct config_setting config_settings[] = {
         {"runtime.default_handler", CONFIG_HANDLER_NAME, PLACE(runtime.default_handler)},
         {"runtime.cgroup_driver", CONFIG_DRIVER, PLACE(runtime.cgroup_driver)},
         {"runtime.create_timeout", CONFIG_NUMBER, PLACE(runtime.create_timeout), 1, SECONDS_MAX},
+        {"runtime.no_pivot", CONFIG_BOOL, PLACE(runtime.no_pivot)},
         {"runtime.monitor_cgroup", CONFIG_CGROUP, PLACE(runtime.monitor_cgroup)},
         {"runtime.namespaces_dir", CONFIG_PATH_OR_NONE, PLACE(runtime.namespaces_dir)},
         {"runtime.default_sysctls", CONFIG_SYSCTLS, PLACE(runtime.default_sysctls), 0, SYSCTLS_MAX},
@@ -158,6 +160,13 @@ const struct config_setting config_settings[] = {
         {"runtime.selinux", CONFIG_BOOL, PLACE(runtime.selinux)},
         {"runtime.hostnetwork_disable_selinux", CONFIG_BOOL,
          PLACE(runtime.hostnetwork_disable_selinux)},
+        {"runtime.uid_mappings", CONFIG_ID_MAPS, PLACE(runtime.uid_mappings)},
+        {"runtime.gid_mappings", CONFIG_ID_MAPS, PLACE(runtime.gid_mappings)},
+        {"runtime.minimum_mappable_uid", CONFIG_NUMBER, PLACE(runtime.minimum_mappable_uid), 0,
+         ID_MAX},
+        {"runtime.minimum_mappable_gid", CONFIG_NUMBER, PLACE(runtime.minimum_mappable_gid), 0,
+         ID_MAX},
+        {"runtime.userns_range", CONFIG_ID_RANGE, PLACE(runtime.userns_range)},
         {"streaming.address", CONFIG_ADDRESS, PLACE(streaming.address)},
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"streaming.idle_timeout", CONFIG_NUMBER, PLACE(streaming.idle_timeout), 1, IDLE_MAX},
@@ -182,6 +191,8 @@ const size_t config_setting_count = sizeof(config_settings) / sizeof(config_sett
 const struct config_setting config_handler_settings[] = {
         {"kind", CONFIG_KIND, offsetof(struct config_handler, kind)},
         {"path", CONFIG_PATH, offsetof(struct config_handler, path)},
+        {"platform_paths", CONFIG_PLATFORM_PATHS, offsetof(struct config_handler, platform_paths),
+         0, PLATFORMS_MAX},
         {"root", CONFIG_PATH, offsetof(struct config_handler, root)},
         {"cni_conf_dir", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, cni_conf_dir)},
         {"seccomp_profile", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, seccomp_profile)},
@@ -203,6 +214,8 @@ const struct config_setting config_handler_settings[] = {
          offsetof(struct config_handler, shim_options_type)},
         {"shim_without_sandbox", CONFIG_BOOL,
          offsetof(struct config_handler, shim_without_sandbox)},
+        {"create_timeout", CONFIG_NUMBER, offsetof(struct config_handler, create_timeout), 0,
+         SECONDS_MAX},
 };
 const size_t config_handler_setting_count =
         sizeof(config_handler_settings) / sizeof(config_handler_settings[0]);
@@ -227,31 +240,6 @@ const struct config_setting config_workload_resources[] = {
 };
 const size_t config_workload_resource_count =
         sizeof(config_workload_resources) / sizeof(config_workload_resources[0]);
-
-static const char *const driver_names[] = {
-        [CONFIG_CGROUP_SYSTEMD] = "systemd",
-        [CONFIG_CGROUP_CGROUPFS] = "cgroupfs",
-};
-static const char *const image_volumes_names[] = {
-        [CONFIG_IMAGE_VOLUMES_MKDIR] = "mkdir",
-        [CONFIG_IMAGE_VOLUMES_BIND] = "bind",
-        [CONFIG_IMAGE_VOLUMES_IGNORE] = "ignore",
-};
-static const char *const ip_preference_names[] = {
-        [CONFIG_IP_AS_PLUGINS_SAY] = "cni",
-        [CONFIG_IP_V4_FIRST] = "ipv4",
-        [CONFIG_IP_V6_FIRST] = "ipv6",
-};
-static const char *const kind_names[] = {
-        [CONFIG_HANDLER_OCI] = "oci",
-        [CONFIG_HANDLER_SHIM] = "shim",
-};
-static const char *const level_names[] = {
-        [LOG_LEVEL_DEBUG] = "debug",
-        [LOG_LEVEL_INFO] = "info",
-        [LOG_LEVEL_WARNING] = "warning",
-        [LOG_LEVEL_ERROR] = "error",
-};
 
 /* ---- defaults ---- */
 
@@ -298,6 +286,24 @@ struct config_workload *config_workload_add(struct config *config, const char *n
         config->runtime.workloads = workloads;
         config->runtime.workload_count = count + 1;
         return &workloads[at];
+}
+
+/* What is there without being configured, where its program is installed. */
+static const char *const usual_names[] = {"crun", "crun-wasm", "runc", "youki"};
+
+static const char *installed_path(const struct config_machine *machine, const char *name)
+{
+        const char *const paths[] = {machine->crun, machine->crun_wasm, machine->runc,
+                                     machine->youki};
+
+        for (size_t i = 0; i < sizeof usual_names / sizeof *usual_names; i++)
+                if (strcmp(name, usual_names[i]) == 0)
+                        return paths[i];
+        if (strcmp(name, "kata") == 0)
+                return machine->kata;
+        if (strcmp(name, "runsc") == 0)
+                return machine->runsc;
+        return NULL;
 }
 
 struct config *config_new(const struct config_machine *machine)
@@ -377,6 +383,9 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.selinux = true;
         config->runtime.hostnetwork_disable_selinux = true;
         config->runtime.infra_cpuset = xstrdup("");
+        config->runtime.uid_mappings = xstrdup("");
+        config->runtime.gid_mappings = xstrdup("");
+        config->runtime.userns_range = xstrdup("");
         config->runtime.shared_cpuset = xstrdup("");
         config->runtime.irqbalance_config_file = xstrdup("/etc/default/irqbalance");
         config->runtime.blockio_config_file = xstrdup("");
@@ -395,10 +404,9 @@ struct config *config_new(const struct config_machine *machine)
         config->limits.max_workers = 64;
         config->limits.max_message_bytes = 16 * 1024 * 1024;
         config->limits.max_tasks = 10000;
-        if (machine->crun)
-                config_handler_add(config, "crun");
-        if (machine->runc)
-                config_handler_add(config, "runc");
+        for (size_t i = 0; i < sizeof usual_names / sizeof *usual_names; i++)
+                if (installed_path(machine, usual_names[i]))
+                        config_handler_add(config, usual_names[i]);
         if (machine->kata)
                 add_shim(config, "kata");
         if (machine->runsc)
@@ -406,16 +414,12 @@ struct config *config_new(const struct config_machine *machine)
         return config;
 }
 
-static const char *installed_path(const struct config_machine *machine, const char *name)
+/* Of the path for this machine's platform; or null. */
+static const char *platform_path(const struct config_handler *handler)
 {
-        if (strcmp(name, "runc") == 0)
-                return machine->runc;
-        if (strcmp(name, "crun") == 0)
-                return machine->crun;
-        if (strcmp(name, "kata") == 0)
-                return machine->kata;
-        if (strcmp(name, "runsc") == 0)
-                return machine->runsc;
+        for (char *const *pair = handler->platform_paths; pair && *pair; pair += 2)
+                if (strcmp(pair[0], CONFIG_PLATFORM) == 0)
+                        return pair[1];
         return NULL;
 }
 
@@ -442,12 +446,18 @@ void config_complete(struct config *config, const struct config_machine *machine
         for (size_t i = 0; i < config->runtime.handler_count; i++) {
                 struct config_handler *handler = &config->runtime.handlers[i];
 
+                if (platform_path(handler)) {
+                        free(handler->path);
+                        handler->path = xstrdup(platform_path(handler));
+                }
                 if (!handler->path)
                         handler->path = xstrdup(installed_path(machine, handler->name));
                 if (handler->container_min_memory_kib == MIN_MEMORY_UNSET)
                         handler->container_min_memory_kib = least_memory(handler->path);
                 if (!handler->root)
                         handler->root = xprintf("%s/runtimes/%s", config->run_dir, handler->name);
+                if (!handler->create_timeout)
+                        handler->create_timeout = config->runtime.create_timeout;
                 if (!handler->cni_conf_dir)
                         handler->cni_conf_dir = xstrdup("");
                 if (!handler->shim_runtime)
@@ -481,6 +491,7 @@ void config_free(struct config *config)
 
                 free(handler->name);
                 free(handler->path);
+                strv_free(handler->platform_paths);
                 free(handler->root);
                 free(handler->cni_conf_dir);
                 free(handler->shim_runtime);
@@ -534,6 +545,9 @@ void config_free(struct config *config)
         }
         free(config->runtime.workloads);
         free(config->runtime.infra_cpuset);
+        free(config->runtime.uid_mappings);
+        free(config->runtime.gid_mappings);
+        free(config->runtime.userns_range);
         free(config->runtime.shared_cpuset);
         free(config->runtime.irqbalance_config_file);
         free(config->runtime.blockio_config_file);
@@ -570,189 +584,9 @@ const struct config_handler *config_handler_find(const struct config *config, co
         return NULL;
 }
 
-const char *config_image_volumes_name(enum config_image_volumes volumes)
+int64_t config_create_timeout(const struct config *config, const char *handler)
 {
-        return image_volumes_names[volumes];
-}
+        const struct config_handler *found = handler ? config_handler_find(config, handler) : NULL;
 
-int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes)
-{
-        for (size_t i = 0; i < sizeof(image_volumes_names) / sizeof(image_volumes_names[0]); i++)
-                if (strcmp(text, image_volumes_names[i]) == 0) {
-                        *volumes = (enum config_image_volumes)i;
-                        return 0;
-                }
-        return -EINVAL;
-}
-
-const char *config_ip_preference_name(enum config_ip_preference preference)
-{
-        return ip_preference_names[preference];
-}
-
-int config_ip_preference_parse(const char *text, enum config_ip_preference *preference)
-{
-        for (size_t i = 0; i < sizeof ip_preference_names / sizeof *ip_preference_names; i++)
-                if (strcmp(text, ip_preference_names[i]) == 0) {
-                        *preference = (enum config_ip_preference)i;
-                        return 0;
-                }
-        return -EINVAL;
-}
-
-const char *config_cgroup_driver_name(enum config_cgroup_driver driver)
-{
-        return driver_names[driver];
-}
-
-/* ---- printing ---- */
-
-static void add_pairs(struct buffer *out, char *const *pairs)
-{
-        buffer_add_text(out, "{");
-        for (size_t i = 0; pairs && pairs[i]; i += 2) {
-                buffer_add_text(out, i > 0 ? ", " : "");
-                toml_add_string(out, pairs[i]);
-                buffer_add_text(out, " = ");
-                toml_add_string(out, pairs[i + 1]);
-        }
-        buffer_add_text(out, "}");
-}
-
-static void add_value(struct buffer *out, const struct config_setting *setting, const void *object)
-{
-        const void *field = (const char *)object + setting->offset;
-
-        switch (setting->type) {
-        case CONFIG_NUMBER:
-                buffer_printf(out, "%u", *(const unsigned *)field);
-                return;
-        case CONFIG_BOOL:
-                buffer_add_text(out, *(const bool *)field ? "true" : "false");
-                return;
-        case CONFIG_PAIRS:
-                add_pairs(out, *(char *const *const *)field);
-                return;
-        case CONFIG_SYSCTLS:
-        case CONFIG_TEXTS:
-        case CONFIG_ANNOTATIONS:
-        case CONFIG_POD_METRICS:
-        case CONFIG_COLLECTORS:
-        case CONFIG_DEVICES:
-        case CONFIG_VARIABLES:
-        case CONFIG_ULIMITS:
-        case CONFIG_CAPABILITIES:
-        case CONFIG_PATHS: {
-                char *const *paths = *(char *const *const *)field;
-
-                buffer_add_text(out, "[");
-                for (size_t i = 0; paths && paths[i]; i++) {
-                        buffer_add_text(out, i > 0 ? ", " : "");
-                        toml_add_string(out, paths[i]);
-                }
-                buffer_add_text(out, "]");
-                return;
-        }
-        case CONFIG_DRIVER:
-                toml_add_string(out, driver_names[*(const enum config_cgroup_driver *)field]);
-                return;
-        case CONFIG_IMAGE_VOLUMES:
-                toml_add_string(out,
-                                image_volumes_names[*(const enum config_image_volumes *)field]);
-                break;
-        case CONFIG_IP_PREFERENCE:
-                toml_add_string(out,
-                                ip_preference_names[*(const enum config_ip_preference *)field]);
-                return;
-        case CONFIG_KIND:
-                toml_add_string(out, kind_names[*(const enum config_handler_kind *)field]);
-                return;
-        case CONFIG_LEVEL:
-                toml_add_string(out, level_names[*(const enum log_level *)field]);
-                return;
-        case CONFIG_PATH:
-        case CONFIG_PATH_OR_NONE:
-        case CONFIG_SOCKET:
-        case CONFIG_CGROUP:
-        case CONFIG_ADDRESS:
-        case CONFIG_HANDLER_NAME:
-        case CONFIG_ENDPOINT:
-        case CONFIG_TEXT_OR_NONE:
-        case CONFIG_CPUS:
-        case CONFIG_AFFINITY:
-        case CONFIG_TEXT:
-        case CONFIG_TIMEZONE:
-        case CONFIG_NAME:
-        case CONFIG_OFF:
-                toml_add_string(out, *(const char *const *)field);
-                return;
-        }
-}
-
-static void add_handlers(struct buffer *out, const struct config *config)
-{
-        for (size_t i = 0; i < config->runtime.handler_count; i++) {
-                const struct config_handler *handler = &config->runtime.handlers[i];
-
-                /* a name is made of characters that need no quotes in a key */
-                buffer_printf(out, "\n[runtime.handlers.%s]\n", handler->name);
-                for (size_t k = 0; k < config_handler_setting_count; k++) {
-                        buffer_printf(out, "%s = ", config_handler_settings[k].name);
-                        add_value(out, &config_handler_settings[k], handler);
-                        buffer_add_text(out, "\n");
-                }
-        }
-}
-
-static void add_settings(struct buffer *out, const struct config_setting *settings, size_t count,
-                         const void *object)
-{
-        for (size_t i = 0; i < count; i++) {
-                buffer_printf(out, "%s = ", settings[i].name);
-                add_value(out, &settings[i], object);
-                buffer_add_text(out, "\n");
-        }
-}
-
-static void add_workloads(struct buffer *out, const struct config *config)
-{
-        for (size_t i = 0; i < config->runtime.workload_count; i++) {
-                const struct config_workload *workload = &config->runtime.workloads[i];
-
-                buffer_printf(out, "\n[runtime.workloads.%s]\n", workload->name);
-                /* not set is not there: it must not be empty where it is */
-                add_settings(out, config_workload_settings, 1, workload);
-                if (*workload->annotation_prefix)
-                        add_settings(out, config_workload_settings + 1, 1, workload);
-                add_settings(out, config_workload_settings + 2, 1, workload);
-                buffer_printf(out, "\n[runtime.workloads.%s.resources]\n", workload->name);
-                add_settings(out, config_workload_resources, config_workload_resource_count,
-                             workload);
-        }
-}
-
-void config_print(const struct config *config, FILE *out)
-{
-        AUTO_BUFFER struct buffer text = BUFFER_INIT;
-        size_t table_length = 0; /* of the name of the table that the last setting stood in */
-
-        for (size_t i = 0; i < config_setting_count; i++) {
-                const struct config_setting *setting = &config_settings[i];
-                const char *dot = strchr(setting->name, '.');
-                size_t length = dot ? (size_t)(dot - setting->name) : 0;
-
-                if (length > 0 && (length != table_length ||
-                                   memcmp(setting->name, setting[-1].name, length + 1) != 0)) {
-                        if (strncmp(setting[-1].name, "runtime.", 8) == 0) {
-                                add_handlers(&text, config);
-                                add_workloads(&text, config);
-                        }
-                        buffer_printf(&text, "\n[%.*s]\n", (int)length, setting->name);
-                }
-                table_length = length;
-                buffer_printf(&text, "%s = ", dot ? dot + 1 : setting->name);
-                add_value(&text, setting, config);
-                buffer_add_text(&text, "\n");
-        }
-        fwrite(text.data, 1, text.length, out);
+        return (found ? found->create_timeout : config->runtime.create_timeout) * NSEC_PER_SEC;
 }

@@ -12,11 +12,21 @@
 #define CRISP_CRI_CONFIG_H
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
 
 #include "base/cleanup.h"
 #include "base/error.h"
 #include "base/log.h"
+
+/* As Go and the kubelet name it. */
+#if defined(__x86_64__)
+#define CONFIG_PLATFORM "linux/amd64"
+#elif defined(__aarch64__)
+#define CONFIG_PLATFORM "linux/arm64"
+#else
+#error "crisp does not run on this architecture"
+#endif
 
 #define CONFIG_HANDLERS_MAX     64
 #define CONFIG_HANDLER_NAME_MAX 63  /* bytes: a RuntimeClass handler is a DNS label */
@@ -47,6 +57,9 @@ struct config_handler {
         char *name;
         enum config_handler_kind kind;
         char *path; /* absolute path of the program */
+        /* strv of platforms ("linux/arm64") and absolute paths in turn: that of CONFIG_PLATFORM
+         * takes path's place; may be null. [] */
+        char **platform_paths;
         char *root; /* where the runtime keeps its state (--root); default RUN_DIR/runtimes/NAME */
         /* CNI configurations for its pods; empty: those of network.config_dir. [] */
         char *cni_conf_dir;
@@ -74,6 +87,8 @@ struct config_handler {
         char *shim_options_type; /* the type of what is in it; the shim's own word. [""] */
         /* The shim gets no sandbox container for a pod; runc's never does. [false] */
         bool shim_without_sandbox;
+        /* Seconds for one create, start or delete. [runtime.create_timeout] */
+        unsigned create_timeout;
 };
 
 #define CONFIG_WORKLOADS_MAX     64
@@ -206,6 +221,9 @@ struct config {
                 enum config_cgroup_driver cgroup_driver;
                 /* Seconds for one create, start or delete by a handler's program. [120] */
                 unsigned create_timeout;
+                /* The root is put in place by moving mounts and chroot, where it cannot be by
+                 * pivot_root: on a ramdisk. [false] */
+                bool no_pivot;
                 /* The monitors' cgroup, seen from the root of each hierarchy. [/crisp-monitors] */
                 char *monitor_cgroup;
                 /* Where pods' namespaces are pinned, each pod's in a folder of its id; empty: in
@@ -288,7 +306,8 @@ struct config {
                 bool read_only;
                 /* [mkdir] */
                 enum config_image_volumes image_volumes;
-                /* One or more, sorted by name. [runc and crun where they are installed] */
+                /* One or more, sorted by name. [crun, crun-wasm, runc and youki,
+                 * those that are installed] */
                 struct config_handler *handlers;
                 size_t handler_count;
                 /* RuntimeDefault's seccomp profile, a file; empty is crisp's own.
@@ -310,6 +329,15 @@ struct config {
                 bool selinux;
                 /* Whether containers with the host's network run without a process label. [true] */
                 bool hostnetwork_disable_selinux;
+                /* User namespaces, "CONTAINER:HOST:LENGTH,..." each: of pods that say nothing of
+                 * theirs. Both, or neither. [""] */
+                char *uid_mappings, *gid_mappings;
+                /* The lowest IDs of the host that a pod may have mapped by what it asks for; 0 for
+                 * any that its users are. [0] */
+                unsigned minimum_mappable_uid, minimum_mappable_gid;
+                /* "FIRST:LENGTH" of the host's IDs from which pods get their own by annotation; ""
+                 * for those of the user "containers" in /etc/subuid and /etc/subgid. [""] */
+                char *userns_range;
         } runtime;
 
         struct {
@@ -385,13 +413,8 @@ void config_print(const struct config *config, FILE *out);
  * from config. */
 const struct config_handler *config_handler_find(const struct config *config, const char *name);
 
-/* "mkdir", "bind" or "ignore". */
-const char *config_image_volumes_name(enum config_image_volumes volumes);
-/* The other way; -EINVAL for any other text. */
-int config_image_volumes_parse(const char *text, enum config_image_volumes *volumes);
-/* "cni", "ipv4" or "ipv6"; and back: -EINVAL for anything else. */
-const char *config_ip_preference_name(enum config_ip_preference preference);
-int config_ip_preference_parse(const char *text, enum config_ip_preference *preference);
+/* ns that a call of the handler's program may take; of none (null) runtime.create_timeout's. */
+int64_t config_create_timeout(const struct config *config, const char *handler);
 
 /* "systemd" or "cgroupfs". */
 const char *config_cgroup_driver_name(enum config_cgroup_driver driver);

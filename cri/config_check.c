@@ -6,10 +6,13 @@
 #include <string.h>
 
 #include "base/arena.h"
+#include "base/memory.h"
 #include "cri/annotation.h"
 #include "cri/metric_groups.h"
+#include "cri/users_range.h"
 #include "oci/cpu_list.h"
 #include "oci/device.h"
+#include "oci/idmap.h"
 #include "oci/spec.h"
 #include "oci/ulimit.h"
 
@@ -71,6 +74,25 @@ static const char *check_device(const char *text)
                        : NULL;
 }
 
+static const char *check_id_maps(const char *text)
+{
+        AUTO_FREE struct spec_id_map *maps = NULL;
+        size_t count = 0;
+        return *text && (idmap_parse(text, &maps, &count, NULL) < 0 ||
+                         idmap_check(maps, count, NULL) < 0)
+                       ? "is not CONTAINER:HOST:LENGTH,... of ranges that do not overlap, with the "
+                         "container's ID 0 among them"
+                       : NULL;
+}
+
+static const char *check_id_range(const char *text)
+{
+        struct users_range range;
+        return *text && users_range_parse(text, &range, NULL) < 0
+                       ? "is not FIRST:LENGTH of user and group IDs"
+                       : NULL;
+}
+
 const char *config_check_item(enum config_type type, const char *text)
 {
         struct spec_rlimit limit;
@@ -101,6 +123,10 @@ const char *config_check_item(enum config_type type, const char *text)
                                : NULL;
         case CONFIG_AFFINITY:
                 return *text && strcmp(text, "first") != 0 ? "is neither empty nor first" : NULL;
+        case CONFIG_ID_MAPS:
+                return check_id_maps(text);
+        case CONFIG_ID_RANGE:
+                return check_id_range(text);
         case CONFIG_TEXT:
                 return *text ? NULL : "must not be empty";
         case CONFIG_ULIMITS:

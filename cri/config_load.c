@@ -1,12 +1,9 @@
 #include "cri/config_load.h"
 
-#include <arpa/inet.h>
 #include <dirent.h>
 #include <errno.h>
 #include <limits.h>
-#include <stdarg.h>
 #include <stdbool.h>
-#include <stdint.h>
 #include <string.h>
 #include <sys/stat.h>
 
@@ -14,8 +11,7 @@
 #include "base/memory.h"
 #include "base/table.h"
 #include "base/toml.h"
-#include "cri/config_check.h"
-#include "network/namespace.h"
+#include "cri/config_value.h"
 
 #ifndef CRISP_SYSCONFDIR
 #define CRISP_SYSCONFDIR "/etc"
@@ -25,35 +21,7 @@
 #define CPU_PERIOD_LEAST 1000 /* us, the kernel's */
 #define FILES_MAX        256  /* in FILE.d */
 
-struct loader {
-        struct config *config;
-        const char *file; /* the one that is applied now */
-        struct table
-                *places; /* "FILE:LINE" on the heap, for handlers by name; "" for default_handler */
-        struct error *err;
-};
-
-/* ---- errors ---- */
-
-static void tell(const struct loader *loader, const struct toml_node *node, const char *format, ...)
-        __attribute__((format(printf, 3, 4)));
-
-/* "FILE:LINE: network.timeout: message" */
-static void tell(const struct loader *loader, const struct toml_node *node, const char *format, ...)
-{
-        AUTO_BUFFER struct buffer path = BUFFER_INIT;
-        va_list arguments;
-
-        toml_add_path(&path, node);
-        va_start(arguments, format);
-        error_vset(loader->err, ERROR_INVALID_ARGUMENT, format, arguments);
-        va_end(arguments);
-        error_context(loader->err, "%s:%u: %s", loader->file, node->line, path.data);
-}
-
-/* A macro, since clang's analyzer does not look into variadic functions and would not know that
- * this is negative. */
-#define fail(...) (tell(__VA_ARGS__), -EINVAL)
+/* ---- tables ---- */
 
 static int unknown_key(const struct loader *loader, const struct toml_node *node, const char *path)
 {
@@ -64,322 +32,6 @@ static int unknown_key(const struct loader *loader, const struct toml_node *node
         return fail(loader, node, "unknown key (did you mean %s?)",
                     config_nearest(config_settings, config_setting_count, path));
 }
-
-static int wrong_kind(const struct loader *loader, const struct toml_node *node,
-                      const char *expected)
-{
-        return fail(loader, node, "expected %s, found %s", expected, toml_kind_name(node->kind));
-}
-
-/* ---- values ---- */
-
-/* Stores the node's text, borrowed from it. */
-static int get_string(const struct loader *loader, const struct toml_node *node, const char **text)
-{
-        if (node->kind != TOML_STRING)
-                return wrong_kind(loader, node, "a string");
-        if (strlen(json_string_value(node->value)) != json_string_length(node->value))
-                return fail(loader, node, "must not contain a zero byte");
-        *text = json_string_value(node->value);
-        return 0;
-}
-
-static int check_path(const struct loader *loader, const struct toml_node *node, const char *text)
-{
-        if (text[0] != '/')
-                return fail(loader, node, "\"%s\" is not an absolute path", text);
-        if (strlen(text) >= PATH_MAX)
-                return fail(loader, node, "a path has at most %d bytes", PATH_MAX - 1);
-        for (const char *at = strstr(text, "/.."); at; at = strstr(at + 1, "/.."))
-                if (at[3] == '\0' || at[3] == '/')
-                        return fail(loader, node, "\"%s\" must not contain ..", text);
-        return 0;
-}
-
-static bool is_handler_name(const char *text)
-{
-        size_t length = strlen(text);
-
-        if (length == 0 || length > CONFIG_HANDLER_NAME_MAX || text[0] == '-' ||
-            text[length - 1] == '-')
-                return false;
-        return strspn(text, "abcdefghijklmnopqrstuvwxyz0123456789-") == length;
-}
-
-static bool is_address(const char *text)
-{
-        struct in6_addr ignored;
-
-        return inet_pton(AF_INET, text, &ignored) == 1 || inet_pton(AF_INET6, text, &ignored) == 1;
-}
-
-static int check_text(const struct loader *loader, const struct toml_node *node,
-                      enum config_type type, const char *text)
-{
-        const char *wrong;
-
-        switch (type) {
-        case CONFIG_ENDPOINT:
-        case CONFIG_CPUS:
-        case CONFIG_AFFINITY:
-        case CONFIG_TEXT:
-        case CONFIG_TIMEZONE:
-        case CONFIG_NAME:
-                wrong = config_check_item(type, text);
-                return wrong ? fail(loader, node, "\"%s\" %s", text, wrong) : 0;
-        case CONFIG_SOCKET:
-                if (strncmp(text, "unix:", 5) == 0)
-                        return fail(loader, node, "give the socket's path without unix://");
-                if (strlen(text) > CONFIG_SOCKET_PATH_MAX)
-                        return fail(loader, node, "a socket's path has at most %d bytes",
-                                    CONFIG_SOCKET_PATH_MAX);
-                return check_path(loader, node, text);
-        case CONFIG_CGROUP:
-                if (strcmp(text, "/") == 0)
-                        return fail(loader, node, "cannot be the root cgroup");
-                return check_path(loader, node, text);
-        case CONFIG_ADDRESS:
-                if (!is_address(text))
-                        return fail(loader, node, "\"%s\" is no IPv4 or IPv6 address", text);
-                return 0;
-        case CONFIG_HANDLER_NAME:
-                if (!is_handler_name(text))
-                        return fail(loader, node,
-                                    "\"%s\" is no handler's name: 1 to %d of a-z, 0-9 and -, with "
-                                    "no - at either end",
-                                    text, CONFIG_HANDLER_NAME_MAX);
-                return 0;
-        case CONFIG_TEXT_OR_NONE:
-                return 0;
-        case CONFIG_PATH_OR_NONE:
-                return *text ? check_path(loader, node, text) : 0;
-        case CONFIG_OFF:
-                if (*text)
-                        return fail(loader, node,
-                                    "not supported yet in this version: must be "
-                                    "empty");
-                return 0;
-        default:
-                return check_path(loader, node, text);
-        }
-}
-
-/* A copy without slashes at its end. */
-static char *copy_path(const char *text)
-{
-        size_t length = strlen(text);
-
-        while (length > 1 && text[length - 1] == '/')
-                length--;
-        return xstrndup(text, length);
-}
-
-static int apply_text(const struct loader *loader, const struct toml_node *node,
-                      enum config_type type, char **field)
-{
-        const char *text;
-        int rc = get_string(loader, node, &text);
-
-        if (rc < 0)
-                return rc;
-        rc = check_text(loader, node, type, text);
-        if (rc < 0)
-                return rc;
-        free(*field);
-        *field = type == CONFIG_TEXT_OR_NONE ? xstrdup(text) : copy_path(text);
-        return 0;
-}
-
-/* Of which namespace it is decides, pod by pod, whether it is set there; of none it never is. */
-static int check_sysctl(const struct loader *loader, const struct toml_node *node, const char *text)
-{
-        const char *equals = strchr(text, '=');
-        struct error reason = {0};
-
-        if (!equals || equals == text || equals[-1] == ' ' || equals[1] == ' ')
-                return fail(loader, node, "\"%s\" is not name=value", text);
-        AUTO_FREE char *name = xstrndup(text, (size_t)(equals - text));
-        if (namespace_check_sysctl(name, true, true, &reason) < 0)
-                return fail(loader, node, "%s", reason.message);
-        return 0;
-}
-
-static int check_item(const struct loader *loader, const struct toml_node *item,
-                      enum config_type type, const char *text)
-{
-        const char *wrong;
-
-        if (type == CONFIG_PATHS)
-                return check_path(loader, item, text);
-        if (type == CONFIG_SYSCTLS)
-                return check_sysctl(loader, item, text);
-        wrong = *text ? config_check_item(type, text) : NULL;
-        if (wrong)
-                return fail(loader, item, "\"%s\" %s", text, wrong);
-        return *text ? 0 : fail(loader, item, "must not be empty");
-}
-
-static int apply_list(const struct loader *loader, const struct toml_node *node,
-                      const struct config_setting *setting, char ***field)
-{
-        char **texts = xcalloc(1, sizeof(*texts)); /* none is a list, too */
-        size_t count = 0;
-        int rc = 0;
-
-        if (node->kind != TOML_ARRAY)
-                rc = wrong_kind(loader, node, "an array of strings");
-        for (const struct toml_node *item = node->first; item && rc == 0; item = item->next) {
-                const char *text;
-
-                if (++count > setting->most)
-                        break;
-                rc = get_string(loader, item, &text);
-                if (rc == 0)
-                        rc = check_item(loader, item, setting->type, text);
-                if (rc == 0) {
-                        AUTO_FREE char *copy =
-                                setting->type == CONFIG_PATHS ? copy_path(text) : xstrdup(text);
-
-                        strv_push(&texts, copy);
-                }
-        }
-        if (rc == 0 && (count < setting->least || count > setting->most))
-                rc = fail(loader, node, "expected %u to %u %s", setting->least, setting->most,
-                          setting->type == CONFIG_PATHS ? "paths" : "strings");
-        if (rc < 0) {
-                strv_free(texts);
-                return rc;
-        }
-        strv_free(*field);
-        *field = texts;
-        return 0;
-}
-
-static int apply_pairs(const struct loader *loader, const struct toml_node *node,
-                       const struct config_setting *setting, char ***field)
-{
-        char **pairs = xcalloc(1, sizeof(*pairs));
-        unsigned count = 0;
-        int rc = 0;
-
-        if (node->kind != TOML_TABLE)
-                rc = wrong_kind(loader, node, "a table");
-        for (const struct toml_node *item = node->first; item && rc == 0; item = item->next) {
-                const char *text;
-
-                rc = get_string(loader, item, &text);
-                if (rc == 0 && ++count > setting->most)
-                        rc = fail(loader, node, "more than %u entries", setting->most);
-                if (rc == 0 && strlen(item->key) != item->key_length)
-                        rc = fail(loader, item, "must not contain a zero byte");
-                if (rc == 0) {
-                        strv_push(&pairs, item->key);
-                        strv_push(&pairs, text);
-                }
-        }
-        if (rc < 0) {
-                strv_free(pairs);
-                return rc;
-        }
-        strv_free(*field);
-        *field = pairs;
-        return 0;
-}
-
-static int apply_bool(const struct loader *loader, const struct toml_node *node, bool *field)
-{
-        if (node->kind != TOML_BOOLEAN)
-                return wrong_kind(loader, node, "a boolean");
-        *field = json_is_true(node->value);
-        return 0;
-}
-
-static int apply_number(const struct loader *loader, const struct toml_node *node,
-                        const struct config_setting *setting, unsigned *field)
-{
-        json_int_t number;
-
-        if (node->kind != TOML_INTEGER)
-                return wrong_kind(loader, node, "an integer");
-        number = json_integer_value(node->value);
-        if (number < setting->least || number > setting->most)
-                return fail(loader, node, "%lld is not between %u and %u", number, setting->least,
-                            setting->most);
-        *field = (unsigned)number;
-        return 0;
-}
-
-static int apply_word(const struct loader *loader, const struct toml_node *node,
-                      enum config_type type, void *field)
-{
-        const char *text;
-        int rc = get_string(loader, node, &text);
-
-        if (rc < 0)
-                return rc;
-        if (type == CONFIG_IP_PREFERENCE) {
-                if (config_ip_preference_parse(text, field) < 0)
-                        return fail(loader, node, "\"%s\" is none of cni, ipv4 and ipv6", text);
-        } else if (type == CONFIG_LEVEL) {
-                if (log_level_parse(text, field) < 0)
-                        return fail(loader, node,
-                                    "\"%s\" is none of debug, info, warning and error", text);
-        } else if (type == CONFIG_IMAGE_VOLUMES) {
-                if (config_image_volumes_parse(text, field) < 0)
-                        return fail(loader, node, "\"%s\" is none of mkdir, bind and ignore", text);
-        } else if (type == CONFIG_KIND) {
-                bool shim = strcmp(text, "shim") == 0;
-
-                if (!shim && strcmp(text, "oci") != 0)
-                        return fail(loader, node, "\"%s\" is neither oci nor shim", text);
-                *(enum config_handler_kind *)field =
-                        shim ? CONFIG_HANDLER_SHIM : CONFIG_HANDLER_OCI;
-        } else {
-                bool systemd = strcmp(text, "systemd") == 0;
-
-                if (!systemd && strcmp(text, "cgroupfs") != 0)
-                        return fail(loader, node, "\"%s\" is neither systemd nor cgroupfs", text);
-                *(enum config_cgroup_driver *)field =
-                        systemd ? CONFIG_CGROUP_SYSTEMD : CONFIG_CGROUP_CGROUPFS;
-        }
-        return 0;
-}
-
-static int apply_value(const struct loader *loader, const struct toml_node *node,
-                       const struct config_setting *setting, void *object)
-{
-        void *field = (char *)object + setting->offset;
-
-        switch (setting->type) {
-        case CONFIG_NUMBER:
-                return apply_number(loader, node, setting, field);
-        case CONFIG_SYSCTLS:
-        case CONFIG_PATHS:
-        case CONFIG_TEXTS:
-        case CONFIG_ANNOTATIONS:
-        case CONFIG_POD_METRICS:
-        case CONFIG_COLLECTORS:
-        case CONFIG_DEVICES:
-        case CONFIG_VARIABLES:
-        case CONFIG_ULIMITS:
-        case CONFIG_CAPABILITIES:
-                return apply_list(loader, node, setting, field);
-        case CONFIG_PAIRS:
-                return apply_pairs(loader, node, setting, field);
-        case CONFIG_BOOL:
-                return apply_bool(loader, node, field);
-        case CONFIG_DRIVER:
-        case CONFIG_IMAGE_VOLUMES:
-        case CONFIG_KIND:
-        case CONFIG_LEVEL:
-        case CONFIG_IP_PREFERENCE:
-                return apply_word(loader, node, setting->type, field);
-        default:
-                return apply_text(loader, node, setting->type, field);
-        }
-}
-
-/* ---- tables ---- */
 
 static const struct config_setting *find_setting(const struct config_setting *settings,
                                                  size_t count, const char *name)
@@ -412,13 +64,13 @@ static int apply_handler(const struct loader *loader, const struct toml_node *ta
         struct config *config = loader->config;
         struct config_handler *handler;
 
-        if (strlen(table->key) != table->key_length || !is_handler_name(table->key))
+        if (strlen(table->key) != table->key_length || !config_is_handler_name(table->key))
                 return fail(
                         loader, table,
                         "a handler's name is 1 to %d of a-z, 0-9 and -, with no - at either end",
                         CONFIG_HANDLER_NAME_MAX);
         if (table->kind != TOML_TABLE)
-                return wrong_kind(loader, table, "a table");
+                return config_wrong_kind(loader, table, "a table");
         if (!config_handler_find(config, table->key)) {
                 if (config->runtime.handler_count == CONFIG_HANDLERS_MAX)
                         return fail(loader, table, "there are more than %d handlers",
@@ -436,7 +88,7 @@ static int apply_handler(const struct loader *loader, const struct toml_node *ta
                         return fail(loader, node, "unknown key (did you mean %s?)",
                                     config_nearest(config_handler_settings,
                                                    config_handler_setting_count, node->key));
-                rc = apply_value(loader, node, setting, handler);
+                rc = config_apply_value(loader, node, setting, handler);
                 if (rc < 0)
                         return rc;
         }
@@ -446,7 +98,7 @@ static int apply_handler(const struct loader *loader, const struct toml_node *ta
 static int apply_handlers(const struct loader *loader, const struct toml_node *table)
 {
         if (table->kind != TOML_TABLE)
-                return wrong_kind(loader, table, "a table");
+                return config_wrong_kind(loader, table, "a table");
         for (const struct toml_node *node = table->first; node; node = node->next) {
                 int rc = apply_handler(loader, node);
 
@@ -464,7 +116,7 @@ static int apply_settings(const struct loader *loader, const struct toml_node *n
         if (!setting || strlen(node->key) != node->key_length)
                 return fail(loader, node, "unknown key (did you mean %s?)",
                             config_nearest(settings, count, node->key));
-        return apply_value(loader, node, setting, object);
+        return config_apply_value(loader, node, setting, object);
 }
 
 static int apply_workload(const struct loader *loader, const struct toml_node *table)
@@ -473,10 +125,10 @@ static int apply_workload(const struct loader *loader, const struct toml_node *t
         AUTO_FREE char *place = xprintf("workload %s", table->key);
         int rc = 0;
 
-        if (strlen(table->key) != table->key_length || !is_handler_name(table->key))
+        if (strlen(table->key) != table->key_length || !config_is_handler_name(table->key))
                 return fail(loader, table, "a workload's name is made as a handler's is");
         if (table->kind != TOML_TABLE)
-                return wrong_kind(loader, table, "a table");
+                return config_wrong_kind(loader, table, "a table");
         if (config->runtime.workload_count == CONFIG_WORKLOADS_MAX)
                 return fail(loader, table, "there are more than %d workloads",
                             CONFIG_WORKLOADS_MAX - 1);
@@ -489,7 +141,7 @@ static int apply_workload(const struct loader *loader, const struct toml_node *t
                         continue;
                 }
                 if (node->kind != TOML_TABLE)
-                        return wrong_kind(loader, node, "a table");
+                        return config_wrong_kind(loader, node, "a table");
                 for (const struct toml_node *item = node->first; item && rc == 0; item = item->next)
                         rc = apply_settings(loader, item, config_workload_resources,
                                             config_workload_resource_count, workload);
@@ -502,7 +154,7 @@ static int apply_workloads(const struct loader *loader, const struct toml_node *
         int rc = 0;
 
         if (table->kind != TOML_TABLE)
-                return wrong_kind(loader, table, "a table");
+                return config_wrong_kind(loader, table, "a table");
         for (const struct toml_node *node = table->first; node && rc == 0; node = node->next)
                 rc = apply_workload(loader, node);
         return rc;
@@ -523,7 +175,7 @@ static int apply_member(const struct loader *loader, const struct toml_node *nod
                 return apply_workloads(loader, node);
         if (is_table_name(path.data)) {
                 if (node->kind != TOML_TABLE)
-                        return wrong_kind(loader, node, "a table");
+                        return config_wrong_kind(loader, node, "a table");
                 return apply_table(loader, node);
         }
         setting = find_setting(config_settings, config_setting_count, path.data);
@@ -531,7 +183,7 @@ static int apply_member(const struct loader *loader, const struct toml_node *nod
                 return unknown_key(loader, node, path.data);
         if (setting->offset == offsetof(struct config, runtime.default_handler))
                 note_place(loader, "", node);
-        return apply_value(loader, node, setting, loader->config);
+        return config_apply_value(loader, node, setting, loader->config);
 }
 
 static int apply_table(const struct loader *loader, const struct toml_node *table)

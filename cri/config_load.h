@@ -9,11 +9,12 @@
 #include "cri/config_machine.h"
 
 enum config_type {
-        CONFIG_NUMBER, /* unsigned */
-        CONFIG_PATHS,  /* char **, absolute paths */
-        CONFIG_TEXTS,  /* char **, none of them empty */
-        CONFIG_BOOL,   /* bool */
-        CONFIG_PAIRS,  /* char **, keys and values in turn: a table */
+        CONFIG_NUMBER,         /* unsigned */
+        CONFIG_PATHS,          /* char **, absolute paths */
+        CONFIG_TEXTS,          /* char **, none of them empty */
+        CONFIG_BOOL,           /* bool */
+        CONFIG_PAIRS,          /* char **, keys and values in turn: a table */
+        CONFIG_PLATFORM_PATHS, /* such pairs: "linux/amd64" and an absolute path */
         /* lists of texts with a form of their own, which config_check.c checks */
         CONFIG_ANNOTATIONS,
         CONFIG_DEVICES,
@@ -39,6 +40,8 @@ enum config_type {
         CONFIG_TEXT_OR_NONE, /* whatever it is */
         CONFIG_CPUS,         /* processors as "0-3,8", or empty */
         CONFIG_AFFINITY,     /* "first", or empty */
+        CONFIG_ID_MAPS,      /* "CONTAINER:HOST:LENGTH,...", or empty */
+        CONFIG_ID_RANGE,     /* "FIRST:LENGTH", or empty */
         CONFIG_TEXT,         /* any that is not empty */
         CONFIG_TIMEZONE,
         CONFIG_NAME, /* not empty, without spaces */
@@ -62,6 +65,13 @@ extern const struct config_setting config_workload_settings[];
 extern const size_t config_workload_setting_count;
 extern const struct config_setting config_workload_resources[];
 extern const size_t config_workload_resource_count;
+
+/* Types whose values are words, in fields that are enumerations. The number of a word, and the
+ * other way (-EINVAL for any other text); type must be one of them. */
+const char *config_word(enum config_type type, unsigned number);
+int config_word_parse(enum config_type type, const char *text, unsigned *number);
+/* "none of mkdir, bind and ignore", on the heap. */
+char *config_word_none(enum config_type type);
 
 /* The workload of this name, which is added where it is not there. */
 struct config_workload *config_workload_add(struct config *config, const char *name);

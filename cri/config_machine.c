@@ -44,6 +44,8 @@ void config_machine_probe(const char *root, struct config_machine *machine)
         machine->crun = find_program(root, "crun");
         machine->kata = find_program(root, "containerd-shim-kata-v2");
         machine->runsc = find_program(root, "containerd-shim-runsc-v1");
+        machine->crun_wasm = find_program(root, "crun-wasm");
+        machine->youki = find_program(root, "youki");
 }
 
 void config_machine_fini(struct config_machine *machine)
@@ -52,6 +54,8 @@ void config_machine_fini(struct config_machine *machine)
         cleanup_free(&machine->crun);
         cleanup_free(&machine->kata);
         cleanup_free(&machine->runsc);
+        cleanup_free(&machine->crun_wasm);
+        cleanup_free(&machine->youki);
 }
 
 const char *config_machine_handler(const struct config_machine *machine)
@@ -63,5 +67,5 @@ const char *config_machine_handler(const struct config_machine *machine)
          */
         if (machine->crun && !(machine->hybrid && machine->runc))
                 return "crun";
-        return "runc";
+        return machine->youki && !machine->runc ? "youki" : "runc";
 }

@@ -16,6 +16,8 @@ struct config_machine {
         char *crun;
         char *kata; /* shims of containerd's kind */
         char *runsc;
+        char *crun_wasm; /* crun under this name runs WebAssembly */
+        char *youki;
 };
 
 /* Looks below root ("" is the machine itself). The caller calls config_machine_fini. Blocks on the
@@ -23,7 +25,7 @@ struct config_machine {
 void config_machine_probe(const char *root, struct config_machine *machine);
 void config_machine_fini(struct config_machine *machine);
 
-/* Name of the handler for pods that name none: "crun" or "runc". */
+/* Name of the handler for pods that name none: "crun", "runc" or "youki". */
 const char *config_machine_handler(const struct config_machine *machine);
 
 #define AUTO_CONFIG_MACHINE CLEANUP(config_machine_fini)

@@ -124,6 +124,12 @@ int container_find(const char *id, struct container **container, struct error *e
         return result;
 }
 
+int64_t container_runtime_patience(const struct container *container)
+{
+        const struct runtime_handler *handler = container->pod->handler;
+        return config_create_timeout(node.config, handler ? handler->name : NULL);
+}
+
 void container_step(struct container *container, const char *step)
 {
         container->step = step;

@@ -112,6 +112,9 @@ void container_withdraw(struct container *container);
 int container_find(const char *id, struct container **container, struct error *err);
 bool container_is_listed(const struct container *container);
 void container_step(struct container *container, const char *step);
+
+/* ns that a call of the container's runtime may take, as its handler's configuration has it. */
+int64_t container_runtime_patience(const struct container *container);
 /* Whether a process of it may be there, or may come up. */
 bool container_may_run(const struct container *container);
 
@@ -195,7 +198,7 @@ int container_make_bundle(void *bundle);
 rpc_handler container_create_handler, container_start_handler, container_stop_handler,
         container_remove_handler, container_status_handler, container_list_handler,
         container_stream_handler, container_reopen_log_handler, container_exec_sync_handler,
-        container_update_handler, container_exec_handler;
+        container_update_handler, container_exec_handler, container_attach_handler;
 
 /* Ends an update that an earlier daemon began (container_update.c), in a task of its own. */
 void container_update_resume(struct container *container);

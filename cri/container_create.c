@@ -2,6 +2,8 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/log.h"
@@ -12,6 +14,7 @@
 #include "cri/container_resources.h"
 #include "cri/image_volume.h"
 #include "cri/init_system.h"
+#include "cri/pod_users.h"
 #include "cri/record.h"
 #include "cri/seccomp_notifier.h"
 #include "cri/signals.h"
@@ -19,6 +22,8 @@
 #include "image/rootfs.h"
 
 #define UNCLAIMED_TIME (10 * 60 * NSEC_PER_SEC) /* as for a pod */
+
+#define PASSABLE_MODE 0710
 
 static void remove_unclaimed(void *argument)
 {
@@ -58,6 +63,16 @@ struct mount_job {
         struct error *err;
 };
 
+/* The runtime goes to the container's root as root of its user namespace, who is nobody on the
+ * host. */
+static int let_pass(const struct pod *pod, const char *run, struct error *err)
+{
+        if (pod->users &&
+            (chown(run, 0, pod->users->root_gid) < 0 || chmod(run, PASSABLE_MODE) < 0))
+                return error_errno(err, errno, "let the pod's root pass through %s", run);
+        return 0;
+}
+
 static int mount_on_worker(void *argument)
 {
         struct mount_job *job = argument;
@@ -65,6 +80,8 @@ static int mount_on_worker(void *argument)
         AUTO_FREE char *target = container_run_path(job->container, "rootfs");
         AUTO_FREE char *writable = container_state_path(job->container, "");
         int result = file_make_directories(run, 0700, job->err);
+        if (result == 0)
+                result = let_pass(job->container->pod, run, job->err);
         return result == 0 ? rootfs_mount(job->rootfs, writable, target, job->err) : result;
 }
 
@@ -81,6 +98,8 @@ static int build(struct container *container, const struct image_config *image, 
         if (result < 0)
                 return result;
         rootfs.label = confinement.labels.mount;
+        AUTO_FREE char *pin = pod_namespace_path(container->pod, "user");
+        pod_users_map_rootfs(container->pod, pin, &rootfs);
         container->seccomp_notifies = seccomp_notifier_is_wanted(container);
         struct mount_job mount = {.container = container, .rootfs = &rootfs, .err = err};
         result = task_offload(mount_on_worker, &mount);

@@ -409,7 +409,7 @@ static int delete_from_runtime(struct container *container, struct error *err)
 {
         const struct runtime_handler *handler = container->pod->handler;
         struct error why;
-        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int64_t deadline = clock_after(container_runtime_patience(container));
         int result = handler ? runtime_delete(handler, container->id, true, deadline, &why)
                              : error_set(&why, ERROR_FAILED_PRECONDITION,
                                          "its runtime handler is not configured any more");

@@ -43,7 +43,7 @@ static int open_exec(void *exec_, struct stream_ends *ends, struct error *err)
                 .command = exec->command,
                 .terminal = exec->tty,
                 .helper = node.exec_program,
-                .deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC),
+                .deadline = clock_after(container_runtime_patience(container)),
         };
         bool interruptible = task_set_interruptible(true);
         result = exec_session_start(&options, &exec->session, &made, err);

@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "cri/init_system.h"
 #include "cri/container_pids.h"
+#include "cri/pod_users.h"
 
 char *container_spec_keep(struct container_spec *draft, char *heap_text)
 {
@@ -39,7 +40,7 @@ static int check_options(const struct container_spec *draft,
                 return error_set(draft->err, ERROR_INVALID_ARGUMENT,
                                  "%s.ipc: NODE, but the pod has an IPC namespace of its own",
                                  field);
-        return 0;
+        return pod_users_check_container(draft->pod, options, draft->err);
 }
 
 static int set_namespaces(struct container_spec *draft)
@@ -50,6 +51,13 @@ static int set_namespaces(struct container_spec *draft)
         if (result < 0)
                 return result;
         add_namespace(draft, SPEC_NAMESPACE_MOUNT, NULL);
+        if (pod->users) {
+                add_namespace(draft, SPEC_NAMESPACE_USER, pod_namespace_path(pod, "user"));
+                draft->spec.uid_maps = pod->users->uids.maps;
+                draft->spec.uid_map_count = pod->users->uids.count;
+                draft->spec.gid_maps = pod->users->gids.maps;
+                draft->spec.gid_map_count = pod->users->gids.count;
+        }
         /* A single container of a pod may be on the host's network. */
         if (pod_has_network(pod) && options->network != RUNTIME__V1__NAMESPACE_MODE__NODE)
                 add_namespace(draft, SPEC_NAMESPACE_NETWORK, pod_namespace_path(pod, "net"));
@@ -76,6 +84,8 @@ static int set_linux(struct container_spec *draft)
                                   draft->container->id, &place, draft->err);
         if (result < 0)
                 return result;
+        if (draft->pod->handler)
+                draft->spec.version = runtime_spec_version(draft->pod->handler);
         draft->spec.cgroup_path = arena_strdup(draft->arena, place.runtime_path);
         result = container_spec_resources(draft);
         if (result < 0)
@@ -143,8 +153,10 @@ int container_make_bundle(void *argument)
                 container_spec_hooks(&draft);
         if (result == 0)
                 result = container_spec_cdi(&draft);
-        if (result == 0)
+        if (result == 0) {
+                container_spec_users(&draft);
                 result = write_bundle(&draft);
+        }
         json_decref(draft.seccomp);
         if (result < 0)
                 return result;

@@ -15,7 +15,7 @@
 #include "oci/spec.h"
 #include "oci/user.h"
 
-#define CONTAINER_SPEC_NAMESPACES_MAX 6
+#define CONTAINER_SPEC_NAMESPACES_MAX 7
 
 struct container_spec {
         const struct container *container;
@@ -68,6 +68,11 @@ bool container_spec_has_mount(const struct container_spec *draft, const char *de
 int container_spec_resources(struct container_spec *draft);
 /* Devices, but for those of CDI (container_spec_devices.c). */
 int container_spec_devices(struct container_spec *draft);
+/* What a user namespace changes in all other parts, which must be there (container_spec_users.c).
+ */
+void container_spec_users(struct container_spec *draft);
+/* The user that was asked for as the namespace knows him. */
+void container_spec_translate(const struct container_spec *draft, struct user *user);
 /* What CDI adds to all other parts, which must be there (container_spec_cdi.c). */
 int container_spec_cdi(struct container_spec *draft);
 /* Capabilities, profiles, and what of the kernel is hidden from it (container_spec_security.c). */

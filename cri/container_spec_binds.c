@@ -11,6 +11,7 @@
 #include "cri/image_volume.h"
 #include "cri/mount_idmap.h"
 #include "cri/mount_source.h"
+#include "cri/pod_users.h"
 
 /* What our own mounts lie below. */
 static bool has_our_mounts(const struct mount_source *source)
@@ -112,7 +113,9 @@ static void make_place(const struct container_spec *draft, const char *destinati
         AUTO_FREE char *folder = S_ISDIR(type)
                                          ? xstrdup(destination)
                                          : xstrndup(destination, (size_t)(slash - destination));
-        tree_make_directories(draft->root_fd, folder, 0755, 0, 0, NULL);
+        uint32_t uid = 0, gid = 0;
+        pod_users_to_host(draft->pod, &uid, &gid);
+        tree_make_directories(draft->root_fd, folder, 0755, uid, gid, NULL);
 }
 
 static int add_bind(struct container_spec *draft, size_t index)

@@ -9,6 +9,8 @@
 #include "base/file.h"
 #include "base/tree.h"
 #include "cri/annotation.h"
+#include "cri/container_pids.h"
+#include "cri/pod_users.h"
 
 #define MOUNTS_ROOM 16            /* that the list begins with beside the kernel's file systems */
 #define HOSTS_MAX   (1024 * 1024) /* bytes of the node's /etc/hosts */
@@ -86,6 +88,11 @@ static void add_kernel_mounts(struct container_spec *draft)
                                     : "/dev/shm",
                 .sys_writable = draft->security->privileged,
                 .cgroup_writable = cgroup_is_writable(draft),
+                /* The kernel mounts sysfs for those whose network namespace is theirs. */
+                .host_network_in_user_namespace =
+                        draft->pod->users && (!pod_has_network(draft->pod) ||
+                                              container_namespaces(draft->container)->network ==
+                                                      RUNTIME__V1__NAMESPACE_MODE__NODE),
         };
         draft->mounts =
                 spec_default_mounts(draft->arena, &defaults, MOUNTS_ROOM, &draft->spec.mount_count);
@@ -120,6 +127,8 @@ static int add_run_file(struct container_spec *draft, const char *name, const ch
         const char *path = container_spec_keep(draft, container_run_path(draft->container, name));
         int result = file_replace_volatile(path, text, length, 0644, draft->err);
         if (result == 0)
+                result = pod_users_own(draft->pod, path, draft->err);
+        if (result == 0)
                 add_file(draft, path, destination);
         return result;
 }
@@ -148,7 +157,9 @@ static int add_hosts(struct container_spec *draft)
 /* An image that has something else in this place, or no folder to put it in, keeps it so. */
 static int link_mtab(struct container_spec *draft)
 {
-        int result = tree_make_directories(draft->root_fd, "etc", 0755, 0, 0, draft->err);
+        uint32_t uid = 0, gid = 0;
+        pod_users_to_host(draft->pod, &uid, &gid);
+        int result = tree_make_directories(draft->root_fd, "etc", 0755, uid, gid, draft->err);
         if (result == -ENOTDIR || result == -ELOOP)
                 return 0;
         if (result < 0)
@@ -156,7 +167,9 @@ static int link_mtab(struct container_spec *draft)
         AUTO_FD int etc = file_open_in(draft->root_fd, "etc", O_PATH | O_DIRECTORY, 0, draft->err);
         if (etc < 0)
                 return error_context(draft->err, "/etc/mtab");
-        if (symlinkat("/proc/mounts", etc, "mtab") < 0 && errno != EEXIST)
+        if (symlinkat("/proc/mounts", etc, "mtab") < 0)
+                return errno == EEXIST ? 0 : error_errno(draft->err, errno, "/etc/mtab");
+        if (fchownat(etc, "mtab", uid, gid, AT_SYMLINK_NOFOLLOW) < 0)
                 return error_errno(draft->err, errno, "/etc/mtab");
         return 0;
 }

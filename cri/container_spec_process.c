@@ -11,6 +11,7 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "cri/annotation.h"
+#include "cri/pod_users.h"
 #include "cri/tuning.h"
 #include "oci/ulimit.h"
 
@@ -146,6 +147,7 @@ static int set_user(struct container_spec *draft, int root, struct user *user)
         int result = user_resolve(root, &request, user, draft->err);
         if (result < 0)
                 return result;
+        container_spec_translate(draft, user);
         draft->spec.uid = user->uid;
         draft->spec.gid = user->gid;
         draft->spec.additional_gids = user->gids;
@@ -201,6 +203,10 @@ static int make_working_folder(struct container_spec *draft, int root)
                         AUTO_FD int parent = file_open_in(root, *path ? path : "/",
                                                           O_PATH | O_DIRECTORY, 0, NULL);
                         int result = parent < 0 ? parent : mkdirat(parent, at, 0755);
+                        uint32_t uid = 0, gid = 0;
+                        pod_users_to_host(draft->pod, &uid, &gid);
+                        if (result == 0)
+                                result = fchownat(parent, at, uid, gid, AT_SYMLINK_NOFOLLOW);
                         if (result < 0)
                                 return error_set(draft->err, ERROR_FAILED_PRECONDITION,
                                                  "working folder %s: it is not there and cannot be "

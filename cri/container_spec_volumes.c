@@ -12,6 +12,7 @@
 #include "base/memory.h"
 #include "base/tree.h"
 #include "cri/mount_default.h"
+#include "cri/pod_users.h"
 
 #define VOLUMES_MAX 256 /* that an image may declare */
 #define FOLDER_MODE 0755
@@ -46,7 +47,9 @@ static int copy_up(struct container_spec *draft, const char *path, const char *t
                 *draft->err = missing;
                 return fd;
         }
-        if (mkdir(target, FOLDER_MODE) < 0 || chown(target, draft->spec.uid, draft->spec.gid) < 0 ||
+        uint32_t uid = draft->spec.uid, gid = draft->spec.gid;
+        pod_users_to_host(draft->pod, &uid, &gid);
+        if (mkdir(target, FOLDER_MODE) < 0 || chown(target, uid, gid) < 0 ||
             chmod(target, FOLDER_MODE) < 0)
                 return error_errno(draft->err, errno, "make folder %s", target);
         return 0;
@@ -60,8 +63,11 @@ static int bind_volume(struct container_spec *draft, size_t index, const char *p
         int result = file_make_directories(folder, 0700, draft->err);
         if (result == 0)
                 result = copy_up(draft, path, target);
+        uint32_t uid = 0, gid = 0;
+        pod_users_to_host(draft->pod, &uid, &gid);
         if (result == 0) /* to mount on: see make_place in container_spec_binds.c */
-                result = tree_make_directories(draft->root_fd, path, FOLDER_MODE, 0, 0, draft->err);
+                result = tree_make_directories(draft->root_fd, path, FOLDER_MODE, uid, gid,
+                                               draft->err);
         if (result < 0)
                 return result;
         struct spec_mount mount = {
@@ -78,8 +84,9 @@ static int add_volume(struct container_spec *draft, size_t index, const char *pa
                 return 0;
         if (node.config->runtime.image_volumes == CONFIG_IMAGE_VOLUMES_BIND)
                 return bind_volume(draft, index, path);
-        return tree_make_directories(draft->root_fd, path, FOLDER_MODE, draft->spec.uid,
-                                     draft->spec.gid, draft->err);
+        uint32_t uid = draft->spec.uid, gid = draft->spec.gid;
+        pod_users_to_host(draft->pod, &uid, &gid);
+        return tree_make_directories(draft->root_fd, path, FOLDER_MODE, uid, gid, draft->err);
 }
 
 int container_spec_image_volumes(struct container_spec *draft)
@@ -113,6 +120,9 @@ static int add_default(struct container_spec *draft, size_t index,
         if (result == 0)
                 result = mount_default_copy(wanted, target, draft->err);
         if (result <= 0)
+                return result;
+        result = pod_users_own_tree(draft->pod, target, draft->err);
+        if (result < 0)
                 return result;
         struct spec_mount mount = {
                 .destination = arena_strdup(draft->arena, wanted->destination),

@@ -159,7 +159,7 @@ static int watch_it(struct container *container, struct error *err)
 
 static int start(struct container *container, struct error *err)
 {
-        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int64_t deadline = clock_after(container_runtime_patience(container));
         container_step(container, "writing the record");
         container->phase = CONTAINER_STARTING;
         int result = container_save_run(container, err);

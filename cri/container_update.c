@@ -58,7 +58,7 @@ static int finish_on_worker(void *argument)
 
 static int call_runtime(struct container *container, const char *json, struct error *err)
 {
-        int64_t deadline = clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC);
+        int64_t deadline = clock_after(container_runtime_patience(container));
         if (!container->pod->handler)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "its pod's runtime handler is not configured any more");

@@ -1,4 +1,5 @@
 #include "cri/image_volume.h"
+#include "cri/pod_users.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -112,6 +113,7 @@ struct volume {
 struct volumes_job {
         struct volume *volumes;
         size_t count;
+        const char *pin; /* of the pod's user namespace */
         struct error *err;
 };
 
@@ -202,6 +204,7 @@ static int prepare(struct container *container, struct volumes_job *job)
                 volume->artifact = image && image->artifact;
                 if (rootfs_prepare(node.images, id, &volume->rootfs, job->err) < 0)
                         return failed(mount, job->err);
+                pod_users_map_rootfs(container->pod, job->pin, &volume->rootfs);
                 volume->rootfs.label = container->pod->selinux_mount_label;
         }
         return 0;
@@ -210,7 +213,8 @@ static int prepare(struct container *container, struct volumes_job *job)
 int image_volumes_mount(struct container *container, char ***sources, struct error *err)
 {
         const Runtime__V1__ContainerConfig *config = container_config(container);
-        struct volumes_job job = {.err = err};
+        AUTO_FREE char *pin = pod_namespace_path(container->pod, "user");
+        struct volumes_job job = {.pin = pin, .err = err};
         job.volumes = xcalloc(config->n_mounts + 1, sizeof(*job.volumes));
         int result = prepare(container, &job);
         if (result == 0 && job.count > 0)

@@ -14,8 +14,10 @@
 #include "cri/container.h"
 #include "cri/events.h"
 #include "cri/pod_shim.h"
+#include "cri/pod_users.h"
 
 #define PROBE_DEADLINE (10 * NSEC_PER_SEC)
+#define PROBE_PAUSE    (10 * NSEC_PER_SEC)
 #define PULL_STALLS    4 /* stalls of a registry in a row before a pull says anything */
 
 struct node node;
@@ -52,14 +54,23 @@ static int make_folders(struct error *err)
          * memory, must not be in reach of the host's users, who can read the paths in
          * /proc/mounts. What a container gets is mounted, and nobody passes through here to it.
          */
-        const char *folders[] = {node.pods_dir, node.containers_dir, node.run_pods_dir,
-                                 node.run_containers_dir};
+        const struct {
+                const char *path;
+                mode_t mode;
+        } folders[] = {
+                {node.pods_dir, 0700},
+                {node.containers_dir, 0700},
+                {node.run_pods_dir, 0700},
+                /* But a runtime goes to a container's root as root of its user namespace: that of
+                 * each container is root's alone, or lets its pod's root pass. */
+                {node.run_containers_dir, 0711},
+        };
         for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-                int result = file_make_directories(folders[i], 0700, err);
+                int result = file_make_directories(folders[i].path, folders[i].mode, err);
                 if (result < 0)
                         return result;
-                if (chmod(folders[i], 0700) < 0)
-                        return error_errno(err, errno, "change the mode of %s", folders[i]);
+                if (chmod(folders[i].path, folders[i].mode) < 0)
+                        return error_errno(err, errno, "change the mode of %s", folders[i].path);
         }
         return 0;
 }
@@ -70,10 +81,30 @@ static void probe_handlers(void *argument)
         for (size_t i = 0; i < node.handler_count; i++) {
                 struct error err;
                 /* One that does not work fails its own pods, in words; the others go on. */
-                if (runtime_probe(&node.handlers[i], clock_after(PROBE_DEADLINE), &err) < 0)
+                bool told = node.handlers[i].problem;
+                if (runtime_ready(&node.handlers[i], clock_after(PROBE_DEADLINE), &err) < 0 &&
+                    !told)
                         log_failure(&err, "a runtime handler cannot be used", "handler",
                                     node.handlers[i].name, NULL);
         }
+}
+
+void node_look_at_handlers(void)
+{
+        static int64_t last; /* monotonic ns */
+        bool wanted = false;
+        for (size_t i = 0; i < node.handler_count; i++)
+                wanted = wanted || !runtime_is_known(&node.handlers[i]);
+        if (!wanted || clock_monotonic() - last < PROBE_PAUSE)
+                return;
+        last = clock_monotonic();
+        task_start("probe runtime handlers", probe_handlers, NULL);
+}
+
+static void probe_users(void *argument)
+{
+        (void)argument;
+        users_probe();
 }
 
 static void open_handlers(void)
@@ -92,9 +123,12 @@ static void open_handlers(void)
                 node.handlers[i].shim_options_type = xstrdup(from->shim_options_type);
                 node.handlers[i].sandbox =
                         !from->shim_without_sandbox && !runtime_is_shim_of_runc(&node.handlers[i]);
+                node.handlers[i].no_pivot = config->runtime.no_pivot;
+                node.handlers[i].hybrid = node.cgroups.mode == CGROUP_MODE_HYBRID;
         }
         pod_shim_open();
-        task_start("probe runtime handlers", probe_handlers, NULL);
+        node_look_at_handlers();
+        task_start("probe user namespaces", probe_users, NULL);
 }
 
 /* A file that is wrong is told by each pull, and stops nothing else. */
@@ -299,6 +333,19 @@ void node_close(void)
         free(node.pause_program);
         free(node.exec_program);
         node = (struct node){0};
+}
+
+int node_handler_ready(const char *name, const struct runtime_handler **handler, struct error *err)
+{
+        const struct runtime_handler *found;
+        int result = node_handler(name, &found, err);
+        if (result < 0)
+                return result;
+        struct runtime_handler *own = &node.handlers[found - node.handlers];
+        result = runtime_ready(own, clock_after(PROBE_DEADLINE), err);
+        if (result == 0)
+                *handler = own;
+        return result;
 }
 
 int node_handler(const char *name, const struct runtime_handler **handler, struct error *err)

@@ -75,4 +75,14 @@ int node_recover(struct error *err);
 /* The handler of this name, the default one for "". INVALID_ARGUMENT where there is none. */
 int node_handler(const char *name, const struct runtime_handler **handler, struct error *err);
 
+/* The same, when it can be used; else as runtime_ready. For tasks: waits for the handler's program.
+ */
+int node_handler_ready(const char *name, const struct runtime_handler **handler, struct error *err);
+
+/*
+ * Probes those handlers whose programs could not be used, or are not those that were probed, in the
+ * background: at most every 10 s. So what was mended is seen although no pod comes.
+ */
+void node_look_at_handlers(void);
+
 #endif

@@ -6,10 +6,12 @@
 #include <string.h>
 
 #include "api/cri/runtime_v1.pb-c.h"
+#include "base/buffer.h"
 #include "base/json.h"
 #include "base/memory.h"
 #include "base/toml.h"
 #include "cri/node.h"
+#include "cri/pod_users.h"
 #include "cri/status_text.h"
 
 static Runtime__V1__RuntimeCondition *condition(struct arena *arena, const char *type, bool status,
@@ -32,8 +34,29 @@ static Runtime__V1__RuntimeCondition *runtime_condition(struct arena *arena)
         const struct runtime_handler *handler;
         struct error err;
         bool ready = node_handler("", &handler, &err) == 0 && runtime_check(handler, &err) == 0;
+        if (ready && handler->problem) {
+                ready = false;
+                snprintf(err.message, sizeof err.message, "%s", handler->problem);
+        }
         return condition(arena, "RuntimeReady", ready, "DefaultHandlerNotUsable",
                          ready ? "" : err.message);
+}
+
+/* Whether all handlers can be used: one that cannot fails its own pods alone, so it does not make
+ * the node unready, and is told here. */
+static Runtime__V1__RuntimeCondition *handlers_condition(struct arena *arena)
+{
+        AUTO_BUFFER struct buffer problems = BUFFER_INIT;
+        for (size_t i = 0; i < node.handler_count; i++) {
+                const struct runtime_handler *handler = &node.handlers[i];
+                struct error err;
+                const char *problem =
+                        runtime_check(handler, &err) < 0 ? err.message : handler->problem;
+                if (problem)
+                        buffer_printf(&problems, "%s%s", problems.length ? "; " : "", problem);
+        }
+        return condition(arena, "RuntimeHandlersReady", problems.length == 0, "HandlerNotUsable",
+                         problems.length ? problems.data : "");
 }
 
 static Runtime__V1__RuntimeCondition *network_condition(struct arena *arena)
@@ -50,6 +73,7 @@ static Runtime__V1__RuntimeHandler *handler_entry(struct arena *arena, const cha
         Runtime__V1__RuntimeHandlerFeatures *features = arena_alloc(arena, sizeof *features);
         runtime__v1__runtime_handler_features__init(features);
         features->recursive_read_only_mounts = handler->recursive_read_only;
+        features->user_namespaces = handler->user_namespaces && users_possible();
         Runtime__V1__RuntimeHandler *entry = arena_alloc(arena, sizeof *entry);
         runtime__v1__runtime_handler__init(entry);
         entry->name = (char *)name;
@@ -97,6 +121,19 @@ static void add_entry(struct arena *arena, Runtime__V1__StatusResponse *response
                 arena, &runtime__v1__status_response__info_entry__descriptor, key, value);
 }
 
+static json_t *describe_handler(const struct runtime_handler *handler)
+{
+        json_t *commands = json_array();
+        for (unsigned i = 0; i < RUNTIME_COMMANDS; i++)
+                if (handler->commands[i])
+                        json_array_append_new(commands, json_string(runtime_command_name(i)));
+        return json_pack("{s:s, s:s?, s:s?, s:s, s:o, s:b, s:b}", "path", handler->path, "version",
+                         handler->version, "problem", handler->problem, "ociVersion",
+                         runtime_spec_version(handler), "commands", commands,
+                         "recursiveReadOnlyMounts", handler->recursive_read_only, "idmappedMounts",
+                         handler->idmapped_mounts);
+}
+
 static void add_info(struct rpc *rpc, Runtime__V1__StatusResponse *response)
 {
         static const char *const modes[] = {
@@ -106,9 +143,7 @@ static void add_info(struct rpc *rpc, Runtime__V1__StatusResponse *response)
         AUTO_JSON json_t *handlers = json_object();
         for (size_t i = 0; i < node.handler_count; i++) {
                 const struct runtime_handler *handler = &node.handlers[i];
-                json_object_set_new(handlers, handler->name,
-                                    json_pack("{s:s, s:s?, s:s?}", "path", handler->path, "version",
-                                              handler->version, "problem", handler->problem));
+                json_object_set_new(handlers, handler->name, describe_handler(handler));
         }
         json_object_set_new(info, "version", json_string(CRISP_VERSION));
         json_object_set_new(info, "cgroupMode", json_string(modes[node.cgroups.mode]));
@@ -135,14 +170,17 @@ int node_status_handler(struct rpc *rpc, const void *request_, void *response_, 
         (void)err;
         Runtime__V1__RuntimeStatus *status = arena_alloc(rpc->arena, sizeof *status);
         runtime__v1__runtime_status__init(status);
-        status->conditions = arena_array(rpc->arena, 2, sizeof *status->conditions);
+        node_look_at_handlers();
+        status->conditions = arena_array(rpc->arena, 3, sizeof *status->conditions);
         status->conditions[status->n_conditions++] = runtime_condition(rpc->arena);
         status->conditions[status->n_conditions++] = network_condition(rpc->arena);
+        status->conditions[status->n_conditions++] = handlers_condition(rpc->arena);
         response->status = status;
         response->features = arena_alloc(rpc->arena, sizeof *response->features);
         runtime__v1__runtime_features__init(response->features);
         response->features->supplemental_groups_policy = true;
         response->features->mount_options = true;
+        response->features->user_namespaces_host_network = users_possible();
         add_handlers(rpc->arena, response);
         if (request->verbose)
                 add_info(rpc, response);

@@ -12,6 +12,7 @@
 #include "base/process.h"
 #include "cri/lookup.h"
 #include "cri/pod_resources.h"
+#include "cri/pod_users.h"
 #include "cri/record.h"
 #include "cri/stats_source.h"
 #include "network/namespace.h"
@@ -49,6 +50,7 @@ void pod_unref(struct pod *pod)
         if (pod->holder_fd >= 0)
                 close(pod->holder_fd);
         strv_free(pod->ips);
+        pod_users_free(pod->users);
         free(pod->namespaces);
         free(pod->parent_made);
         free(pod->selinux_label);
@@ -181,6 +183,7 @@ json_t *pod_record(const struct pod *pod)
         if (pod->parent_made)
                 json_object_set_new(record, "cgroup_parent_made", json_string(pod->parent_made));
         pod_resources_put(pod, record);
+        pod_users_put(pod, record);
         json_object_set_new(record, "holder_pid", json_integer(pod->holder_pid));
         json_object_set_new(record, "holder_start", json_integer((json_int_t)pod->holder_start));
         return record;
@@ -228,6 +231,7 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err)
             json_get_string(record, "selinux_label", place, &label, err) < 0 ||
             json_get_string(record, "selinux_mount_label", place, &mount_label, err) < 0 ||
             pod_resources_restore(pod, record, err) < 0 ||
+            pod_users_restore(pod, record, err) < 0 ||
             json_get_strings(record, "ips", place, &ips, err) < 0)
                 return err->number;
         pod->phase = strcmp(phase, "ready") == 0      ? POD_READY

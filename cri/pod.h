@@ -22,6 +22,7 @@
 #include "cri/rpc.h"
 
 struct container;
+struct pod_users;
 struct stats_source;
 
 enum pod_phase {
@@ -44,6 +45,7 @@ struct pod {
         char *selinux_label; /* of its members' processes, which may differ by their requests; null
                                 where it has none */
         char *selinux_mount_label; /* of its files; null with it */
+        struct pod_users *users;   /* of a user namespace of its own (pod_users.h), or null */
         char **ips;        /* strv, the first is the pod's own; null with the host's network */
         bool attached;     /* the CNI plugins may hold something for it */
         bool torn_down;    /* nothing but its records is left */

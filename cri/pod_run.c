@@ -7,6 +7,7 @@
 #include "base/memory.h"
 #include "cri/events.h"
 #include "cri/pod.h"
+#include "cri/pod_users.h"
 #include "cri/record.h"
 #include "cri/validate.h"
 
@@ -80,11 +81,17 @@ static void give_up(struct pod *pod)
 
 static int create(struct pod *pod, struct error *err)
 {
+        pod_step(pod, "choosing its users");
+        int result = pod_users_choose(pod, err);
+        if (result < 0) {
+                pod_withdraw(pod);
+                return result;
+        }
         pod_step(pod, "writing the intent");
         /* From here on a crash may leave addresses behind: who finds the record shall free them. */
         pod->attached = pod_has_network(pod);
         AUTO_JSON json_t *record = pod_record(pod);
-        int result = record_create(node.pods_dir, pod->id, &pod->request->base, record, err);
+        result = record_create(node.pods_dir, pod->id, &pod->request->base, record, err);
         if (result < 0) {
                 pod_withdraw(pod);
                 return result;
@@ -146,9 +153,7 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
         if (result < 0)
                 return result;
         const struct runtime_handler *handler;
-        result = node_handler(request->runtime_handler, &handler, err);
-        if (result == 0)
-                result = runtime_check(handler, err);
+        result = node_handler_ready(request->runtime_handler, &handler, err);
         if (result < 0)
                 return result;
 

@@ -18,8 +18,10 @@
 #include "cri/pod_logs.h"
 #include "cri/pod_network.h"
 #include "cri/pod_sysctl.h"
+#include "cri/pod_users.h"
 #include "network/namespace.h"
 #include "oci/holder.h"
+#include "oci/idmap.h"
 
 #define SHM_SIZE        (UINT64_C(64) << 20) /* bytes */
 #define SHM_ANNOTATION  "shm-size.crio.io"
@@ -36,7 +38,8 @@ struct setup {
 static int write_run_file(struct pod *pod, const char *name, const char *text, struct error *err)
 {
         AUTO_FREE char *path = pod_path(pod, name);
-        return file_replace_volatile(path, text, strlen(text), 0644, err);
+        int result = file_replace_volatile(path, text, strlen(text), 0644, err);
+        return result < 0 ? result : pod_users_own(pod, path, err);
 }
 
 static int write_resolv_conf(struct pod *pod, struct error *err)
@@ -91,7 +94,7 @@ static int make_shm(struct pod *pod, struct error *err)
                 return error_errno(err, errno, "make folder %s", path);
         if (mount("shm", path, "tmpfs", MS_NOSUID | MS_NODEV | MS_NOEXEC, options) < 0)
                 return error_errno(err, errno, "mount the pod's /dev/shm on %s", path);
-        return 0;
+        return pod_users_own(pod, path, err);
 }
 
 static void effective_hostname(const struct pod *pod, char *name, size_t size)
@@ -108,8 +111,19 @@ static int pin_namespaces(struct pod *pod, const char *hostname, struct error *e
 {
         AUTO_ARENA struct arena *arena = arena_new();
         size_t count;
-        const struct namespace_sysctl *sysctls = pod_sysctls(pod, arena, &count);
+        const struct pod_users *ids = pod->users;
+        struct namespace_sysctl *sysctls = pod_sysctls(pod, arena, &count);
+        int result = pod_sysctls_to_host(pod, arena, sysctls, count, err);
+        if (result < 0)
+                return result;
+        AUTO_FREE char *uid_map = ids ? idmap_text(ids->uids.maps, ids->uids.count) : NULL;
+        AUTO_FREE char *gid_map = ids ? idmap_text(ids->gids.maps, ids->gids.count) : NULL;
+        struct namespace_users users = {.program = node.pause_program,
+                                        .uid_map = uid_map,
+                                        .gid_map = gid_map,
+                                        .root = ids ? ids->root_uid : 0};
         struct namespace_options options = {
+                .users = ids ? &users : NULL,
                 .directory = pod->namespaces,
                 .network = pod_has_network(pod),
                 .ipc = pod_has_ipc(pod),
@@ -213,11 +227,13 @@ static int start_holder(struct pod *pod, struct error *err)
         result = cpu_list_parse(node.config->runtime.infra_cpuset, &processors, err);
         if (result < 0)
                 return result;
+        AUTO_FREE char *user = pod_namespace_path(pod, "user");
         AUTO_FREE char *net = pod_namespace_path(pod, "net");
         AUTO_FREE char *ipc = pod_namespace_path(pod, "ipc");
         AUTO_FREE char *uts = pod_namespace_path(pod, "uts");
         struct holder_start_options options = {
                 .program = node.pause_program,
+                .user = pod->users ? user : NULL,
                 .net = pod_has_network(pod) ? net : NULL,
                 .ipc = pod_has_ipc(pod) ? ipc : NULL,
                 .uts = pod_has_network(pod) ? uts : NULL,

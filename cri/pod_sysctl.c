@@ -1,8 +1,11 @@
 #include "cri/pod_sysctl.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "base/memory.h"
+#include "cri/pod_users.h"
+#include "oci/idmap.h"
 
 #define PORT_START "net.ipv4.ip_unprivileged_port_start"
 #define PING_RANGE "net.ipv4.ping_group_range"
@@ -32,11 +35,15 @@ static void add_default(struct list *list, const char *name, const char *value, 
                 (struct namespace_sysctl){.name = name, .value = value, .optional = optional};
 }
 
-/* In a user namespace of its own a pod has not all of the groups that the range names. */
-static bool has_all_groups(const struct pod *pod)
+/* All groups; in a user namespace of its own a pod has not all of them, and the kernel refuses a
+ * range that it has not. */
+static const char *ping_range(const struct pod *pod, struct arena *arena)
 {
-        const Runtime__V1__UserNamespace *users = pod_namespaces(pod)->userns_options;
-        return !users || users->mode == RUNTIME__V1__NAMESPACE_MODE__NODE;
+        const struct pod_users *users = pod->users;
+        for (size_t i = 0; users && i < users->gids.count; i++)
+                if (users->gids.maps[i].container_id == 0)
+                        return arena_printf(arena, "0 %u", users->gids.maps[i].length - 1);
+        return "0 2147483647";
 }
 
 struct namespace_sysctl *pod_sysctls(const struct pod *pod, struct arena *arena, size_t *count)
@@ -57,8 +64,32 @@ struct namespace_sysctl *pod_sysctls(const struct pod *pod, struct arena *arena,
         }
         if (defaults->runtime.enable_unprivileged_ports)
                 add_default(&list, PORT_START, "0", true);
-        if (defaults->runtime.enable_unprivileged_icmp && has_all_groups(pod))
-                add_default(&list, PING_RANGE, "0 2147483647", true);
+        if (defaults->runtime.enable_unprivileged_icmp)
+                add_default(&list, PING_RANGE, ping_range(pod, arena), true);
         *count = list.count;
         return list.items;
+}
+
+int pod_sysctls_to_host(const struct pod *pod, struct arena *arena,
+                        struct namespace_sysctl *sysctls, size_t count, struct error *err)
+{
+        const struct pod_users *users = pod->users;
+        for (size_t i = 0; users && i < count; i++) {
+                uint32_t low, high;
+                /* What is no range the kernel refuses in its own words. */
+                if (!namespace_sysctl_is(sysctls[i].name, PING_RANGE) ||
+                    sscanf(sysctls[i].value, "%u %u", &low, &high) != 2)
+                        continue;
+                /* A range that is empty, as the kernel writes it, lets nobody. */
+                if (low > high)
+                        continue;
+                if (!idmap_to_host(users->gids.maps, users->gids.count, low, &low) ||
+                    !idmap_to_host(users->gids.maps, users->gids.count, high, &high))
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "sysctl %s: \"%.40s\" has groups that the pod's user "
+                                         "namespace has not",
+                                         sysctls[i].name, sysctls[i].value);
+                sysctls[i].value = arena_printf(arena, "%u %u", low, high);
+        }
+        return 0;
 }

@@ -15,4 +15,11 @@
  */
 struct namespace_sysctl *pod_sysctls(const struct pod *pod, struct arena *arena, size_t *count);
 
+/*
+ * Those that are IDs of a pod with a user namespace become the host's, for they are written from
+ * there. INVALID_ARGUMENT where one is not mapped.
+ */
+int pod_sysctls_to_host(const struct pod *pod, struct arena *arena,
+                        struct namespace_sysctl *sysctls, size_t count, struct error *err);
+
 #endif

@@ -134,7 +134,7 @@ static void adopt_started(void *argument)
         struct error err;
         struct runtime_state state = {0};
         task_lock(&container->lock, CLOCK_NEVER);
-        wait_for_create(container, clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC));
+        wait_for_create(container, clock_after(container_runtime_patience(container)));
         int result = container->pod->handler
                              ? runtime_state(container->pod->handler, container->id,
                                              clock_after(ADOPT_DEADLINE), &state, &err)

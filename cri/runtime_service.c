@@ -53,6 +53,7 @@ static const struct rpc_method methods[] = {
         {.name = "UpdateContainerResources", .handler = container_update_handler},
         {.name = "UpdatePodSandboxResources", .handler = pod_update_handler},
         {.name = "Exec", .handler = container_exec_handler},
+        {.name = "Attach", .handler = container_attach_handler},
         {.name = "PortForward", .handler = pod_port_forward_handler},
         {.name = "ReopenContainerLog", .handler = container_reopen_log_handler},
         {.name = "ContainerStats", .handler = stats_container_handler},

@@ -112,6 +112,8 @@ static json_t *pinned(const struct pod *pod)
                 add_namespace(list, pod, "network", "net");
                 add_namespace(list, pod, "uts", "uts");
         }
+        if (pod->users)
+                add_namespace(list, pod, "user", "user");
         if (pod_has_ipc(pod))
                 add_namespace(list, pod, "ipc", "ipc");
         if (pod_shares_pids(pod))
@@ -139,7 +141,9 @@ static json_t *spec_of(const struct pod *pod)
                 json_object_set_new(for_linux, "sysctl",
                                     map_of(config->linux->sysctls, config->linux->n_sysctls));
         json_t *spec = json_object();
-        json_object_set_new(spec, "ociVersion", json_string(SPEC_VERSION));
+        json_object_set_new(
+                spec, "ociVersion",
+                json_string(pod->handler ? runtime_spec_version(pod->handler) : SPEC_VERSION));
         json_object_set_new(spec, "hostname", json_string(config->hostname));
         json_object_set_new(spec, "annotations",
                             map_of(config->annotations, config->n_annotations));

@@ -13,6 +13,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "image/rootfs_mapped.h"
 
 /* mount(2) takes a page of options and cuts what is longer in silence: a cut at a colon mounts
  * fewer layers. */
@@ -91,7 +92,7 @@ static int check_path(const char *path, struct error *err)
 static int make_upper(const struct rootfs *rootfs, int links_fd, const char *upper,
                       struct error *err)
 {
-        struct stat st = {.st_mode = 0755};
+        struct stat st = {.st_mode = 0755, .st_uid = rootfs->root_uid, .st_gid = rootfs->root_gid};
         if (rootfs->root[0] && fstatat(links_fd, rootfs->root, &st, 0) < 0)
                 return error_errno(err, errno, "look at layer %s", rootfs->root);
         if (mkdir(upper, 0700) < 0) {
@@ -135,15 +136,23 @@ static void add_lower(const struct rootfs *rootfs, bool writable, struct buffer 
                 buffer_add_text(options, ":" SECOND_EMPTY);
 }
 
+static int open_links(const struct rootfs *rootfs, const char *target, struct error *err)
+{
+        if (rootfs->user_namespace)
+                return rootfs_mapped_open(rootfs, target, err);
+        int fd = open(rootfs->links, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        return fd < 0 ? error_errno(err, errno, "open %s", rootfs->links) : fd;
+}
+
 int rootfs_mount(const struct rootfs *rootfs, const char *directory, const char *target,
                  struct error *err)
 {
         AUTO_BUFFER struct buffer options = BUFFER_INIT;
-        AUTO_FD int links_fd = open(rootfs->links, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        if (links_fd < 0)
-                return error_errno(err, errno, "open %s", rootfs->links);
-        add_lower(rootfs, directory != NULL, &options);
         int result = file_make_directories(target, 0755, err);
+        AUTO_FD int links_fd = result < 0 ? result : open_links(rootfs, target, err);
+        if (links_fd < 0)
+                return error_context(err, "root filesystem");
+        add_lower(rootfs, directory != NULL, &options);
         if (result == 0 && directory)
                 result = add_writable(rootfs, links_fd, directory, &options, err);
         if (result < 0)
@@ -164,6 +173,8 @@ int rootfs_mount(const struct rootfs *rootfs, const char *directory, const char 
                 .flags = directory ? 0 : MS_RDONLY,
         };
         result = mount_there(&call, err);
+        if (result == 0 && rootfs->user_namespace)
+                result = rootfs_mapped_close(target, err);
         return result < 0 ? error_context(err, "root filesystem") : 0;
 }
 
@@ -171,6 +182,9 @@ int rootfs_mount(const struct rootfs *rootfs, const char *directory, const char 
 
 int rootfs_unmount(const char *target, struct error *err)
 {
+        int result = rootfs_mapped_close(target, err);
+        if (result < 0)
+                return result;
         if (umount2(target, UMOUNT_NOFOLLOW) == 0 || errno == EINVAL || errno == ENOENT)
                 return 0;
         if (errno != EBUSY)

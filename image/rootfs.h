@@ -19,6 +19,12 @@ struct rootfs {
         char *root;  /* the short name of the layer whose root folder's owner and mode count */
         const char *label; /* SELinux label of all files as they are mounted, borrowed; null is
                               none. Set by who mounts */
+        /* The pin of a user namespace whose owners the layers' files shall have, borrowed; null for
+         * those on disk. What is written has the owners that it is written with: so the writable
+         * layer's root needs them where the image says none. Set by who mounts. */
+        const char *user_namespace;
+        uid_t root_uid;
+        gid_t root_gid;
 };
 
 #define ROOTFS_INIT                                                                                \
@@ -40,6 +46,10 @@ void rootfs_fini(struct rootfs *rootfs);
  *
  * The writable layer is not synced (overlayfs' "volatile"): a container does not outlive its
  * machine, and unmounting would otherwise sync the whole file system. Any thread; blocks.
+ *
+ * FAILED_PRECONDITION with a user namespace where kernel or file system cannot map owners
+ * (overlayfs over idmapped layers: Linux 5.19); then TARGET.lower may be left, which rootfs_unmount
+ * removes.
  */
 int rootfs_mount(const struct rootfs *rootfs, const char *directory, const char *target,
                  struct error *err);

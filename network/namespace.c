@@ -15,12 +15,14 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/statfs.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/file.h"
 #include "base/memory.h"
 #include "network/namespace_sysctl.h"
+#include "network/namespace_user.h"
 
 #define DIRECTORY_MODE   0711
 #define MAKER_STACK_SIZE (256 * 1024)
@@ -158,26 +160,56 @@ static int pin_own(const char *directory, const char *kind, struct error *err)
         return pin_make(source, path, err);
 }
 
-static int make_all(const struct namespace_options *options, struct error *err)
+static int unshare_all(const struct namespace_options *options, struct error *err)
 {
         int flags = (options->network ? CLONE_NEWNET : 0) | (options->ipc ? CLONE_NEWIPC : 0) |
                     (options->uts ? CLONE_NEWUTS : 0);
         if (unshare(flags) < 0)
                 return error_errno(err, errno, "unshare%s%s%s", options->network ? " net" : "",
                                    options->ipc ? " ipc" : "", options->uts ? " uts" : "");
+        return 0;
+}
+
+static int pin_all(const struct namespace_options *options, struct error *err)
+{
         int result = 0;
-        if (options->uts)
-                result = set_hostname(options->hostname, err);
-        if (result == 0 && options->network)
-                result = raise_loopback(err);
-        for (size_t i = 0; result == 0 && i < options->sysctl_count; i++)
-                result = namespace_write_sysctl(&options->sysctls[i], err);
-        if (result == 0 && options->network)
+        if (options->network)
                 result = pin_own(options->directory, "net", err);
         if (result == 0 && options->ipc)
                 result = pin_own(options->directory, "ipc", err);
         if (result == 0 && options->uts)
                 result = pin_own(options->directory, "uts", err);
+        return result;
+}
+
+/*
+ * What belongs to an IPC namespace may be written by its user namespace's root alone, whatever else
+ * who writes is capable of. The C library would change the whole process; this is the thread.
+ */
+static int write_sysctl(const struct namespace_options *options,
+                        const struct namespace_sysctl *sysctl, struct error *err)
+{
+        bool of_network = namespace_check_sysctl(sysctl->name, true, false, NULL) == 0;
+        bool change = options->users && !of_network;
+        if (change && syscall(SYS_setresuid, -1, options->users->root, -1) < 0)
+                return error_errno(err, errno, "become root of the user namespace");
+        int result = namespace_write_sysctl(sysctl, err);
+        if (change && syscall(SYS_setresuid, -1, 0, -1) < 0)
+                return error_errno(err, errno, "become the host's root again");
+        return result;
+}
+
+static int make_all(const struct namespace_options *options, struct error *err)
+{
+        int result = options->users ? namespace_user_join(options, err) : unshare_all(options, err);
+        if (result == 0 && options->uts)
+                result = set_hostname(options->hostname, err);
+        if (result == 0 && options->network)
+                result = raise_loopback(err);
+        for (size_t i = 0; result == 0 && i < options->sysctl_count; i++)
+                result = write_sysctl(options, &options->sysctls[i], err);
+        if (result == 0 && !options->users)
+                result = pin_all(options, err);
         return result;
 }
 
@@ -252,7 +284,7 @@ int namespace_pin(const struct namespace_options *options, struct error *err)
         int result = check_options(options, err);
         if (result < 0)
                 return result;
-        if (!options->network && !options->ipc && !options->uts)
+        if (!options->network && !options->ipc && !options->uts && !options->users)
                 return 0;
         result = file_make_directories(options->directory, DIRECTORY_MODE, err);
         if (result == 0)
@@ -260,7 +292,10 @@ int namespace_pin(const struct namespace_options *options, struct error *err)
         if (result < 0)
                 return error_context(err, "pin namespaces");
         struct maker maker = {.options = options, .err = err};
-        result = run_maker(&maker);
+        if (options->users)
+                result = namespace_user_pin(options, err);
+        if (result == 0)
+                result = run_maker(&maker);
         if (result < 0) {
                 namespace_unpin(options->directory, NULL);
                 return error_context(err, "pin namespaces");

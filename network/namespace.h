@@ -2,8 +2,8 @@
  * namespace: a pod's namespaces as files.
  *
  * A namespace lives as long as a process is in it or a mount holds it. A pod's are held by bind
- * mounts of /proc/PID/ns/KIND onto files DIRECTORY/{net,ipc,uts}, so a pod needs no process of its
- * own to exist.
+ * mounts of /proc/PID/ns/KIND onto files DIRECTORY/{user,net,ipc,uts}, so a pod needs no process of
+ * its own to exist.
  *
  * Everything here blocks (mounts, a thread of its own); from a task go through task_offload. Any
  * thread, except as said.
@@ -28,9 +28,19 @@ struct namespace_sysctl {
         bool optional; /* passed over where the kernel has no such setting */
 };
 
+/* A user namespace that owns the others. */
+struct namespace_users {
+        const char *program; /* absolute: with the argument --wait it does nothing until its
+                                standard input ends */
+        const char *uid_map; /* as the kernel takes it: lines of "CONTAINER HOST LENGTH" */
+        const char *gid_map;
+        uid_t root; /* the host's, of its 0 */
+};
+
 struct namespace_options {
-        const char *directory; /* made with its parents when missing, mode 0711 */
-        bool network;          /* with `lo` up */
+        const char *directory;               /* made with its parents when missing, mode 0711 */
+        const struct namespace_users *users; /* null is the host's. The others are made inside it */
+        bool network;                        /* with `lo` up */
         bool ipc;
         bool uts;
         const char *hostname; /* null or empty keeps the host's; without uts it is not set */
@@ -42,7 +52,8 @@ struct namespace_options {
  * Makes the namespaces that are asked for and pins each. After a failure nothing is left, and the
  * message names the step. A namespace that is pinned there already by an earlier, interrupted try
  * is taken away first. INVALID_ARGUMENT for a sysctl that is malformed, belongs to no namespace or
- * to one that the pod shares with the host, or whose value the kernel refuses.
+ * to one that the pod shares with the host, or whose value the kernel refuses. Sysctls that are IDs
+ * are the host's. FAILED_PRECONDITION where the kernel makes no user namespaces.
  */
 int namespace_pin(const struct namespace_options *options, struct error *err);
 

@@ -49,6 +49,7 @@ static int complete(const struct edit *edit, const struct cdi_node *node,
                 return whole ? 0
                              : error_set(edit->err, ERROR_FAILED_PRECONDITION, "device %s: %s",
                                          node->host_path, strerror(errno));
+        device->source = node->host_path;
         if (!node->has_mode)
                 device->mode = st.st_mode & 07777;
         if (whole)

@@ -97,6 +97,8 @@ struct walk {
         const struct device_owner *owner; /* or null */
         bool host;                        /* the host's /dev as a whole */
         size_t found;
+        const char *source; /* on the host, of what has this path in the container */
+        const char *path;
         struct error *err;
 };
 
@@ -105,6 +107,8 @@ static int add_node(struct walk *walk, const struct stat *st, const char *path)
         const struct device_owner *owner = walk->owner;
         struct spec_device device = {
                 .path = path,
+                .source = arena_printf(walk->list->arena, "%s%s", walk->source,
+                                       path + strlen(walk->path)),
                 .type = S_ISCHR(st->st_mode) ? 'c' : 'b',
                 .device_major = major(st->st_rdev),
                 .device_minor = minor(st->st_rdev),
@@ -178,7 +182,12 @@ static int walk_folder(struct walk *walk, int fd, const char *path, unsigned dep
 int device_list_add_path(struct device_list *list, const char *host_path, const char *path,
                          const char *access, const struct device_owner *owner, struct error *err)
 {
-        struct walk walk = {.list = list, .access = access, .owner = owner, .err = err};
+        struct walk walk = {.list = list,
+                            .access = access,
+                            .owner = owner,
+                            .source = host_path,
+                            .path = path,
+                            .err = err};
         struct stat st;
         /* Not opened for reading: opening a device may do something to it. */
         AUTO_FD int fd = open(host_path, O_PATH | O_CLOEXEC);
@@ -201,7 +210,12 @@ int device_list_add_path(struct device_list *list, const char *host_path, const 
 
 int device_list_add_host(struct device_list *list, struct error *err)
 {
-        struct walk walk = {.list = list, .access = "rwm", .host = true, .err = err};
+        struct walk walk = {.list = list,
+                            .access = "rwm",
+                            .host = true,
+                            .source = "/dev",
+                            .path = "/dev",
+                            .err = err};
         int fd = open("/dev", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         if (fd < 0)
                 return error_errno(err, errno, "open /dev");

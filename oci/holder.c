@@ -31,6 +31,7 @@ int holder_start(const struct holder_start_options *options, pid_t *pid, uint64_
         int result;
 
         strv_push(&arguments, "crisp-pause");
+        push_pair(&arguments, "--user", options->user);
         push_pair(&arguments, "--net", options->net);
         push_pair(&arguments, "--ipc", options->ipc);
         push_pair(&arguments, "--uts", options->uts);

@@ -13,6 +13,7 @@
 
 struct holder_start_options {
         const char *program; /* absolute path of crisp-pause */
+        const char *user;    /* the pod's pinned user namespace, which owns the others, or null */
         const char *net;     /* the pod's pinned namespaces to enter, or null */
         const char *ipc;
         const char *uts;

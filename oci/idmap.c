@@ -2,6 +2,8 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
@@ -12,8 +14,12 @@
 #include "base/buffer.h"
 #include "base/cleanup.h"
 #include "base/file.h"
+#include "base/mapped_mount.h"
 #include "base/memory.h"
 #include "base/process.h"
+
+#define MAP_TEXT_MAX 4096 /* bytes of a map: the kernel takes less than a page */
+#define MAP_WORD_MAX 40   /* bytes of CONTAINER:HOST:LENGTH */
 
 bool idmap_kernel_can(void)
 {
@@ -25,12 +31,9 @@ bool idmap_kernel_can(void)
 static int write_map(pid_t pid, const char *name, const struct spec_id_map *maps, size_t count,
                      struct error *err)
 {
-        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        AUTO_FREE char *text = idmap_text(maps, count);
         AUTO_FREE char *path = xprintf("/proc/%d/%s", (int)pid, name);
-        for (size_t i = 0; i < count; i++)
-                buffer_printf(&text, "%u %u %u\n", maps[i].container_id, maps[i].host_id,
-                              maps[i].length);
-        return file_write(path, text.data ? text.data : "", err);
+        return file_write(path, text, err);
 }
 
 static bool is_own_namespace(int fd)
@@ -80,41 +83,115 @@ int idmap_namespace(const char *program, const struct idmap *map, struct error *
 
 /* ---- the mount ---- */
 
-static int map_owners(int tree_fd, int namespace_fd, struct error *err)
-{
-        struct mount_attr attributes = {
-                .attr_set = MOUNT_ATTR_IDMAP,
-                .userns_fd = (uint64_t)namespace_fd,
-        };
-        if (mount_setattr(tree_fd, "", AT_EMPTY_PATH, &attributes, sizeof attributes) == 0)
-                return 0;
-        if (errno == ENOSYS)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "the kernel has no idmapped mounts (Linux 5.12)");
-        if (errno == EINVAL)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "its file system has no idmapped mounts with this kernel");
-        if (errno == EPERM)
-                return error_set(err, ERROR_FAILED_PRECONDITION,
-                                 "it cannot be an idmapped mount: it is one already, or its file "
-                                 "system belongs to another user namespace");
-        return error_errno(err, errno, "map its owners");
-}
-
 int idmap_mount(int source_fd, int namespace_fd, bool follow, const char *target, struct error *err)
 {
-        AUTO_FD int tree_fd = open_tree(
-                source_fd, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE);
-        if (tree_fd < 0)
-                return error_errno(err, errno, "clone its mount");
-        int result = map_owners(tree_fd, namespace_fd, err);
-        if (result < 0)
-                return result;
-        struct mount_attr propagation = {.propagation = follow ? MS_SLAVE : MS_PRIVATE};
-        if (mount_setattr(tree_fd, "", AT_EMPTY_PATH | AT_RECURSIVE, &propagation,
-                          sizeof propagation) < 0)
-                return error_errno(err, errno, "end its spreading");
-        if (move_mount(tree_fd, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH) < 0)
-                return error_errno(err, errno, "mount on %s", target);
+        return mapped_mount_make(source_fd, namespace_fd,
+                                 MAPPED_MOUNT_RECURSIVE | (follow ? MAPPED_MOUNT_FOLLOW : 0),
+                                 target, err);
+}
+
+/* ---- maps ---- */
+
+static bool overlap(uint32_t first, uint32_t length, uint32_t other, uint32_t other_length)
+{
+        return first < (uint64_t)other + other_length && other < (uint64_t)first + length;
+}
+
+/* Each range against those before it: there are 340 at most. */
+static int check_range(const struct spec_id_map *maps, size_t index, struct error *err)
+{
+        const struct spec_id_map *map = &maps[index];
+        if (map->length == 0 || map->host_id > UINT32_MAX - map->length ||
+            map->container_id > UINT32_MAX - map->length)
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "range %u:%u:%u is empty or goes past the last ID",
+                                 map->container_id, map->host_id, map->length);
+        for (size_t i = 0; i < index; i++)
+                if (overlap(map->container_id, map->length, maps[i].container_id, maps[i].length) ||
+                    overlap(map->host_id, map->length, maps[i].host_id, maps[i].length))
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "ranges %u:%u:%u and %u:%u:%u overlap",
+                                         maps[i].container_id, maps[i].host_id, maps[i].length,
+                                         map->container_id, map->host_id, map->length);
+        return 0;
+}
+
+int idmap_check(const struct spec_id_map *maps, size_t count, struct error *err)
+{
+        uint32_t root;
+        if (count > IDMAP_RANGES_MAX)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "%zu ranges, the kernel takes %d",
+                                 count, IDMAP_RANGES_MAX);
+        for (size_t i = 0; i < count; i++) {
+                int result = check_range(maps, i, err);
+                if (result < 0)
+                        return result;
+        }
+        if (!idmap_to_host(maps, count, 0, &root))
+                return error_set(err, ERROR_INVALID_ARGUMENT, "the container's ID 0 is not mapped");
+        AUTO_FREE char *text = idmap_text(maps, count);
+        if (strlen(text) >= MAP_TEXT_MAX)
+                return error_set(err, ERROR_INVALID_ARGUMENT,
+                                 "%zu bytes of ranges, the kernel takes %d", strlen(text),
+                                 MAP_TEXT_MAX - 1);
+        return 0;
+}
+
+bool idmap_to_host(const struct spec_id_map *maps, size_t count, uint32_t id, uint32_t *host)
+{
+        for (size_t i = 0; i < count; i++)
+                if (id >= maps[i].container_id && id - maps[i].container_id < maps[i].length) {
+                        *host = maps[i].host_id + (id - maps[i].container_id);
+                        return true;
+                }
+        return false;
+}
+
+bool idmap_to_container(const struct spec_id_map *maps, size_t count, uint32_t host, uint32_t *id)
+{
+        for (size_t i = 0; i < count; i++)
+                if (host >= maps[i].host_id && host - maps[i].host_id < maps[i].length) {
+                        *id = maps[i].container_id + (host - maps[i].host_id);
+                        return true;
+                }
+        return false;
+}
+
+char *idmap_text(const struct spec_id_map *maps, size_t count)
+{
+        AUTO_BUFFER struct buffer text = BUFFER_INIT;
+        for (size_t i = 0; i < count; i++)
+                buffer_printf(&text, "%u %u %u\n", maps[i].container_id, maps[i].host_id,
+                              maps[i].length);
+        return count ? buffer_take(&text) : xstrdup("");
+}
+
+int idmap_parse(const char *text, struct spec_id_map **maps, size_t *count, struct error *err)
+{
+        AUTO_FREE struct spec_id_map *list = NULL;
+        AUTO_FREE char *copy = xstrdup(text);
+        char *rest = copy;
+        size_t found = 0;
+        for (char *word; (word = strsep(&rest, ","));) {
+                struct spec_id_map *map;
+                int end = 0;
+                if (found == IDMAP_RANGES_MAX)
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "more than the %d ranges that the kernel takes",
+                                         IDMAP_RANGES_MAX);
+                list = xrealloc(list, (found + 1) * sizeof *list);
+                map = &list[found++];
+                unsigned long long id = 0, host = 0, length = 0;
+                if (strspn(word, "0123456789:") != strlen(word) || strlen(word) > MAP_WORD_MAX ||
+                    sscanf(word, "%llu:%llu:%llu%n", &id, &host, &length, &end) != 3 || word[end] ||
+                    id > UINT32_MAX || host > UINT32_MAX || length > UINT32_MAX)
+                        return error_set(err, ERROR_INVALID_ARGUMENT,
+                                         "\"%.40s\" is not CONTAINER:HOST:LENGTH", word);
+                *map = (struct spec_id_map){.container_id = (uint32_t)id,
+                                            .host_id = (uint32_t)host,
+                                            .length = (uint32_t)length};
+        }
+        *maps = take_ptr(list);
+        *count = found;
         return 0;
 }

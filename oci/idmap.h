@@ -44,4 +44,22 @@ int idmap_namespace(const char *program, const struct idmap *map, struct error *
 int idmap_mount(int source_fd, int namespace_fd, bool follow, const char *target,
                 struct error *err);
 
+/*
+ * Whether the kernel takes these as the map of a user namespace in which somebody can be root:
+ * INVALID_ARGUMENT for too many, empty and overlapping ranges, those past the last ID, and where
+ * the container's ID 0 is missing. Pure, as all below.
+ */
+int idmap_check(const struct spec_id_map *maps, size_t count, struct error *err);
+
+/* Where an ID is on the other side; false where it is not mapped. */
+bool idmap_to_host(const struct spec_id_map *maps, size_t count, uint32_t id, uint32_t *host);
+bool idmap_to_container(const struct spec_id_map *maps, size_t count, uint32_t host, uint32_t *id);
+
+/* As /proc/PID/uid_map takes it, on the heap. */
+char *idmap_text(const struct spec_id_map *maps, size_t count);
+
+/* "CONTAINER:HOST:LENGTH,..." as a list on the heap, not checked further. INVALID_ARGUMENT for
+ * other text. */
+int idmap_parse(const char *text, struct spec_id_map **maps, size_t *count, struct error *err);
+
 #endif

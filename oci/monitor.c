@@ -218,17 +218,38 @@ static void forget(struct monitor *monitor, const struct request *request)
         }
 }
 
-/* Sends the message and waits; on success *message is the reply, whatever its result. */
-static int ask(struct monitor *monitor, const char *what, struct monitor_message *message,
-               int64_t deadline, struct error *err)
+static int send_request(const struct monitor *monitor, const struct monitor_message *request,
+                        const int *fds, size_t count)
+{
+        union {
+                struct cmsghdr header;
+                char space[CMSG_SPACE(sizeof(int) * MONITOR_ATTACH_FDS)];
+        } control = {0};
+        struct iovec part = {.iov_base = (void *)request, .iov_len = sizeof(*request)};
+        struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+
+        if (count) {
+                control.header.cmsg_level = SOL_SOCKET;
+                control.header.cmsg_type = SCM_RIGHTS;
+                control.header.cmsg_len = CMSG_LEN(sizeof(int) * count);
+                memcpy(CMSG_DATA(&control.header), fds, sizeof(int) * count);
+                message.msg_control = &control;
+                message.msg_controllen = CMSG_SPACE(sizeof(int) * count);
+        }
+        return sendmsg(monitor->fd, &message, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* Sends the message, with descriptors, and waits; on success *message is the reply, whatever its
+ * result. */
+static int ask_with(struct monitor *monitor, const char *what, struct monitor_message *message,
+                    const int *fds, size_t count, int64_t deadline, struct error *err)
 {
         AUTO_FREE struct request *request = xcalloc(1, sizeof(*request));
 
         request->sequence = ++monitor->sequence;
         message->version = MONITOR_PROTOCOL_VERSION;
         message->sequence = request->sequence;
-        if (monitor->fd < 0 ||
-            send(monitor->fd, message, sizeof(*message), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+        if (monitor->fd < 0 || send_request(monitor, message, fds, count) < 0)
                 return error_set(err, ERROR_UNAVAILABLE, "monitor: %s: the connection has ended",
                                  what);
         request->next = monitor->requests;
@@ -251,6 +272,12 @@ static int ask(struct monitor *monitor, const char *what, struct monitor_message
         return 0;
 }
 
+static int ask(struct monitor *monitor, const char *what, struct monitor_message *message,
+               int64_t deadline, struct error *err)
+{
+        return ask_with(monitor, what, message, NULL, 0, deadline, err);
+}
+
 static int check_result(const char *what, const struct monitor_message *reply, struct error *err)
 {
         switch (reply->result) {
@@ -262,6 +289,12 @@ static int check_result(const char *what, const struct monitor_message *reply, s
         case -ENOTTY:
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "monitor: %s: the container has no terminal", what);
+        case -ENOSYS:
+                return error_set(
+                        err, ERROR_UNIMPLEMENTED,
+                        "monitor: %s: the container's monitor is of an older version, which "
+                        "cannot; a container that is started anew can",
+                        what);
         default:
                 return error_errno(err, reply->result, "monitor: %s", what);
         }
@@ -298,4 +331,32 @@ int monitor_reopen_log(struct monitor *monitor, int64_t deadline, struct error *
         int result = ask(monitor, "reopen the log", &message, deadline, err);
 
         return result ? result : check_result("reopen the log", &message, err);
+}
+
+int monitor_attach(struct monitor *monitor, const struct monitor_ends *ends, int64_t deadline,
+                   bool *has_input, struct error *err)
+{
+        const int all[] = {ends->input, ends->output, ends->errors};
+        struct monitor_message message = {.type = MONITOR_ATTACH};
+        int fds[MONITOR_ATTACH_FDS] = {ends->control};
+        size_t count = 1;
+        int result;
+
+        for (unsigned i = 0; i < sizeof(all) / sizeof(*all); i++) {
+                if (all[i] < 0)
+                        continue;
+                message.body.attach.flags |= MONITOR_ATTACH_INPUT << i;
+                fds[count++] = all[i];
+        }
+        result = ask_with(monitor, "attach", &message, fds, count, deadline, err);
+        if (!result && message.result == -EUSERS)
+                return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                                 "monitor: attach: %d clients are attached already, which is the "
+                                 "most that a container has",
+                                 MONITOR_ATTACH_MAX);
+        if (!result)
+                result = check_result("attach", &message, err);
+        if (!result)
+                *has_input = message.body.attach.flags & MONITOR_ATTACH_INPUT;
+        return result;
 }

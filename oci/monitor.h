@@ -125,6 +125,20 @@ int monitor_resize(struct monitor *monitor, uint16_t rows, uint16_t columns, int
  * container's end: then no file is made. */
 int monitor_reopen_log(struct monitor *monitor, int64_t deadline, struct error *err);
 
+/* The monitor's ends of an attach (conmon/protocol.h); -1 for those that are not wanted, but for
+ * control. */
+struct monitor_ends {
+        int control, input, output, errors;
+};
+
+/*
+ * Attaches to the container: the ends are copied, and still the caller's to close. *has_input: it
+ * has an input. FAILED_PRECONDITION after the container's end, RESOURCE_EXHAUSTED when
+ * MONITOR_ATTACH_MAX are attached, UNIMPLEMENTED by a monitor of an older version.
+ */
+int monitor_attach(struct monitor *monitor, const struct monitor_ends *ends, int64_t deadline,
+                   bool *has_input, struct error *err);
+
 /* ---- what it left ---- */
 
 /*

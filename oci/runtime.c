@@ -55,6 +55,8 @@ char **runtime_create_argv(const struct runtime_handler *handler, const char *id
                 strv_push(&argv, "--console-socket");
                 strv_push(&argv, MONITOR_CONSOLE_SOCKET);
         }
+        if (handler->no_pivot)
+                strv_push(&argv, "--no-pivot");
         strv_push(&argv, id);
         return argv;
 }
@@ -129,11 +131,6 @@ static int run_command(const struct command *command, struct process_run *run, s
         return result < 0 ? error_context(err, "%s %s", handler->name, command->verb) : 0;
 }
 
-static bool succeeded(const struct process_run *run)
-{
-        return WIFEXITED(run->status) && WEXITSTATUS(run->status) == 0;
-}
-
 /* The runtime's words for a run that failed, on the heap. */
 static char *run_failure(const struct process_run *run)
 {
@@ -150,7 +147,7 @@ static char *run_failure(const struct process_run *run)
 static int run_checked(const struct command *command, struct process_run *run, struct error *err)
 {
         int result = run_command(command, run, err);
-        if (result < 0 || succeeded(run))
+        if (result < 0 || runtime_ended_well(run))
                 return result;
         AUTO_FREE char *message = run_failure(run);
         return runtime_fail(command->handler, command->verb, message, err);

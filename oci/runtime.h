@@ -16,6 +16,7 @@
 #include <sys/types.h>
 
 #include "base/error.h"
+#include "base/task.h"
 
 #define RUNTIME_OUTPUT_MAX  (1024 * 1024) /* bytes kept of a runtime's stdout (state, features) */
 #define RUNTIME_ERRORS_MAX  (64 * 1024)   /* bytes kept of its stderr and read of its log */
@@ -31,6 +32,18 @@ enum runtime_exec_cgroup {
 };
 
 struct runtime_operations;
+/* What a runtime may have besides what every one has, by its commands. */
+enum runtime_command {
+        RUNTIME_COMMAND_PAUSE,
+        RUNTIME_COMMAND_RESUME,
+        RUNTIME_COMMAND_UPDATE,
+        RUNTIME_COMMAND_PS,
+        RUNTIME_COMMAND_EVENTS,
+        RUNTIME_COMMAND_FEATURES,
+        RUNTIME_COMMAND_CHECKPOINT,
+        RUNTIME_COMMAND_RESTORE,
+        RUNTIME_COMMANDS,
+};
 
 /* One entry of [runtime.handlers]. Strings are owned. Filled by runtime_handler_init, then by
  * runtime_probe. */
@@ -46,12 +59,23 @@ struct runtime_handler {
         char *shim_options_type; /* the type that the shim gives to what is in that file */
         bool sandbox;            /* a pod has a container of its own in the shim (Kata's VM) */
         const struct runtime_operations *operations; /* a shim's; null is the command line */
+        bool no_pivot;                               /* create with --no-pivot */
+        bool hybrid; /* the machine has cgroup v1 with v2 beside it */
         /* found by runtime_probe */
         char *version; /* "runc version 1.1.5+ds1", or null */
+        /* The newest runtime specification that it says it speaks: "1.0.2"; or null. */
+        char *spec_version;
+        bool commands[RUNTIME_COMMANDS];
         enum runtime_exec_cgroup exec_cgroup;
         bool recursive_read_only; /* mount options rro and the like */
         bool idmapped_mounts;
-        char *problem; /* why it cannot be used, or null */
+        bool user_namespaces; /* it joins one that is there already */
+        char *problem;        /* why it cannot be used, or null */
+        struct runtime_file {
+                uint64_t device, inode;
+                int64_t changed; /* ns */
+        } probed;                /* the program that all this was found of */
+        struct task_lock probing;
 };
 
 /* Copies the strings. kind "oci" or "shim". */
@@ -61,6 +85,29 @@ void runtime_handler_fini(struct runtime_handler *handler);
 
 /* Whether it is containerd-shim-runc-v2 or one like it, which drives an OCI runtime. */
 bool runtime_is_shim_of_runc(const struct runtime_handler *handler);
+
+/*
+ * Where the program is not the one that was probed, or could not be used then, it is probed
+ * (again): it may have been installed or replaced meanwhile. Callers that come together wait for
+ * one probe. FAILED_PRECONDITION as of runtime_probe.
+ */
+int runtime_ready(struct runtime_handler *handler, int64_t deadline, struct error *err);
+
+/* Whether runtime_ready would give 0 without asking the program. A stat(2). */
+bool runtime_is_known(const struct runtime_handler *handler);
+
+/* "pause", "checkpoint", ... */
+const char *runtime_command_name(enum runtime_command command);
+
+/* Whether the runtime has the command: FAILED_PRECONDITION in words where it has not. */
+int runtime_has(const struct runtime_handler *handler, enum runtime_command command,
+                struct error *err);
+
+/*
+ * The specification's version to write for it: ours, or the runtime's where that is older. Static
+ * or the handler's.
+ */
+const char *runtime_spec_version(const struct runtime_handler *handler);
 
 /*
  * Asks the program for its version and features and makes its root folder (mode 0700). A program

@@ -4,6 +4,7 @@
 #ifndef CRISP_OCI_RUNTIME_PRIVATE_H
 #define CRISP_OCI_RUNTIME_PRIVATE_H
 
+#include "base/process.h"
 #include "oci/runtime.h"
 
 /* PATH --root R [--systemd-cgroup] --log-format json, and --log LOG unless it is null; to be
@@ -51,5 +52,12 @@ extern const struct runtime_operations runtime_shim_operations;
 
 /* Whether a runtime's words mean that what was to be killed has ended: they have no code for it. */
 bool runtime_says_not_running(const char *message);
+/* Runs the program with these words to its end; run is the caller's to release. For tasks. */
+int runtime_ask(const struct runtime_handler *handler, char *const *argv, int64_t deadline,
+                struct process_run *run, struct error *err);
+bool runtime_ended_well(const struct process_run *run);
+
+/* Fills in what the handler's program can do; its version is known. For tasks. */
+void runtime_find_features(struct runtime_handler *handler, int64_t deadline);
 
 #endif

@@ -1,16 +1,15 @@
 /* What a runtime handler's program is and can do. */
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/file.h"
-#include "base/json.h"
 #include "base/memory.h"
 #include "base/process.h"
 #include "base/task.h"
-#include "oci/idmap.h"
 #include "oci/runtime_private.h"
 
 #define ROOT_MODE 0700
@@ -37,6 +36,7 @@ void runtime_handler_fini(struct runtime_handler *handler)
         free(handler->shim_config);
         free(handler->shim_options_type);
         free(handler->version);
+        free(handler->spec_version);
         free(handler->problem);
         *handler = (struct runtime_handler){0};
 }
@@ -68,128 +68,106 @@ static int make_root(void *argument)
         return file_make_directories(folder->path, ROOT_MODE, folder->err);
 }
 
-/* Runs the program with these words; true when it ended well. */
-static int ask(const struct runtime_handler *handler, char *const *argv, int64_t deadline,
-               struct process_run *run, struct error *err)
-{
-        struct process_options options = PROCESS_OPTIONS_INIT;
-        options.path = handler->path;
-        options.argv = argv;
-        options.environment = runtime_environment();
-        run->output_max = RUNTIME_OUTPUT_MAX;
-        run->errors_max = RUNTIME_ERRORS_MAX;
-        run->deadline = deadline;
-        return process_run(&options, run, err);
-}
-
-static bool ended_well(const struct process_run *run)
-{
-        return WIFEXITED(run->status) && WEXITSTATUS(run->status) == 0;
-}
-
 static int find_version(struct runtime_handler *handler, int64_t deadline, struct error *err)
 {
         char flag[] = "--version";
         char *argv[] = {handler->path, flag, NULL};
         struct process_run run = {0};
-        int result = ask(handler, argv, deadline, &run, err);
-        if (result == 0 && !ended_well(&run)) {
+        int result = runtime_ask(handler, argv, deadline, &run, err);
+        if (result == 0 && !runtime_ended_well(&run)) {
                 AUTO_FREE char *why = runtime_failure(NULL, run.errors.data, run.errors.length);
                 result = error_set(err, ERROR_FAILED_PRECONDITION, "%s --version: %s",
                                    handler->path, why[0] ? why : "it failed and said nothing");
         } else if (result == 0) {
                 const char *text = run.output.data ? run.output.data : "";
                 free(handler->version);
+                free(handler->spec_version);
                 handler->version = xstrndup(text, strcspn(text, "\n"));
+                /* Runtimes print it here; `features`, where it is there, knows better. */
+                const char *spec = strstr(text, "\nspec: ");
+                handler->spec_version = spec ? xstrndup(spec + 7, strcspn(spec + 7, "\n")) : NULL;
         }
         process_run_fini(&run);
         return result;
 }
 
-/* crun's own help says that the sub-cgroup is the same in every hierarchy; runc's names a
- * controller. */
-static void find_exec_cgroup(struct runtime_handler *handler, int64_t deadline)
+static struct runtime_file identify(const char *path)
 {
-        char verb[] = "exec", flag[] = "--help";
-        char *argv[] = {handler->path, verb, flag, NULL};
-        struct process_run run = {0};
-        handler->exec_cgroup = RUNTIME_EXEC_CGROUP_NONE;
-        if (ask(handler, argv, deadline, &run, NULL) == 0 && run.output.data) {
-                if (strstr(run.output.data, "<controller>:"))
-                        handler->exec_cgroup = RUNTIME_EXEC_CGROUP_CONTROLLER;
-                else if (strstr(run.output.data, "--cgroup"))
-                        handler->exec_cgroup = RUNTIME_EXEC_CGROUP_ALL;
-        }
-        process_run_fini(&run);
+        struct stat info;
+        if (stat(path, &info) < 0)
+                return (struct runtime_file){0};
+        return (struct runtime_file){info.st_dev, info.st_ino,
+                                     info.st_ctim.tv_sec * NSEC_PER_SEC + info.st_ctim.tv_nsec};
 }
 
-static bool lists(const json_t *array, const char *word)
+/* crun takes /sys/fs/cgroup/unified for a controller that it does not know, and makes no container.
+ */
+static int check_hybrid(const struct runtime_handler *handler, struct error *err)
 {
-        size_t index;
-        json_t *entry;
-        json_array_foreach (array, index, entry) {
-                const char *text = json_string_value(entry);
-                if (text && strcmp(text, word) == 0)
-                        return true;
-        }
-        return false;
+        unsigned major = 0, minor = 0;
+        if (!handler->hybrid ||
+            sscanf(handler->version, "crun version %u.%u", &major, &minor) != 2 || major > 1 ||
+            (major == 1 && minor >= 9))
+                return 0;
+        return error_set(err, ERROR_FAILED_PRECONDITION,
+                         "runtime handler %s: %s cannot run containers where /sys/fs/cgroup is "
+                         "hybrid (cgroup v1 with v2 in /sys/fs/cgroup/unified): boot the machine "
+                         "with cgroup v2 alone, install crun 1.9 or later, or use runc",
+                         handler->name, handler->version);
 }
 
-/* `features`, from the runtime specification 1.1; older runtimes do not know it, and crun 1.4 and
- * later has recursive read-only mounts without saying so. */
-static void find_features(struct runtime_handler *handler, int64_t deadline)
+static int probe_program(struct runtime_handler *handler, int64_t deadline, struct error *err)
 {
-        char verb[] = "features";
-        char *argv[] = {handler->path, verb, NULL};
-        struct process_run run = {0};
-        AUTO_JSON json_t *answer = NULL;
-        if (ask(handler, argv, deadline, &run, NULL) == 0 && ended_well(&run) && run.output.data &&
-            json_parse(run.output.data, run.output.length, "features", &answer, NULL) == 0) {
-                int enabled = 0;
-                handler->recursive_read_only =
-                        lists(json_object_get(answer, "mountOptions"), "rro");
-                handler->idmapped_mounts =
-                        json_unpack(answer, "{s:{s:{s:{s:b}}}}", "linux", "mountExtensions",
-                                    "idmap", "enabled", &enabled) == 0 &&
-                        enabled;
-        } else {
-                unsigned major = 0, minor = 0;
-                handler->idmapped_mounts = false;
-                handler->recursive_read_only =
-                        sscanf(handler->version, "crun version %u.%u", &major, &minor) == 2 &&
-                        (major > 1 || (major == 1 && minor >= 4));
+        struct folder root = {handler->root, err};
+        int result = task_offload(make_root, &root);
+        if (result == 0)
+                result = handler->operations ? handler->operations->probe(handler, deadline, err)
+                                             : find_version(handler, deadline, err);
+        if (result == 0 && !handler->operations) {
+                runtime_find_features(handler, deadline);
+                result = check_hybrid(handler, err);
         }
-        handler->recursive_read_only = handler->recursive_read_only && idmap_kernel_can();
-        process_run_fini(&run);
+        if (result < 0 && err->code != ERROR_FAILED_PRECONDITION) {
+                err->code = ERROR_FAILED_PRECONDITION;
+                error_context(err, "runtime handler %s", handler->name);
+        }
+        return result;
 }
 
 int runtime_probe(struct runtime_handler *handler, int64_t deadline, struct error *err)
 {
         struct error why;
+        struct runtime_file program = identify(handler->path);
         int result = runtime_check(handler, &why);
-        if (result == 0) {
-                struct folder root = {handler->root, &why};
-                result = task_offload(make_root, &root);
-                if (result == 0)
-                        result = handler->operations
-                                         ? handler->operations->probe(handler, deadline, &why)
-                                         : find_version(handler, deadline, &why);
-                if (result < 0 && why.code != ERROR_FAILED_PRECONDITION) {
-                        why.code = ERROR_FAILED_PRECONDITION;
-                        error_context(&why, "runtime handler %s", handler->name);
-                }
-        }
+        if (result == 0)
+                result = probe_program(handler, deadline, &why);
         free(handler->problem);
-        handler->problem = NULL;
-        if (result < 0) {
-                handler->problem = xstrdup(why.message);
-                if (err)
-                        *err = why;
+        handler->problem = result < 0 ? xstrdup(why.message) : NULL;
+        handler->probed = program;
+        if (result < 0 && err)
+                *err = why;
+        return result;
+}
+
+bool runtime_is_known(const struct runtime_handler *handler)
+{
+        struct runtime_file program = identify(handler->path);
+        return (handler->version || handler->kind != RUNTIME_KIND_OCI) && !handler->problem &&
+               memcmp(&program, &handler->probed, sizeof program) == 0;
+}
+
+int runtime_ready(struct runtime_handler *handler, int64_t deadline, struct error *err)
+{
+        int result = runtime_check(handler, err);
+        if (result < 0)
                 return result;
-        }
-        if (handler->kind == RUNTIME_KIND_OCI) {
-                find_exec_cgroup(handler, deadline);
-                find_features(handler, deadline);
-        }
-        return 0;
+        if (runtime_is_known(handler))
+                return 0;
+        if (task_lock(&handler->probing, deadline) < 0)
+                return error_set(err, ERROR_DEADLINE_EXCEEDED,
+                                 "runtime handler %s: %s has not answered in time", handler->name,
+                                 handler->path);
+        result = runtime_is_known(handler) ? 0 : runtime_probe(handler, deadline, err);
+        task_unlock(&handler->probing);
+        return result;
 }

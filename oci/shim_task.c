@@ -406,6 +406,8 @@ static void take_features(struct runtime_handler *handler, int64_t deadline)
         if (runtime_probe(&driven, deadline, NULL) == 0) {
                 handler->recursive_read_only = driven.recursive_read_only;
                 handler->idmapped_mounts = driven.idmapped_mounts;
+                free(handler->spec_version);
+                handler->spec_version = take_ptr(driven.spec_version);
         }
         runtime_handler_fini(&driven);
 }

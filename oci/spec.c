@@ -94,7 +94,8 @@ int spec_build(const struct spec_options *options, char **result, struct error *
         struct spec_draft draft = {.err = err};
         AUTO_JSON json_t *spec = json_object();
         json_t *root = json_object();
-        spec_put(spec, "ociVersion", json_string(SPEC_VERSION));
+        spec_put(spec, "ociVersion",
+                 json_string(options->version ? options->version : SPEC_VERSION));
         spec_put(spec, "process", spec_process(&draft, options));
         spec_put_text(&draft, root, "path", options->root);
         spec_put(root, "readonly", json_boolean(options->root_readonly));

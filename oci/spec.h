@@ -66,8 +66,9 @@ struct spec_rlimit {
 
 /* A device node to make, with the rule that allows it. See spec_device_read. */
 struct spec_device {
-        const char *path; /* in the container */
-        char type;        /* 'c' or 'b'; 'p' is a pipe, without numbers and rules */
+        const char *path;   /* in the container */
+        const char *source; /* the node on the host that it is like, or null */
+        char type;          /* 'c' or 'b'; 'p' is a pipe, without numbers and rules */
         unsigned device_major, device_minor;
         mode_t mode; /* permission bits */
         uint32_t uid, gid;
@@ -160,6 +161,7 @@ struct spec_rdt {
 };
 
 struct spec_options {
+        const char *version; /* of the specification, that the runtime speaks; null: SPEC_VERSION */
         /* the process */
         char *const *args; /* at least one */
         char *const *env;  /* "NAME=value" */
@@ -297,8 +299,8 @@ bool spec_capability_is_known(const char *name);
 const char *const *spec_capabilities_all(struct arena *arena);
 
 /*
- * Fills *device from the node at host_path (type, numbers, mode, owner) for `path` in the container
- * (both borrowed). A folder or plain file is INVALID_ARGUMENT. Blocks on the disk.
+ * Fills *device from the node at host_path, its source (type, numbers, mode, owner), for `path` in
+ * the container (both borrowed). A folder or plain file is INVALID_ARGUMENT. Blocks on the disk.
  */
 int spec_device_read(const char *host_path, const char *path, const char *access,
                      struct spec_device *device, struct error *err);

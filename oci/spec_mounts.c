@@ -98,6 +98,7 @@ int spec_device_read(const char *host_path, const char *path, const char *access
                                  host_path);
         *device = (struct spec_device){
                 .path = path,
+                .source = host_path,
                 .type = S_ISCHR(st.st_mode) ? 'c' : 'b',
                 .device_major = major(st.st_rdev),
                 .device_minor = minor(st.st_rdev),

@@ -33,6 +33,8 @@ class Daemon:
         self.handler = handler or ("runc" if shutil.which("runc", path="/usr/sbin:/usr/bin") else "crun")
         self.tag = secrets.token_hex(3)
         self.root = base or tempfile.mkdtemp(prefix=f"crt-{self.tag}-", dir="/tmp")
+        if not base:
+            os.chmod(self.root, 0o711)  # as /run/crisp: runtimes pass as root of a pod's user namespace, too
         self.state, self.run, self.cni = f"{self.root}/state", f"{self.root}/run", f"{self.root}/cni"
         self.socket = f"{self.run}/crisp.sock"
         self.log = f"{self.root}/daemon.log"

@@ -166,6 +166,8 @@ static void opened(void *session_, const struct stream_ends *ends, const struct 
                 if ((channel->role == CHANNEL_OUTPUT || channel->role == CHANNEL_ERRORS) &&
                     channel->output < 0)
                         session_finish(channel);
+                else if (channel->role == CHANNEL_INPUT && channel->input < 0)
+                        session_close_input(channel); /* what comes is dropped */
 }
 
 static void ended(void *session_, int exit_code, const struct error *failure)

@@ -157,7 +157,7 @@ def test_containers_that_cannot_be(node, change, field):
 
 UNSUPPORTED = [
     ({"mounts": [{"container_path": "/x", "image": {"image": "x"}}]}, "image"),
-    ({"mounts": [{"container_path": "/x", "host_path": "/tmp", "uidMappings": [{"host_id": 1, "length": 1}]}]}, "mapped"),
+    ({"mounts": [{"container_path": "/x", "host_path": "/tmp", "uidMappings": [{"host_id": 1, "length": 1}]}]}, "mappings"),
     ({"linux": {"security_context": {"selinux_options": {"type": "a b"}}}}, "selinux"),
     ({"linux": {"security_context": {"apparmor": {"profile_type": 2, "localhost_ref": "nosuch"}}}}, "apparmor"),
     ({"linux": {"security_context": {"seccomp": {"profile_type": 2, "localhost_ref": "/nosuch"}}}}, "seccomp"),

@@ -119,10 +119,11 @@ class Bench:
         return name
 
     def pulled(self, name):
-        """The image as a container sees it."""
+        """The image as a container sees it that has it as a volume: without what a container's root gets besides."""
         self.node.pull(name)
-        container = self.node.create(self.node.pod(), ["/nothing"], image=name)
-        return describe(f"{self.node.daemon.run}/containers/{container}/rootfs")
+        mount = {"container_path": "/image", "image": {"image": name}, "readonly": True}
+        container = self.node.create(self.node.pod(), ["/nothing"], mounts=[mount])
+        return describe(f"{self.node.daemon.run}/containers/{container}/volumes/0")
 
     def assert_same(self, layout, name, implied=()):
         left = differences(self.unpacked(layout), self.pulled(name), implied, umoci=True)

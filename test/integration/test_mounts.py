@@ -73,7 +73,7 @@ def test_host_mounts_reach_a_container_that_asks(node, spreading):
 def test_a_containers_mounts_reach_the_host(node, spreading):
     linux = {"security_context": {"privileged": True}}
     mounts = [{"container_path": "/v", "host_path": spreading, "propagation": BIDIRECTIONAL}]
-    container = node.sleeper(node.pod(), mounts=mounts, linux=linux)
+    container = node.sleeper(node.privileged_pod(), mounts=mounts, linux=linux)
     node.exec_sh(container, "mkdir /v/inside && mount -t tmpfs tmpfs /v/inside && touch /v/inside/file")
     assert os.listdir(f"{spreading}/inside") == ["file"]
     node.exec_sh(container, "umount /v/inside")
@@ -202,7 +202,7 @@ def test_mount_options(node, folder):
     os.chmod(f"{folder}/null", 0o666)
     options = ["noexec", "nodev", "nosuid"]
     linux = {"security_context": {"privileged": True}}
-    container = node.sleeper(node.pod(), linux=linux, mounts=[
+    container = node.sleeper(node.privileged_pod(), linux=linux, mounts=[
         {"container_path": "/plain", "host_path": folder},
         {"container_path": "/v", "host_path": folder, "mount_options": options},
     ])
@@ -408,7 +408,7 @@ def test_files_over_files(node, folder):
 def test_the_hosts_devices_and_sys_are_not_covered(node, folder):
     """A client that mounts all of /dev or /sys gets that, and nothing of ours is mounted into it."""
     linux = {"security_context": {"privileged": True}}
-    container = node.create(node.pod(), ["true"], linux=linux, mounts=[
+    container = node.create(node.privileged_pod(), ["true"], linux=linux, mounts=[
         {"container_path": "/dev", "host_path": "/dev"}, {"container_path": "/sys/", "host_path": "/sys"}])
     places = [m["destination"] for m in spec_of(node, container)["mounts"]]
     assert "/dev" in places and not [p for p in places if p.startswith(("/dev/", "/sys/f"))]

@@ -12,12 +12,7 @@ from kit import cri
 from kit.wait import wait_for
 from support import KINDS, error_of
 
-DONE = {
-    "Version", "Status", "RuntimeConfig", "UpdateRuntimeConfig", "RunPodSandbox", "StopPodSandbox", "RemovePodSandbox",
-    "PodSandboxStatus", "ListPodSandbox", "CreateContainer", "StartContainer", "StopContainer", "RemoveContainer",
-    "ContainerStatus", "ListContainers", "ExecSync", "ReopenContainerLog", "PullImage", "ImageStatus", "ListImages",
-    "RemoveImage", "ImageFsInfo", "StreamImages", "StreamPodSandboxes", "StreamContainers", "GetContainerEvents",
-}
+NOT_YET = ["CheckpointContainer"]
 
 
 def conditions(client, **more):
@@ -70,7 +65,7 @@ def test_update_runtime_config_is_accepted(daemon):
     daemon.client.UpdateRuntimeConfig()
 
 
-@pytest.mark.parametrize("name", sorted(set(cri.METHODS) - DONE))
+@pytest.mark.parametrize("name", NOT_YET)
 def test_methods_that_are_not_there_yet_say_so(daemon, name):
     _, _, _, streams = cri.METHODS[name]
     call = getattr(daemon.client, name)

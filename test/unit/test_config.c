@@ -598,6 +598,7 @@ static void test_print(void **state)
                 "max_layer_entries = 20\nmax_layer_mib = 21\n"
                 "\n[runtime]\ndefault_handler = \"zz\"\n"
                 "cgroup_driver = \"systemd\"\ncreate_timeout = 15\n"
+                "no_pivot = true\n"
                 "monitor_cgroup = \"/m\"\n"
                 "namespaces_dir = \"/ns\"\ndefault_sysctls = [\"net.a=1 2\", \"kernel.sem=3\"]\n"
                 "enable_unprivileged_ports = false\nenable_unprivileged_icmp = false\n"
@@ -623,7 +624,10 @@ static void test_print(void **state)
                 "default_capabilities = [\"CAP_CHOWN\", \"kill\"]\n"
                 "add_inheritable_capabilities = true\nselinux = false\n"
                 "hostnetwork_disable_selinux = false\n"
-                "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\n"
+                "uid_mappings = \"0:100000:65536\"\ngid_mappings = \"0:200000:65536\"\n"
+                "minimum_mappable_uid = 51\nminimum_mappable_gid = 52\n"
+                "userns_range = \"300000:65536\"\n"
+                "\n[runtime.handlers.crun]\nkind = \"oci\"\npath = \"/p1\"\nplatform_paths = {}\n"
                 "root = \"/r1\"\ncni_conf_dir = \"/c1\"\n"
                 "seccomp_profile = \"/sp1\"\n"
                 "container_min_memory_kib = 41\nexec_cpu_affinity = \"\"\n"
@@ -631,8 +635,8 @@ static void test_print(void **state)
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
-                "cgroup_writable = false\n"
-                "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\n"
+                "cgroup_writable = false\ncreate_timeout = 15\n"
+                "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\nplatform_paths = {}\n"
                 "root = \"/r2\"\ncni_conf_dir = \"\"\n"
                 "seccomp_profile = \"\"\n"
                 "container_min_memory_kib = 42\nexec_cpu_affinity = \"\"\n"
@@ -640,8 +644,9 @@ static void test_print(void **state)
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
-                "cgroup_writable = false\n"
-                "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\n"
+                "cgroup_writable = false\ncreate_timeout = 15\n"
+                "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\nplatform_paths = "
+                "{\"plan9/mips\" = \"/p4\"}\n"
                 "root = \"/r3\"\ncni_conf_dir = \"\"\n"
                 "seccomp_profile = \"/sp3\"\n"
                 "container_min_memory_kib = 43\nexec_cpu_affinity = \"first\"\n"
@@ -649,7 +654,7 @@ static void test_print(void **state)
                 "default_annotations = {\"a.b\" = \"c\", \"d\" = \"\"}\n"
                 "privileged_without_host_devices = true\n"
                 "privileged_without_host_devices_all_devices_allowed = true\n"
-                "cgroup_writable = true\n"
+                "cgroup_writable = true\ncreate_timeout = 32\n"
                 "\n[runtime.workloads.w1]\nactivation_annotation = \"a/b\"\n"
                 "allowed_annotations = [\"umask.crio.io\"]\n"
                 "\n[runtime.workloads.w1.resources]\ncpushares = 2\ncpuset = \"0-3\"\n"
@@ -679,6 +684,29 @@ static void test_print(void **state)
                 if (i == 1)
                         assert_string_equal(printed, all);
         }
+}
+
+static void test_platform_paths(void **state)
+{
+        AUTO_CONFIG struct config *config =
+                load("runtime.default_handler = \"a\"\nruntime.create_timeout = 7\n"
+                     "[runtime.handlers.a]\npath = \"/any\"\nplatform_paths = {\"" CONFIG_PLATFORM
+                     "\" = \"/this\", \"plan9/mips\" = \"/that\"}\n"
+                     "[runtime.handlers.b]\npath = \"/any\"\ncreate_timeout = 8\n"
+                     "platform_paths = {\"plan9/mips\" = \"/that\"}\n");
+
+        assert_string_equal(config_handler_find(config, "a")->path, "/this");
+        assert_string_equal(config_handler_find(config, "b")->path, "/any");
+        assert_int_equal(config_create_timeout(config, "a"), 7 * INT64_C(1000000000));
+        assert_int_equal(config_create_timeout(config, "b"), 8 * INT64_C(1000000000));
+        assert_int_equal(config_create_timeout(config, NULL), 7 * INT64_C(1000000000));
+        assert_refused(
+                "runtime.handlers.a.platform_paths.amd64 = \"/x\"",
+                "c.toml:1: runtime.handlers.a.platform_paths.amd64: \"amd64\" is no platform, "
+                "such as linux/arm64");
+        assert_refused("runtime.handlers.a.platform_paths.\"linux/arm64\" = \"x\"",
+                       "c.toml:1: runtime.handlers.a.platform_paths.\"linux/arm64\": \"x\" is not "
+                       "an absolute path");
 }
 
 /* The configuration of the machine that the tests run on. */
@@ -719,12 +747,13 @@ static void test_documented(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_defaults),    TEST(test_find_handler), TEST(test_follows_run_dir),
-                TEST(test_machine),     TEST(test_values),       TEST(test_unknown_keys),
-                TEST(test_wrong_types), TEST(test_wrong_values), TEST(test_not_supported_yet),
-                TEST(test_handlers),    TEST(test_whole),        TEST(test_drop_ins),
-                TEST(test_missing),     TEST(test_print),        TEST(test_this_machine),
-                TEST(test_documented),  TEST(test_wrong_forms),  TEST(test_workloads),
+                TEST(test_defaults),       TEST(test_find_handler), TEST(test_follows_run_dir),
+                TEST(test_machine),        TEST(test_values),       TEST(test_unknown_keys),
+                TEST(test_wrong_types),    TEST(test_wrong_values), TEST(test_not_supported_yet),
+                TEST(test_handlers),       TEST(test_whole),        TEST(test_drop_ins),
+                TEST(test_missing),        TEST(test_print),        TEST(test_this_machine),
+                TEST(test_documented),     TEST(test_wrong_forms),  TEST(test_workloads),
+                TEST(test_platform_paths),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
