@@ -275,10 +275,16 @@ static int read_exit_on_worker(void *argument)
 /* Without it the container's output goes nowhere and its exit code would never be known. */
 static void end_without_monitor(struct container *container)
 {
+        const struct runtime_handler *handler = container->pod->handler;
         struct error err;
-        metric_counts[COUNT_MONITORS_LOST]++;
-        log_error("the container's monitor has gone: ending the container", "container",
-                  container->id, NULL);
+        if (handler && handler->kind == RUNTIME_KIND_SHIM) {
+                log_error("the container's shim or its monitor has gone: ending the container",
+                          "container", container->id, NULL);
+        } else {
+                metric_counts[COUNT_MONITORS_LOST]++;
+                log_error("the container's monitor has gone: ending the container", "container",
+                          container->id, NULL);
+        }
         if (kill_cgroup(container, &err) < 0)
                 log_failure(&err, "killing a container's processes", "container", container->id,
                             NULL);
@@ -302,8 +308,9 @@ static void monitor_gone_task(void *argument)
         if (job.known)
                 container_exited(container, &job.exit);
         else
-                container_exited_unseen(container, "its monitor had ended before it, and nobody "
-                                                   "else could see how it ended");
+                container_exited_unseen(container,
+                                        "its monitor, or its pod's shim, had ended before it, "
+                                        "and nobody else could see how it ended");
 }
 
 static void on_exit_told(void *argument, const struct monitor_exit *exit)

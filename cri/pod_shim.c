@@ -197,9 +197,9 @@ int pod_shim_start(struct pod *pod, struct error *err)
                         .cgroup_fd = leaf.fd,
                         .cgroup_v1_tasks = (const char *const *)leaf.tasks,
                 };
-                result = shim_start(&start,
-                                    clock_after(node.config->runtime.create_timeout * NSEC_PER_SEC),
-                                    err);
+                result = shim_start(
+                        &start, clock_after(config_create_timeout(node.config, pod->handler->name)),
+                        err);
         }
         free(prepare.config);
         return result < 0 ? error_context(err, "start its shim") : 0;
@@ -225,7 +225,8 @@ static int remove_cgroup_on_worker(void *argument)
 
 int pod_shim_stop(struct pod *pod, struct error *err)
 {
-        if (!has_shim(pod))
+        /* Of a handler that is not configured any more it may have been, too. */
+        if (pod->handler && !has_shim(pod))
                 return 0;
         struct remove_job job = {.pod = pod, .err = err};
         pod_step(pod, "ending its shim");

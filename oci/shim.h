@@ -68,6 +68,12 @@ int shim_connect_again(const char *pod_id, int64_t deadline, struct error *err);
  */
 int shim_stop(const char *pod_id, int64_t deadline, struct error *err);
 
+/*
+ * Kills a pod's shim, which does not do what it is asked: then its monitors and on_gone tell as of
+ * any that dies. Does not wait.
+ */
+void shim_kill(const char *pod_id);
+
 /* ---- its containers ---- */
 
 /* Tells whose container it is: before anything is asked of it, and again after a restart. bundle:

@@ -173,6 +173,16 @@ static int end_process(struct shim *shim, struct error *err)
                           : 0;
 }
 
+void shim_kill(const char *pod_id)
+{
+        AUTO_SHIM struct shim *shim = shim_of_pod(pod_id);
+        if (!shim || shim_record_read(shim, NULL) < 0 || shim->pid <= 0)
+                return;
+        AUTO_FD int fd = process_open(shim->pid, shim->start_time);
+        if (fd >= 0)
+                syscall(SYS_pidfd_send_signal, fd, SIGKILL, NULL, 0);
+}
+
 /* One that was killed leaves its socket. */
 static void remove_socket(const struct shim *shim)
 {

@@ -415,6 +415,8 @@ static void take_features(struct runtime_handler *handler, int64_t deadline)
 static int probe(struct runtime_handler *handler, int64_t deadline, struct error *err)
 {
         int result = find_version(handler, deadline, err);
+        handler->commands[RUNTIME_COMMAND_PAUSE] = handler->commands[RUNTIME_COMMAND_RESUME] =
+                handler->commands[RUNTIME_COMMAND_UPDATE] = result == 0;
         if (result == 0)
                 take_features(handler, deadline);
         return result;
