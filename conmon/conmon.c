@@ -33,6 +33,7 @@
         (NANOSECONDS / 4) /* until a terminal that nobody has open is looked at again */
 #define RECORD_RETRY        (1 * NANOSECONDS)
 #define SHIM_TRIES          3 /* to reach a shim whose connection was lost */
+#define SHIM_WAIT_STREAM    3 /* of the request that waits for the end */
 #define CREATE_RESPONSE_PID 1 /* field of a task's CreateTaskResponse */
 #define NEVER               INT64_MAX
 
@@ -69,6 +70,7 @@ struct conmon {
         bool recorded;
         bool has_terminal;
         int shim;             /* the connection to it, or -1 */
+        bool shim_stdin;      /* the container's stdin is open, and the shim keeps it so */
         unsigned shim_losses; /* one after the other, without an answer between them */
         struct shim_reader shim_reader;
         struct clients clients;
@@ -472,6 +474,8 @@ static enum state shim_created(struct conmon *m, unsigned unused)
         m->end.start_time = m->end.pid > 0 ? command_start_time(m->end.pid) : 0;
         m->parent_kills = oom_kills(m->options->oom_parent_file);
         if (m->options->open_stdin)
+                m->shim_stdin = true;
+        if (m->shim_stdin)
                 attach_open_input(&m->output.attach, PLACE_STDIN,
                                   m->options->stdin_once && !m->options->terminal);
         if (ask_for_end(m) < 0)
@@ -494,6 +498,8 @@ static enum state shim_told(struct conmon *m, unsigned unused)
 
         if (result == 0)
                 return RUNNING;
+        if (result > 0 && answer.stream != SHIM_WAIT_STREAM)
+                return RUNNING;
         if (result < 0 || answer.code)
                 return shim_lost(m);
         end = shim_wait_answer(&answer);
@@ -508,6 +514,18 @@ static enum state shim_told(struct conmon *m, unsigned unused)
         m->deadline = now + LINGER_SILENCE;
         m->output.hung_up = false;
         return output_any_open(&m->output) ? FLUSHING : tell_end(m, 0);
+}
+
+/* The shim holds its end of the pipe open itself: it has to be told that nothing more comes. */
+static enum state attach_served(struct conmon *m, unsigned unused)
+{
+        if (m->shim_stdin && !m->output.attach.has_input) {
+                m->shim_stdin = false;
+                /* A shim that is gone is noticed where its answers are read. */
+                shim_send_file(m->shim, m->options->shim_close, m->output.chunk,
+                               sizeof(m->output.chunk));
+        }
+        return m->state;
 }
 
 static enum state flush_output(struct conmon *m, unsigned which)
@@ -538,7 +556,7 @@ static enum state reply(struct conmon *m, unsigned which)
 static handler *const table[STATES][HAPPENINGS] = {
         /*              CHILD_CHANGED      OUTPUT_READY    ATTACH_SERVED    CONSOLE_READY    REQUEST_CAME  SHIM_READY    TIME_CAME */
         [CREATING] =   {runtime_changed,   collect_output, NULL,            receive_console, reply,        shim_created, NULL},
-        [RUNNING] =    {container_changed, collect_output, go_on,           NULL,            reply,        shim_told,    look_again},
+        [RUNNING] =    {container_changed, collect_output, attach_served,   NULL,            reply,        shim_told,    look_again},
         [FLUSHING] =   {reap_others,       flush_output,   go_on,           NULL,            reply,        NULL,         tell_flushed},
         [UNRECORDED] = {reap_others,       collect_output, go_on,           NULL,            reply,        NULL,         record_end},
         [LINGERING] =  {reap_others,       linger_output,  linger_attached, NULL,            reply,        NULL,         finish},

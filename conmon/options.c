@@ -34,6 +34,7 @@ static const struct option_name names[] = {
         {"--shim", TEXT, false, FIELD(shim)},
         {"--shim-create", TEXT, false, FIELD(shim_create)},
         {"--shim-wait", TEXT, false, FIELD(shim_wait)},
+        {"--shim-close", TEXT, false, FIELD(shim_close)},
         {"--fifos", TEXT, false, FIELD(fifos)},
         {"--runtime-stderr-max", NUMBER, false, FIELD(runtime_stderr_max)},
         {"--terminal", SWITCH, false, FIELD(terminal)},
@@ -90,8 +91,9 @@ int conmon_options_parse(int argc, char **argv, struct conmon_options *options,
                 }
         }
         *argument = NULL;
-        if (result.shim && !(result.shim_create && result.shim_wait && result.fifos)) {
-                *problem = "--shim wants --shim-create, --shim-wait and --fifos";
+        if (result.shim &&
+            !(result.shim_create && result.shim_wait && result.shim_close && result.fifos)) {
+                *problem = "--shim wants --shim-create, --shim-wait, --shim-close and --fifos";
                 return -1;
         }
         if (!result.shim && !result.pid_file) {

@@ -28,7 +28,8 @@ struct conmon_options {
         const char *shim;
         const char *shim_create;
         const char *shim_wait;
-        const char *fifos; /* folder where the task's stdin, stdout and stderr are made */
+        const char *shim_close; /* the one that closes its stdin */
+        const char *fifos;      /* folder where the task's stdin, stdout and stderr are made */
         bool terminal;
         bool open_stdin;
         bool stdin_once;             /* counts once somebody attaches and detaches */

@@ -105,6 +105,7 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.shim = create.shim;
         options.shim_create = create.shim_create;
         options.shim_wait = create.shim_wait;
+        options.shim_close = create.shim_close;
         options.fifos = folder;
         options.environment = runtime_environment();
         options.cgroup_fd = leaf.fd;

@@ -51,6 +51,7 @@ static char **make_arguments(const struct monitor_options *options)
         push_pair(&arguments, "--shim", options->shim);
         push_pair(&arguments, "--shim-create", options->shim_create);
         push_pair(&arguments, "--shim-wait", options->shim_wait);
+        push_pair(&arguments, "--shim-close", options->shim_close);
         push_pair(&arguments, "--fifos", options->shim ? options->fifos : NULL);
         if (options->terminal)
                 strv_push(&arguments, "--terminal");

@@ -77,8 +77,9 @@ void runtime_create_fini(struct runtime_create *create)
         free(create->shim);
         free(create->shim_create);
         free(create->shim_wait);
+        free(create->shim_close);
         create->command = NULL;
-        create->shim = create->shim_create = create->shim_wait = NULL;
+        create->shim = create->shim_create = create->shim_wait = create->shim_close = NULL;
 }
 
 /* ---- running it ---- */

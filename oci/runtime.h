@@ -149,6 +149,7 @@ struct runtime_create {
         char *shim;        /* its address */
         char *shim_create; /* files that hold the requests */
         char *shim_wait;
+        char *shim_close;
 };
 /* Task only; waits for a shim. */
 int runtime_prepare_create(const struct runtime_handler *handler, struct runtime_create *create,

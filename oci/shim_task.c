@@ -40,25 +40,37 @@ static int ask(const struct runtime_handler *handler, const char *id, const char
         return result < 0 ? result : shim_ask(shim, method, request, NULL, deadline, NULL, err);
 }
 
+static bool drives_runtime(const struct runtime_handler *handler)
+{
+        return runtime_is_shim_of_runc(handler) && handler->shim_runtime &&
+               *handler->shim_runtime == '/';
+}
+
 /* ---- creating ---- */
 
-/* The two requests that the monitor sends, as files; written on the loop's thread, for it is a
- * tmpfs. */
+static int write_request(const struct shim *shim, const char *path, uint32_t stream,
+                         const char *method, const ProtobufCMessage *request, struct error *err)
+{
+        AUTO_BUFFER struct buffer frame = BUFFER_INIT;
+        ttrpc_request_frame(stream, shim_service(shim), method, request, 0, &frame);
+        return file_replace_volatile(path, frame.data, frame.length, 0600, err);
+}
+
+/* The requests that the monitor sends, as files; written on the loop's thread, for it is a tmpfs.
+ */
 static int write_requests(const struct shim *shim, const struct runtime_create *create,
                           const Containerd__Task__V2__CreateTaskRequest *request, struct error *err)
 {
         Containerd__Task__V2__WaitRequest wait = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
-        AUTO_BUFFER struct buffer first = BUFFER_INIT;
-        AUTO_BUFFER struct buffer second = BUFFER_INIT;
-        const char *service = shim_service(shim);
-        wait.id = request->id;
-        ttrpc_request_frame(1, service, "Create", &request->base, 0, &first);
-        ttrpc_request_frame(3, service, "Wait", &wait.base, 0, &second);
-        int result =
-                file_replace_volatile(create->shim_create, first.data, first.length, 0600, err);
-        return result < 0 ? result
-                          : file_replace_volatile(create->shim_wait, second.data, second.length,
-                                                  0600, err);
+        Containerd__Task__V2__CloseIORequest close = CONTAINERD__TASK__V2__CLOSE_IOREQUEST__INIT;
+        wait.id = close.id = request->id;
+        close.stdin = true;
+        int result = write_request(shim, create->shim_create, 1, "Create", &request->base, err);
+        if (result == 0)
+                result = write_request(shim, create->shim_wait, 3, "Wait", &wait.base, err);
+        if (result == 0)
+                result = write_request(shim, create->shim_close, 5, "CloseIO", &close.base, err);
+        return result;
 }
 
 /* The program's `delete` looks for a bundle of the container's name beside the folder that it is
@@ -97,6 +109,7 @@ static int prepare_create(const struct runtime_handler *handler, struct runtime_
         AUTO_FREE char *errors = xprintf("%s/stderr", create->folder);
         create->shim_create = xprintf("%s/create.ttrpc", create->folder);
         create->shim_wait = xprintf("%s/wait.ttrpc", create->folder);
+        create->shim_close = xprintf("%s/close.ttrpc", create->folder);
         create->shim = xstrdup(shim->bootstrap.address);
         request.id = (char *)create->id;
         request.bundle = (char *)create->bundle;
@@ -189,6 +202,21 @@ int shim_delete_dead(const struct runtime_handler *handler, const char *id, cons
         return access(bundle, F_OK) < 0 ? 0 : shim_run(&run, deadline, NULL, err);
 }
 
+/* Its shim goes with its pod; what runc's shim had runc do, runc undoes. */
+static int delete_orphan(const struct runtime_handler *handler, const char *id, int64_t deadline,
+                         struct error *err)
+{
+        AUTO_FREE char *root = xprintf("%s/" SHIM_NAMESPACE, handler->root);
+        struct runtime_handler driven;
+        if (!drives_runtime(handler))
+                return 0;
+        runtime_handler_init(&driven, handler->name, handler->shim_runtime, root, RUNTIME_KIND_OCI,
+                             handler->systemd_cgroup);
+        int result = runtime_delete(&driven, id, true, deadline, err);
+        runtime_handler_fini(&driven);
+        return result;
+}
+
 static int delete_task(const struct runtime_handler *handler, const char *id, bool force,
                        int64_t deadline, struct error *err)
 {
@@ -197,9 +225,8 @@ static int delete_task(const struct runtime_handler *handler, const char *id, bo
         struct error why;
         (void)force; /* nobody deletes what runs and wants it to go on */
         int result = find(handler, id, &shim, &task, NULL);
-        /* An orphan's: its shim goes with its pod. */
         if (result < 0)
-                return 0;
+                return delete_orphan(handler, id, deadline, err);
         AUTO_FREE char *bundle = xstrdup(task->bundle);
         result = shim_delete_task(shim, id, deadline, &why);
         if (result < 0 && shim_is_gone(&why))
@@ -398,14 +425,14 @@ static int find_version(struct runtime_handler *handler, int64_t deadline, struc
 static void take_features(struct runtime_handler *handler, int64_t deadline)
 {
         struct runtime_handler driven;
-        if (!runtime_is_shim_of_runc(handler) || !handler->shim_runtime ||
-            *handler->shim_runtime != '/')
+        if (!drives_runtime(handler))
                 return;
         runtime_handler_init(&driven, handler->name, handler->shim_runtime, handler->root,
                              RUNTIME_KIND_OCI, handler->systemd_cgroup);
         if (runtime_probe(&driven, deadline, NULL) == 0) {
                 handler->recursive_read_only = driven.recursive_read_only;
                 handler->idmapped_mounts = driven.idmapped_mounts;
+                handler->user_namespaces = driven.user_namespaces;
                 free(handler->spec_version);
                 handler->spec_version = take_ptr(driven.spec_version);
         }

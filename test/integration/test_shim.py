@@ -13,7 +13,7 @@ SHIM = "containerd-shim-runc-v2"
 
 def shim_config(**more):
     lines = f'kind = "shim"\npath = "{program(SHIM)}"\n' + "".join(f"{key} = {value}\n" for key, value in more.items())
-    return {"runtime.handlers.shim": lines}
+    return {"runtime.handlers.other": lines}
 
 
 @pytest.fixture
@@ -42,7 +42,7 @@ def shim_log(node, container):
     return parse_log(next(path for path in paths if path.split("/")[-2] in record and path in record))
 
 
-def pod_of(node, handler="shim", **more):
+def pod_of(node, handler="other", **more):
     config = node.pod_config(**more)
     return node.run_pod(config, handler=handler), config
 
@@ -200,8 +200,8 @@ def test_a_crash_while_a_pod_is_made(shim):
 
 
 def test_a_shim_that_is_missing_fails_its_own_pods(own_node):
-    node = own_node(config={"runtime.handlers.shim": 'kind = "shim"\npath = "/nosuch/containerd-shim-none-v2"\n'})
-    words = error_of(lambda: node.run_pod(handler="shim"), StatusCode.FAILED_PRECONDITION)
+    node = own_node(config={"runtime.handlers.other": 'kind = "shim"\npath = "/nosuch/containerd-shim-none-v2"\n'})
+    words = error_of(lambda: node.run_pod(handler="other"), StatusCode.FAILED_PRECONDITION)
     assert "/nosuch/containerd-shim-none-v2" in words
     assert node.wait_exit(node.sh(pod_of(node, ""), "exit 0")).exit_code == 0
 
@@ -211,6 +211,6 @@ def test_a_shim_that_says_nothing_of_use(own_node, tmp_path):
         program = tmp_path / "containerd-shim-broken-v2"
         program.write_text(f"#!/bin/sh\n[ \"$1\" = -v ] && exit 0\n{answer}\n")
         program.chmod(0o755)
-        node = own_node(config={"runtime.handlers.shim": f'kind = "shim"\npath = "{program}"\n'})
-        said = error_of(lambda: node.run_pod(handler="shim"), StatusCode.UNKNOWN, StatusCode.INVALID_ARGUMENT, StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND)
+        node = own_node(config={"runtime.handlers.other": f'kind = "shim"\npath = "{program}"\n'})
+        said = error_of(lambda: node.run_pod(handler="other"), StatusCode.UNKNOWN, StatusCode.INVALID_ARGUMENT, StatusCode.UNAVAILABLE, StatusCode.NOT_FOUND)
         assert any(word in said for word in words.split("|")), said
