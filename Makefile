@@ -255,7 +255,26 @@ install: all
 	install -D -m 0644 docs/crisp-images.8 $(DESTDIR)$(PREFIX)/share/man/man8/crisp-images.8
 	install -D -m 0644 docs/crisp.toml.5 $(DESTDIR)$(PREFIX)/share/man/man5/crisp.toml.5
 	install -D -m 0644 contrib/completions/crisp.bash $(DESTDIR)$(PREFIX)/share/bash-completion/completions/crisp
+	test -e $(DESTDIR)$(SYSCONFDIR)/crisp/crisp.toml || install -D -m 0644 contrib/crisp.toml $(DESTDIR)$(SYSCONFDIR)/crisp/crisp.toml
 	install -D -m 0644 contrib/10-crisp-bridge.conflist $(DESTDIR)$(PREFIX)/share/doc/crisp/examples/10-crisp-bridge.conflist
+
+# The sources as links beside contrib/debian's files, where dpkg-buildpackage wants them: what is built there is built on.
+DEB      := $B/deb/crisp
+DEB_ARCH  = $(shell dpkg --print-architecture)
+
+## deb            a Debian package, as build/deb/crisp_VERSION_ARCH.deb; lintian must have nothing to say
+.PHONY: deb
+deb:
+	@dpkg-parsechangelog -l contrib/debian/changelog -S Version | grep -qxF '$(VERSION)' || \
+	{ echo "contrib/debian/changelog: its first version is not $(VERSION)" >&2; exit 1; }
+	mkdir -p $(DEB)
+	ln -sfn $(addprefix $(CURDIR)/,Makefile README.md VERSION $(sort $(foreach l,$(LIBRARIES) cmd contrib docs test,$(firstword $(subst /, ,$l))))) $(DEB)/
+	rm -rf $(DEB)/debian $(DEB)/build-* $B/deb/crisp_*
+	cp -r contrib/debian $(DEB)/debian
+	cd $(DEB) && env -u MAKEFLAGS -u MAKELEVEL -u MFLAGS DEB_BUILD_OPTIONS="nocheck parallel=$$(nproc) $$DEB_BUILD_OPTIONS" \
+	dpkg-buildpackage -b -us -uc -nc
+	lintian --fail-on error,warning,info --suppress-tags bad-distribution-in-changes-file \
+	$B/deb/crisp_$(VERSION)_$(DEB_ARCH).deb
 
 ## clean          removes everything that was built
 .PHONY: clean
@@ -271,4 +290,4 @@ help:
 	@sed -n 's/^## /  /p' $(firstword $(MAKEFILE_LIST))
 	@echo "Variables: CC, CFLAGS, PREFIX, DESTDIR, SYSCONFDIR, WERROR=1, SANITIZE=address,undefined or thread"
 
--include $(shell find $B -name '*.d' 2>/dev/null)
+-include $(shell find $B -path $B/vm -prune -o -path $B/deb -prune -o -name '*.d' -type f -print 2>/dev/null)

@@ -167,3 +167,40 @@ void cli_json(const ProtobufCMessage *message, struct buffer *out)
         buffer_add_text(out, text);
         buffer_add_text(out, "\n");
 }
+
+static const char *verdict_name(Crisp__V1__FindingVerdict verdict)
+{
+        switch (verdict) {
+        case CRISP__V1__FINDING_VERDICT__FINDING_PASS:
+                return "pass";
+        case CRISP__V1__FINDING_VERDICT__FINDING_WARNING:
+                return "warning";
+        case CRISP__V1__FINDING_VERDICT__FINDING_FAIL:
+                return "FAIL";
+        default:
+                return "unknown";
+        }
+}
+
+void cli_add_finding(const Crisp__V1__Finding *finding, struct buffer *out)
+{
+        buffer_printf(out, "%-7s  ", verdict_name(finding->verdict));
+        text_clean(out, finding->object);
+        buffer_add_text(out, *finding->object ? ": " : "");
+        text_clean(out, finding->what);
+        if (*finding->text) {
+                buffer_add_text(out, ": ");
+                text_clean(out, finding->text);
+        }
+        buffer_add_text(out, "\n");
+}
+
+/* The same JSON, indented; as it came where it is none. */
+void cli_indent(const char *text, struct buffer *out)
+{
+        AUTO_JSON json_t *value = json_loads(text, 0, NULL);
+        AUTO_FREE char *indented = value ? json_dumps(value, JSON_INDENT(JSON_INDENT_WIDTH)) : NULL;
+
+        buffer_add_text(out, indented ? indented : text);
+        buffer_add_text(out, "\n");
+}

@@ -11,6 +11,7 @@
 
 #include <protobuf-c/protobuf-c.h>
 
+#include "api/crisp/v1/crisp.pb-c.h"
 #include "base/buffer.h"
 #include "base/error.h"
 #include "cli/client.h"
@@ -21,6 +22,10 @@
 int cli_images(char *const *arguments);
 int cli_explain(char *const *arguments);
 int cli_metrics(char *const *arguments);
+int cli_inspect(char *const *arguments);
+int cli_verify(char *const *arguments);
+int cli_pause(char *const *arguments);
+int cli_unpause(char *const *arguments);
 
 /* Those of images. */
 int images_list(char *const *arguments);
@@ -43,6 +48,12 @@ int cli_connect(const struct options_common *options, struct client **client, st
 
 /* Tells an error on standard error; the exit code. */
 int cli_failed(const struct error *err);
+
+/* A finding as a line: "FAIL     OBJECT: WHAT: TEXT". */
+void cli_add_finding(const Crisp__V1__Finding *finding, struct buffer *out);
+
+/* JSON text on lines of their own, indented. Adds a line feed. */
+void cli_indent(const char *json, struct buffer *out);
 
 /* Prints text on standard output and sees that it has arrived; the exit code. */
 int cli_print(const struct buffer *text);

@@ -229,16 +229,6 @@ int images_remove(char *const *arguments)
 
 /* ---- inspect ---- */
 
-/* The same JSON, indented; as it came where it is none. */
-static void indent(const char *text, struct buffer *out)
-{
-        AUTO_JSON json_t *value = json_loads(text, 0, NULL);
-        AUTO_FREE char *indented = value ? json_dumps(value, JSON_INDENT(JSON_INDENT_WIDTH)) : NULL;
-
-        buffer_add_text(out, indented ? indented : text);
-        buffer_add_text(out, "\n");
-}
-
 int images_inspect(char *const *arguments)
 {
         struct options_common common = {0};
@@ -260,6 +250,6 @@ int images_inspect(char *const *arguments)
             client_ask(client, &crisp__v1__crisp__descriptor, "ImageInspect", &request.base,
                        clock_after(CLIENT_DEADLINE), (ProtobufCMessage **)&response, &err) < 0)
                 return cli_failed(&err);
-        indent(response->json, &out);
+        cli_indent(response->json, &out);
         return cli_print(&out);
 }

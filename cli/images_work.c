@@ -24,33 +24,6 @@ struct work_view {
 
 /* ---- what is shown ---- */
 
-static const char *verdict_name(Crisp__V1__FindingVerdict verdict)
-{
-        switch (verdict) {
-        case CRISP__V1__FINDING_VERDICT__FINDING_PASS:
-                return "pass";
-        case CRISP__V1__FINDING_VERDICT__FINDING_WARNING:
-                return "warning";
-        case CRISP__V1__FINDING_VERDICT__FINDING_FAIL:
-                return "FAIL";
-        default:
-                return "unknown";
-        }
-}
-
-static void add_finding(const Crisp__V1__Finding *finding, struct buffer *out)
-{
-        buffer_printf(out, "%-7s  ", verdict_name(finding->verdict));
-        text_clean(out, finding->object);
-        buffer_add_text(out, ": ");
-        text_clean(out, finding->what);
-        if (*finding->text) {
-                buffer_add_text(out, ": ");
-                text_clean(out, finding->text);
-        }
-        buffer_add_text(out, "\n");
-}
-
 static void draw(struct work_view *view, const Crisp__V1__ImageWorkProgress *progress,
                  struct buffer *out)
 {
@@ -81,7 +54,7 @@ static void show(struct work_view *view, const Crisp__V1__ImageWorkResponse *new
         for (size_t i = 0; i < news->n_findings; i++)
                 if (view->passes ||
                     news->findings[i]->verdict != CRISP__V1__FINDING_VERDICT__FINDING_PASS)
-                        add_finding(news->findings[i], &out);
+                        cli_add_finding(news->findings[i], &out);
         if (view->terminal && news->progress && !news->summary)
                 draw(view, news->progress, &out);
         if (out.length)

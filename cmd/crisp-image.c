@@ -180,6 +180,15 @@ static int say_signatures(void *argument, const struct fetch_signatures *found, 
         return 0;
 }
 
+/* libcurl reads the proxy of plain http in small letters only, for the sake of CGI programs; who
+ * sets up a node writes it as the others. Before there are threads. */
+static void complete_proxy(void)
+{
+        const char *proxy = getenv("HTTP_PROXY");
+        if (proxy && *proxy && !getenv("http_proxy"))
+                setenv("http_proxy", proxy, 0);
+}
+
 static int set_up(struct error *err)
 {
         int r = confine_start(OFFLINE_FD + 1, err);
@@ -190,6 +199,7 @@ static int set_up(struct error *err)
         if (!setlocale(LC_CTYPE, "C.UTF-8"))
                 return error_set(err, ERROR_INTERNAL, "the locale C.UTF-8 is missing");
         json_set_alloc_funcs(malloc, wiping_free);
+        complete_proxy();
         if (curl_global_init(CURL_GLOBAL_DEFAULT) != CURLE_OK)
                 return error_set(err, ERROR_INTERNAL, "libcurl does not start");
         return 0;

@@ -34,6 +34,11 @@ static const char usage_text[] =
         "           repair [IMAGE...] [-v]\n"
         "       crisp explain [pulls | POD | CONTAINER | IMAGE] [--json]\n"
         "                                      the step that each is in, and since when\n"
+        "       crisp inspect CONTAINER        what it is, by its specification and by the kernel\n"
+        "       crisp verify CONTAINER [--json] [-q]\n"
+        "                                      whether the kernel has what its specification says\n"
+        "       crisp pause CONTAINER          freeze its processes\n"
+        "       crisp unpause CONTAINER        let them go on\n"
         "       crisp metrics                  the daemon's counters, for Prometheus\n"
         "       crisp version                  print the version\n"
         "       crisp help                     print this\n"
@@ -146,6 +151,14 @@ int main(int argc, char **argv)
                 return cli_explain(rest);
         if (strcmp(command, "metrics") == 0)
                 return cli_metrics(rest);
+        if (strcmp(command, "inspect") == 0)
+                return cli_inspect(rest);
+        if (strcmp(command, "verify") == 0)
+                return cli_verify(rest);
+        if (strcmp(command, "pause") == 0)
+                return cli_pause(rest);
+        if (strcmp(command, "unpause") == 0)
+                return cli_unpause(rest);
         if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0)
                 return print_alone(rest, "crisp " CRISP_VERSION "\n");
         if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||

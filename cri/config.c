@@ -91,6 +91,7 @@ const struct config_setting config_settings[] = {
         {"images.verifier_timeout", CONFIG_NUMBER, PLACE(images.verifier_timeout), 1, SECONDS_MAX},
         {"images.decryption_keys_dir", CONFIG_PATH, PLACE(images.decryption_keys_dir)},
         {"images.pinned", CONFIG_TEXTS, PLACE(images.pinned), 0, PINNED_MAX},
+        {"images.pull_cgroup", CONFIG_PULL_CGROUP, PLACE(images.pull_cgroup)},
         {"images.max_parallel_pulls", CONFIG_NUMBER, PLACE(images.max_parallel_pulls), 1,
          PARALLEL_MAX},
         {"images.max_parallel_layers", CONFIG_NUMBER, PLACE(images.max_parallel_layers), 1,
@@ -344,6 +345,7 @@ struct config *config_new(const struct config_machine *machine)
         config->images.verifier_dir = xstrdup("");
         config->images.verifier_timeout = 10;
         config->images.decryption_keys_dir = xstrdup("/etc/crisp/keys");
+        config->images.pull_cgroup = xstrdup("");
         config->images.max_parallel_pulls = 4;
         config->images.max_parallel_layers = 3;
         config->images.pull_stall_timeout = 60;
@@ -523,6 +525,7 @@ void config_free(struct config *config)
         free(config->images.registries_d);
         free(config->images.verifier_dir);
         free(config->images.decryption_keys_dir);
+        free(config->images.pull_cgroup);
         free(config->runtime.default_handler);
         free(config->runtime.monitor_cgroup);
         free(config->runtime.namespaces_dir);

@@ -196,6 +196,9 @@ struct config {
                 /* strv of images that the kubelet shall not collect: names in full, of which *
                  * stands for any characters; may be empty. [] */
                 char **pinned;
+                /* The cgroup that pulls run in: a path, a slice, or "pod", the pod's that the
+                 * image is for; empty: the daemon's. [] */
+                char *pull_cgroup;
                 /* Pulls under way at a time; further ones wait. [4] */
                 unsigned max_parallel_pulls;
                 /* Layers of one pull that download at a time. [3] */

@@ -11,6 +11,7 @@
 #include "cri/metric_groups.h"
 #include "cri/users_range.h"
 #include "oci/cpu_list.h"
+#include "cri/pull_cgroup.h"
 #include "oci/device.h"
 #include "oci/idmap.h"
 #include "oci/spec.h"
@@ -93,6 +94,19 @@ static const char *check_id_range(const char *text)
                        : NULL;
 }
 
+static const char *check_pull_cgroup(const char *text)
+{
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        enum cgroup_driver driver = pull_cgroup_driver(text);
+        if (!*text || strcmp(text, PULL_CGROUP_POD) == 0)
+                return NULL;
+        return (driver == CGROUP_DRIVER_CGROUPFS && *text != '/') ||
+                               cgroup_place(driver, text, "pull", &place, NULL) < 0 ||
+                               strcmp(place.parent, "/") == 0
+                       ? "is neither a cgroup's path below the root, nor a slice, nor pod"
+                       : NULL;
+}
+
 const char *config_check_item(enum config_type type, const char *text)
 {
         struct spec_rlimit limit;
@@ -139,6 +153,8 @@ const char *config_check_item(enum config_type type, const char *text)
                 return spec_capability_is_known(text) ? NULL : "is no capability";
         case CONFIG_NAME:
                 return *text && !strpbrk(text, " \t\n\"") ? NULL : "is no name";
+        case CONFIG_PULL_CGROUP:
+                return check_pull_cgroup(text);
         default:
                 return NULL;
         }

@@ -34,6 +34,7 @@ enum config_type {
         CONFIG_PATH_OR_NONE, /* or empty */
         CONFIG_SOCKET,
         CONFIG_CGROUP,
+        CONFIG_PULL_CGROUP, /* a path or a slice below the root, "pod", or empty */
         CONFIG_ADDRESS,
         CONFIG_ENDPOINT, /* ADDRESS:PORT, a socket's path, or empty */
         CONFIG_HANDLER_NAME,

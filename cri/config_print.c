@@ -69,6 +69,7 @@ static void add_value(struct buffer *out, const struct config_setting *setting, 
         case CONFIG_TEXT_OR_NONE:
         case CONFIG_CPUS:
         case CONFIG_AFFINITY:
+        case CONFIG_PULL_CGROUP:
         case CONFIG_ID_MAPS:
         case CONFIG_ID_RANGE:
         case CONFIG_TEXT:

@@ -80,6 +80,7 @@ static int check_text(const struct loader *loader, const struct toml_node *node,
         case CONFIG_ENDPOINT:
         case CONFIG_CPUS:
         case CONFIG_AFFINITY:
+        case CONFIG_PULL_CGROUP:
         case CONFIG_ID_MAPS:
         case CONFIG_ID_RANGE:
         case CONFIG_TEXT:

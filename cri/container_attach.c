@@ -9,6 +9,7 @@
 #include "base/memory.h"
 #include "base/task.h"
 #include "cri/container.h"
+#include "cri/stream/bounds.h"
 #include "cri/streaming.h"
 
 #define ATTACH_TIME (10 * NSEC_PER_SEC) /* for the monitor's answer */
@@ -63,6 +64,8 @@ static int attach(struct attachment *attachment, struct ends pipes[PIPES], struc
         if (result == 0)
                 result = monitor_attach(container->monitor, &ends, clock_after(ATTACH_TIME),
                                         &has_input, err);
+        if (result < 0 && err->code == ERROR_RESOURCE_EXHAUSTED)
+                bound_reached(BOUND_ATTACH_CLIENTS);
         if (result == 0 && !has_input)
                 cleanup_fd(&pipes[INPUT].ours);
         return result;
@@ -98,11 +101,13 @@ static int wait_attachment(void *attachment_, int *exit_code, struct error *err)
         task_set_interruptible(interruptible);
         if (result < 0)
                 return error_errno(err, result, "wait for the container's end");
-        if (read(attachment->control, &why, 1) == 1 && why == MONITOR_ATTACH_TOO_SLOW)
+        if (read(attachment->control, &why, 1) == 1 && why == MONITOR_ATTACH_TOO_SLOW) {
+                bound_reached(BOUND_ATTACH_PATIENCE);
                 return error_set(err, ERROR_RESOURCE_EXHAUSTED,
                                  "container %s: its output was not taken for too long; it goes on "
                                  "without this client",
                                  attachment->container->id);
+        }
         *exit_code = 0;
         return 0;
 }

@@ -20,6 +20,7 @@
 #include "cri/stats_source.h"
 #include "cri/tuning.h"
 #include "image/rootfs.h"
+#include "oci/exec.h"
 #include "oci/cgroup.h"
 
 #define SIGNAL_TIME        (10 * NSEC_PER_SEC) /* for a shim to send one */
@@ -244,8 +245,13 @@ int container_read_exit(const struct container *container, struct monitor_exit *
                         struct error *err)
 {
         AUTO_FREE char *directory = container_state_path(container, "");
+        AUTO_FREE char *mark = container_run_path(container, EXEC_OOM_MARK);
+        bool command_killed = access(mark, F_OK) == 0;
         int result = exit_record_read(directory, exit, err);
-        if (result != -ENOENT || !cgroup_oom_killed(&node.cgroups, container->cgroup_path))
+        if (result == 0 && command_killed)
+                exit->oom_killed = true;
+        if (result != -ENOENT ||
+            (!command_killed && !cgroup_oom_killed(&node.cgroups, container->cgroup_path)))
                 return result;
         /* Its exit code nobody will know; that it was short of memory the kernel still says, until
          * the cgroup goes. */

@@ -140,4 +140,8 @@ void container_resources_spec(const struct container *container, const resources
         if (!cgroup_has(&node.cgroups, "hugetlb"))
                 spec->hugepage_count = 0;
         spec->pids_limit = node.config->runtime.pids_limit;
+        /* A new cgroup has none; one that had is changed by container_update. */
+        if (spec->cpu_quota < 0 && container->pod->handler &&
+            container->pod->handler->no_negative_quota && node.cgroups.mode != CGROUP_MODE_V2)
+                spec->cpu_quota = 0;
 }

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 
 #include "base/memory.h"
 #include "base/tree.h"
@@ -118,6 +119,14 @@ static void make_place(const struct container_spec *draft, const char *destinati
         tree_make_directories(draft->root_fd, folder, 0755, uid, gid, NULL);
 }
 
+/* A bind of what is mounted read-only stays so with some runtimes, and others would take that away.
+ * What cannot be asked (it hangs, or we may not) is left to them. */
+static bool is_read_only(const struct mount_source *source)
+{
+        struct statvfs info;
+        return statvfs(source->path, &info) == 0 && (info.f_flag & ST_RDONLY);
+}
+
 static int add_bind(struct container_spec *draft, size_t index)
 {
         const Runtime__V1__Mount *wanted = draft->config->mounts[index];
@@ -142,9 +151,9 @@ static int add_bind(struct container_spec *draft, size_t index)
         if (result < 0)
                 return result;
         const char *const own[] = {"rbind", propagation,
-                                   wanted->recursive_read_only ? "rro"
-                                   : wanted->readonly          ? "ro"
-                                                               : "rw",
+                                   wanted->recursive_read_only                 ? "rro"
+                                   : wanted->readonly || is_read_only(&source) ? "ro"
+                                                                               : "rw",
                                    NULL};
         struct spec_mount mount = {
                 .destination = wanted->container_path,

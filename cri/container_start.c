@@ -111,7 +111,7 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.cgroup_fd = leaf.fd;
         options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
         options.deadline = deadline;
-        struct monitor_started started;
+        struct monitor_started started = {0};
         if (container->seccomp_notifies)
                 result = seccomp_notifier_open(container, err);
         if (result == 0)
@@ -158,6 +158,14 @@ static int watch_it(struct container *container, struct error *err)
         return container_connect(container, err);
 }
 
+/* Not every runtime says what it could not run. */
+static void name_command(const struct container *container, struct error *err)
+{
+        const Runtime__V1__ContainerConfig *config = container_config(container);
+        if (config->n_command && !strstr(err->message, config->command[0]))
+                error_context(err, "command \"%s\"", config->command[0]);
+}
+
 static int start(struct container *container, struct error *err)
 {
         int64_t deadline = clock_after(container_runtime_patience(container));
@@ -175,8 +183,11 @@ static int start(struct container *container, struct error *err)
         result = renew_bundle(container, err);
         if (result == 0)
                 result = tuning_prepare(container, err);
-        if (result == 0)
+        if (result == 0) {
                 result = start_monitor(container, deadline, err);
+                if (result < 0)
+                        name_command(container, err);
+        }
         if (result == 0)
                 result = watch_it(container, err);
         if (result == 0)

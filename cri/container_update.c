@@ -5,6 +5,7 @@
 #include "base/log.h"
 #include "base/memory.h"
 #include "cri/container_resources.h"
+#include "oci/cpu_isolation.h"
 #include "oci/hugepages.h"
 #include "oci/oom_score.h"
 
@@ -48,6 +49,9 @@ static int finish_on_worker(void *argument)
         int result =
                 hugepages_limit(&node.cgroups, container->cgroup_path, update->limits.hugepages,
                                 update->limits.hugepage_count, update->err);
+        if (result == 0 && update->wanted->cpu_quota < 0 && update->limits.cpu_quota == 0)
+                result = cpu_isolation_lift_quota(&node.cgroups, container->cgroup_path,
+                                                  update->err);
         if (result == 0 && from != to)
                 result = oom_score_change(&node.cgroups, container->cgroup_path, from, to,
                                           update->err);

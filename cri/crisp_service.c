@@ -11,6 +11,7 @@
 #include "base/memory.h"
 #include "base/task.h"
 #include "cri/container.h"
+#include "cri/container_inspect.h"
 #include "cri/explain.h"
 #include "cri/image_work.h"
 #include "cri/metrics.h"
@@ -268,6 +269,10 @@ static const struct rpc_method methods[] = {
         WORK("ImageCheck", image_work_check_handler),
         WORK("ImageVerify", image_work_verify_handler),
         WORK("ImageRepair", image_work_repair_handler),
+        {.name = "ContainerInspect", .handler = container_inspect_handler},
+        {.name = "ContainerVerify", .handler = container_verify_handler},
+        {.name = "ContainerPause", .handler = container_pause_handler},
+        {.name = "ContainerUnpause", .handler = container_unpause_handler},
 };
 
 const struct rpc_service crisp_service = {

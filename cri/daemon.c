@@ -31,6 +31,7 @@
 #include "cri/server.h"
 #include "cri/services.h"
 #include "cri/streaming.h"
+#include "cri/watchdog.h"
 #include "network/namespace.h"
 
 #define LOCK_NAME      "crisp.lock"
@@ -342,6 +343,7 @@ int daemon_serve(const struct config *config)
         log_info("crisp is ready", "version", CRISP_VERSION, "socket", config->api.listen, "ms",
                  elapsed(text, daemon.started), NULL);
         sd_notify(0, "READY=1");
+        watchdog_start(config->api.listen);
         loop_run();
         end(&daemon);
         log_info("crisp has stopped", "ms", elapsed(text, daemon.stopped), NULL);

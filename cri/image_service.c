@@ -215,6 +215,7 @@ static int handle_pull_image(struct rpc *rpc, const void *request, void *respons
                 .namespace_ = pod && pod->metadata ? pod->metadata->namespace_ : NULL,
                 .user_specified = asked->image->user_specified_image,
                 .runtime_handler = asked->image->runtime_handler,
+                .pod_cgroup = pod && pod->linux ? pod->linux->cgroup_parent : NULL,
         };
         result = pull_image(node.puller, &pull, &id, err);
         if (auth)

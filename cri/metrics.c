@@ -10,6 +10,7 @@
 #include "cri/metrics_machine.h"
 #include "cri/node.h"
 #include "cri/seccomp_notifier.h"
+#include "cri/stream/server.h"
 #include "cri/stats.h"
 #include "network/cni_counts.h"
 
@@ -232,6 +233,7 @@ static void write_containers(struct buffer *text)
         write_steps(text);
         write_events(text);
         seccomp_notifier_write_metrics(text);
+        stream_server_metrics(text);
 }
 
 /* ---- plugins ---- */

@@ -15,6 +15,7 @@
 #include "cri/events.h"
 #include "cri/pod_shim.h"
 #include "cri/pod_users.h"
+#include "cri/pull_cgroup.h"
 
 #define PROBE_DEADLINE (10 * NSEC_PER_SEC)
 #define PROBE_PAUSE    (10 * NSEC_PER_SEC)
@@ -187,6 +188,9 @@ static int open_images(struct error *err)
                            .disk_reserve = (int64_t)config->images.disk_reserve_mib << 20,
                            .entries = config->images.max_layer_entries,
                            .unpacked_bytes = (int64_t)config->images.max_layer_mib << 20},
+                .enter = *config->images.pull_cgroup ? pull_cgroup_enter : NULL,
+                .leave = *config->images.pull_cgroup ? pull_cgroup_leave : NULL,
+                .by_pod = strcmp(config->images.pull_cgroup, PULL_CGROUP_POD) == 0,
         };
         node.puller = puller_new(&options);
         struct offline_options offline = {

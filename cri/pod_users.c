@@ -225,27 +225,29 @@ static int fill(struct users_maps *maps, const struct ranges *ranges, bool group
         return result;
 }
 
+static void add_first(const struct users_mode *mode, const Runtime__V1__Int64Value *asked,
+                      struct users_maps *maps)
+{
+        uint32_t id = asked ? (uint32_t)asked->value : 0;
+        if (id == 0)
+                return;
+        if (mode->keep_id || mode->map_to_root)
+                users_maps_add(maps, mode->keep_id ? id : 0, id, 1);
+        else
+                users_maps_add_host(maps, id);
+}
+
 /* Whom the pod runs as is somebody of the host, who becomes somebody of the pod: himself, its root,
- * or the first that is free. */
+ * or the first that is free. The host's root does not: who asks for 0 means the pod's. */
 static void add_users(const struct users_mode *mode, const security_context *security,
                       struct pod_users *users)
 {
-        if (security->run_as_user) {
-                uint32_t id = (uint32_t)security->run_as_user->value;
-                if (mode->keep_id || mode->map_to_root)
-                        users_maps_add(&users->uids, mode->keep_id ? id : 0, id, 1);
-                else
-                        users_maps_add_host(&users->uids, id);
-        }
-        if (security->run_as_group) {
-                uint32_t id = (uint32_t)security->run_as_group->value;
-                if (mode->keep_id || mode->map_to_root)
-                        users_maps_add(&users->gids, mode->keep_id ? id : 0, id, 1);
-                else
-                        users_maps_add_host(&users->gids, id);
-        }
+        add_first(mode, security->run_as_user, &users->uids);
+        add_first(mode, security->run_as_group, &users->gids);
         for (size_t i = 0; i < security->n_supplemental_groups; i++) {
                 uint32_t id = (uint32_t)security->supplemental_groups[i], ignored;
+                if (id == 0)
+                        continue;
                 if (!mode->keep_id)
                         users_maps_add_host(&users->gids, id);
                 else if (!idmap_to_container(users->gids.maps, users->gids.count, id, &ignored))
@@ -339,7 +341,7 @@ static int choose_annotated(struct pod *pod, const char *text, struct error *err
 
 static int require(const struct pod *pod, struct error *err)
 {
-        return users_require(pod->handler->name, pod->handler->user_namespaces, err);
+        return users_require(pod->handler, err);
 }
 
 int pod_users_choose(struct pod *pod, struct error *err)

@@ -16,6 +16,7 @@
 #include "image/rootfs.h"
 
 struct pod;
+struct runtime_handler;
 
 struct pod_users {
         struct users_maps uids, gids; /* neither is empty */
@@ -61,8 +62,9 @@ void pod_users_map_rootfs(const struct pod *pod, const char *pin, struct rootfs 
 /* Finds out once whether kernel and image store can. Task; waits. */
 void users_probe(void);
 
-/* FAILED_PRECONDITION saying why not, also of a handler that cannot. Waits for users_probe. */
-int users_require(const char *handler_name, bool handler_can, struct error *err);
+/* FAILED_PRECONDITION saying why not, also of a handler that cannot. Task; waits for
+ * users_probe. */
+int users_require(const struct runtime_handler *handler, struct error *err);
 /* Whether they can, as far as it is known by now. */
 bool users_possible(void);
 

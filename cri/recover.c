@@ -14,6 +14,7 @@
 #include "cri/image_volume.h"
 #include "cri/orphan.h"
 #include "cri/pod_shim.h"
+#include "cri/pull_cgroup.h"
 #include "cri/record.h"
 #include "cri/tuning.h"
 #include "image/adopt.h"
@@ -335,6 +336,7 @@ int node_recover(struct error *err)
         tuning_recover();
         events_recovered();
         puller_adopt(node.puller);
+        pull_cgroup_recover();
         store_keep_clean(node.images, STORE_CLEAN_PERIOD, STORE_CLEAN_RETRY);
         suspects_check(node.suspects);
         task_start("free lost addresses", free_lost_addresses, NULL);

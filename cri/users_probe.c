@@ -96,14 +96,15 @@ bool users_possible(void)
         return probe.possible;
 }
 
-int users_require(const char *handler_name, bool handler_can, struct error *err)
+int users_require(const struct runtime_handler *handler, struct error *err)
 {
         while (!probe.done)
                 task_wait(&probe.found, CLOCK_NEVER);
         if (!probe.possible)
                 return error_set(err, ERROR_FAILED_PRECONDITION, "user namespace: %s",
                                  probe.problem.message);
-        return handler_can ? 0
-                           : error_set(err, ERROR_FAILED_PRECONDITION,
-                                       "user namespace: runtime handler %s has none", handler_name);
+        return handler->user_namespaces
+                       ? 0
+                       : error_set(err, ERROR_FAILED_PRECONDITION,
+                                   "user namespace: runtime handler %s has none", handler->name);
 }

@@ -29,6 +29,8 @@ struct fetcher; /* one that runs */
 struct fetcher_options {
         const char *program;
         char *const *environment;
+        int cgroup_fd; /* as process_options has them; -1 */
+        const char *const *cgroup_v1_tasks;
         int64_t stall;    /* ns without a line */
         int64_t deadline; /* monotonic ns */
         void (*on_progress)(void *argument, const struct fetch_progress *progress);

@@ -24,7 +24,10 @@ struct puller *puller_new(const struct pull_options *options)
         puller->stall = options->stall ? options->stall : PULL_STALL_DEFAULT;
         puller->total = options->total ? options->total : PULL_TOTAL_DEFAULT;
         puller->limits = options->limits;
-        puller->share = share_new(options->store);
+        puller->enter = options->enter;
+        puller->leave = options->leave;
+        puller->by_pod = options->by_pod;
+        puller->share = share_new(options->store, &options->share);
         return puller;
 }
 
@@ -76,6 +79,7 @@ static struct pull *pull_new(struct puller *puller, struct reference *candidates
         pull->space = xstrdup(request->namespace_);
         pull->user_specified = xstrdup(request->user_specified);
         pull->runtime_handler = xstrdup(request->runtime_handler);
+        pull->pod_cgroup = xstrdup(request->pod_cgroup);
         pull->layers = xcalloc(PULL_LAYERS_SHOWN, sizeof(*pull->layers));
         pull_set_step(pull, "starting");
         pull->since = pull->step_since;
@@ -94,6 +98,7 @@ static void pull_free(struct pull *pull)
         free(pull->space);
         free(pull->user_specified);
         free(pull->runtime_handler);
+        free(pull->pod_cgroup);
         free(pull->trusted);
         free(pull->layers);
         free(pull->id);
@@ -118,6 +123,7 @@ static struct pull *find_pull(struct puller *puller, const char *text, const cha
                 if (strcmp(pull->text, text) == 0 && same_text(pull->os, request->os) &&
                     same_text(pull->architecture, request->architecture) &&
                     same_text(pull->variant, request->variant) &&
+                    (!puller->by_pod || same_text(pull->pod_cgroup, request->pod_cgroup)) &&
                     strcmp(pull->trusted, trusted) == 0 &&
                     credentials_same(pull->credentials, credentials))
                         return pull;
@@ -373,4 +379,5 @@ void pull_counts(const struct puller *puller, struct pull_counts *counts)
 {
         *counts = puller->counts;
         counts->shared = share_count(puller->share);
+        counts->overtaken = share_count_given_up(puller->share);
 }

@@ -14,6 +14,7 @@
 #include "base/error.h"
 #include "image/credentials.h"
 #include "image/request.h"
+#include "image/share.h"
 #include "image/sources.h"
 #include "image/store.h"
 #include "image/trust.h"
@@ -24,6 +25,18 @@
 #define PULL_TOTAL_DEFAULT    (6 * 3600 * NSEC_PER_SEC)
 
 struct puller;
+
+/* Where a crisp-image starts: process_options' members, and what leave needs. */
+struct pull_place {
+        const char *cgroup; /* its path, for people; null: the daemon's */
+        int cgroup_fd;
+        const char *const *cgroup_v1_tasks;
+        void *spot, *leaf;
+};
+#define PULL_PLACE_INIT                                                                            \
+        {                                                                                          \
+                .cgroup_fd = -1                                                                    \
+        }
 
 struct pull_options {
         struct store *store;                    /* outlives the puller */
@@ -38,6 +51,17 @@ struct pull_options {
         int64_t stall;            /* ns without a line from crisp-image; 0: the default */
         int64_t total;            /* ns for a pull; 0: the default */
         struct fetch_limits limits;
+        struct share_limits share; /* of layers that others fetch */
+        /*
+         * A cgroup for a crisp-image of its own. pod_cgroup: the pod's, which the image is for, or
+         * null; name: unlike any other's. leave comes when it has ended, or at once where it did
+         * not start; after a failure it does not. Both may wait; both null: it starts in the
+         * daemon's.
+         */
+        int (*enter)(const char *pod_cgroup, const char *name, struct pull_place *place,
+                     struct error *err);
+        void (*leave)(struct pull_place *place);
+        bool by_pod; /* the cgroup depends on the pod: pulls for different ones are not joined */
 };
 
 /* Strings are copied. */
@@ -54,6 +78,7 @@ struct pull_request {
         const char *namespace_;                      /* the pod's; null: unknown */
         const char *user_specified;  /* what reference was before it was completed; or null */
         const char *runtime_handler; /* that the image is meant for; or null */
+        const char *pod_cgroup;      /* cgroup parent of the pod; or null */
         const char *os;              /* null: this machine's. So are the next two */
         const char *architecture;
         const char *variant;
@@ -117,6 +142,7 @@ struct pull_counts {
         uint64_t started, joined, succeeded, failed, cancelled;
         uint64_t queued;    /* had to wait for a turn: the bound was reached */
         uint64_t shared;    /* layers that were waited for while another pull fetched them */
+        uint64_t overtaken; /* and were not waited for any longer: too slow, or for too long */
         uint64_t no_room;   /* failed for want of room on the disk or another bound */
         uint64_t timed_out; /* failed with a deadline */
         uint64_t bytes;     /* compressed bytes of layers that came */

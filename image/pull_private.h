@@ -19,6 +19,7 @@ struct pull {
         char *os, *architecture, *variant;
         char *space;
         char *user_specified, *runtime_handler; /* likewise */
+        char *pod_cgroup;
         char *trusted; /* what the policy asks of the candidates: who must have more does not join
                         */
         struct task *task;
@@ -52,6 +53,10 @@ struct puller {
         struct event turn;
         struct pull_counts counts;
         struct share *share;
+        int (*enter)(const char *pod_cgroup, const char *name, struct pull_place *place,
+                     struct error *err);
+        void (*leave)(struct pull_place *place);
+        bool by_pod;
         bool leaving; /* the daemon ends */
 };
 

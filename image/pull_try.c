@@ -1,4 +1,5 @@
 /* A pull's turn: each candidate's image fetched and stored. */
+#include <errno.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -54,6 +55,27 @@ struct candidate {
         struct sharer *sharer;
         struct fetcher *fetcher; /* once it has asked */
 };
+
+/* Runs crisp-image, in the cgroup that it is to be in. */
+static int run_fetcher(const struct pull *pull, const struct fetch_request *request,
+                       struct fetcher_options *options, struct arena **arena,
+                       struct fetch_result *result, bool *ended, struct error *err)
+{
+        const struct puller *puller = pull->puller;
+        struct pull_place place = PULL_PLACE_INIT;
+        const char *name = strrchr(request->staging, '/') + 1;
+        int r = puller->enter ? puller->enter(pull->pod_cgroup, name, &place, err) : 0;
+        if (r < 0)
+                return r;
+        options->cgroup_fd = place.cgroup_fd;
+        options->cgroup_v1_tasks = place.cgroup_v1_tasks;
+        r = fetcher_run(options, request, arena, result, ended, err);
+        if (r < 0 && r != -ECANCELED && place.cgroup && err->code == ERROR_INTERNAL)
+                error_context(err, "in cgroup %.200s", place.cgroup);
+        if (puller->leave)
+                puller->leave(&place);
+        return r;
+}
 
 /* What the policy asks for. */
 static int check_trust(struct candidate *candidate, const struct fetch_signatures *found,
@@ -149,7 +171,7 @@ static void on_want(void *argument, struct fetcher *fetcher, const struct fetch_
                 layer->total = want->size;
         }
         candidate->fetcher = fetcher;
-        sharer_want(candidate->sharer, want->diff_id);
+        sharer_want(candidate->sharer, want->diff_id, want->digest);
 }
 
 static void on_layer(void *argument, const struct fetch_layer *layer)
@@ -161,6 +183,7 @@ static void on_layer(void *argument, const struct fetch_layer *layer)
 static void forward_progress(void *argument, const struct fetch_progress *progress)
 {
         struct candidate *candidate = argument;
+        sharer_progress(candidate->sharer, progress->digest, progress->bytes);
         on_progress(candidate->pull, progress);
 }
 
@@ -220,7 +243,7 @@ static int fetch(struct pull *pull, const struct reference *reference, char *sta
         request.present = store_hold_diff_ids(hold, &request.present_count);
         pull_set_step(pull, "downloading");
         candidate.sharer = *sharer = sharer_new(puller->share, staging, on_answer, &candidate);
-        r = fetcher_run(&options, &request, &arena, &result, ended, err);
+        r = run_fetcher(pull, &request, &options, &arena, &result, ended, err);
         sharer_mute(*sharer);
         AUTO_FREE char *verified = candidate.verified;
         AUTO_FREE char *verified_index = candidate.verified_index;

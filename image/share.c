@@ -9,21 +9,35 @@
 #include "base/task.h"
 #include "image/store_keep.h"
 
+#define LOOKS_IN_A_WINDOW 6
+
+struct waiter {
+        struct sharer *sharer;
+        char *digest; /* of its form of the layer */
+};
+
 /* A layer on its way. */
 struct flight {
         char *diff_id;
         struct sharer *fetcher;
-        struct sharer **waiters; /* in the order in which they asked */
+        struct waiter *waiters; /* in the order in which they asked */
         size_t waiter_count;
         bool whole;
-        bool keeping; /* a task takes it over into the store */
+        bool keeping;         /* a task takes it over into the store */
+        char *digest;         /* of what its fetcher fetches; or null: it tells of no progress */
+        int64_t bytes;        /* of it that came */
+        int64_t window_start; /* monotonic; of the window and of the wait, while somebody waits */
+        int64_t window_bytes;
+        int64_t awaited_since;
 };
 
 struct share {
         struct store *store;
         struct table *flights; /* by diff ID */
-        uint64_t count;
+        uint64_t count, given_up;
         uint64_t serial;
+        struct share_limits limits;
+        int64_t looked; /* monotonic; at what is waited for */
 };
 
 struct sharer {
@@ -37,10 +51,17 @@ struct sharer {
         bool has_whole;
 };
 
-struct share *share_new(struct store *store)
+struct share *share_new(struct store *store, const struct share_limits *limits)
 {
         struct share *share = xcalloc(1, sizeof(*share));
         share->store = store;
+        share->limits = *limits;
+        if (!share->limits.window)
+                share->limits.window = SHARE_WINDOW;
+        if (!share->limits.rate)
+                share->limits.rate = SHARE_RATE;
+        if (!share->limits.patience)
+                share->limits.patience = SHARE_PATIENCE;
         share->flights = table_new();
         return share;
 }
@@ -48,7 +69,10 @@ struct share *share_new(struct store *store)
 static void end_flight(struct share *share, struct flight *flight)
 {
         table_remove(share->flights, flight->diff_id);
+        for (size_t i = 0; i < flight->waiter_count; i++)
+                free(flight->waiters[i].digest);
         free(flight->diff_id);
+        free(flight->digest);
         free(flight->waiters);
         free(flight);
 }
@@ -99,37 +123,97 @@ static bool hold(struct sharer *sharer, const char *diff_id)
 
 /* ---- flights ---- */
 
-static struct flight *start_flight(struct sharer *sharer, const char *diff_id)
+static struct flight *start_flight(struct sharer *sharer, const char *diff_id, const char *digest)
 {
         struct flight *flight = xcalloc(1, sizeof(*flight));
         flight->diff_id = xstrdup(diff_id);
+        flight->digest = xstrdup(digest);
         flight->fetcher = sharer;
         table_put(sharer->share->flights, diff_id, flight);
         return flight;
 }
 
-static struct sharer *first_waiter(struct flight *flight)
+static struct waiter first_waiter(struct flight *flight)
 {
-        struct sharer *first = flight->waiters[0];
+        struct waiter first = flight->waiters[0];
         flight->waiter_count--;
-        memmove(flight->waiters, flight->waiters + 1,
-                flight->waiter_count * sizeof(struct sharer *));
+        memmove(flight->waiters, flight->waiters + 1, flight->waiter_count * sizeof(struct waiter));
         return first;
+}
+
+/* Somebody begins to wait for this fetcher. */
+static void start_wait(struct flight *flight)
+{
+        flight->awaited_since = flight->window_start = clock_monotonic();
+        flight->window_bytes = flight->bytes;
+}
+
+/* It is the first waiter's to fetch. */
+static void hand_over(struct flight *flight)
+{
+        struct waiter next = first_waiter(flight);
+        flight->fetcher = next.sharer;
+        free(flight->digest);
+        flight->digest = next.digest;
+        flight->bytes = 0;
+        flight->whole = false;
+        start_wait(flight);
+        answer(flight->fetcher, flight->diff_id, FETCH_ANSWER_FETCH);
 }
 
 /* The layer is in the store, or its fetcher ended without it. */
 static void settle(struct share *share, struct flight *flight)
 {
         bool here = true;
-        while (flight->waiter_count > 0 && (here = hold(flight->waiters[0], flight->diff_id)))
-                answer(first_waiter(flight), flight->diff_id, FETCH_ANSWER_PRESENT);
-        if (flight->waiter_count == 0) {
-                end_flight(share, flight);
-                return;
+        while (flight->waiter_count > 0 &&
+               (here = hold(flight->waiters[0].sharer, flight->diff_id))) {
+                struct waiter waiter = first_waiter(flight);
+                free(waiter.digest);
+                answer(waiter.sharer, flight->diff_id, FETCH_ANSWER_PRESENT);
         }
-        flight->fetcher = first_waiter(flight);
-        flight->whole = false;
-        answer(flight->fetcher, flight->diff_id, FETCH_ANSWER_FETCH);
+        if (flight->waiter_count == 0)
+                end_flight(share, flight);
+        else
+                hand_over(flight);
+}
+
+/* ---- patience ---- */
+
+/* Why nobody waits any longer; null: it goes well. */
+static const char *judge(const struct share *share, struct flight *flight, int64_t now)
+{
+        const struct share_limits *limits = &share->limits;
+        if (flight->waiter_count == 0 || flight->keeping)
+                return NULL;
+        if (now - flight->awaited_since >= limits->patience)
+                return "it takes too long";
+        if (!flight->digest || now - flight->window_start < limits->window)
+                return NULL;
+        if (flight->bytes - flight->window_bytes < limits->rate * limits->window / NSEC_PER_SEC)
+                return "it comes too slowly";
+        flight->window_start = now;
+        flight->window_bytes = flight->bytes;
+        return NULL;
+}
+
+/* Handing over asks nobody to come or go: the table stays as it is. */
+static void look(struct share *share)
+{
+        struct flight *flight;
+        size_t cursor = 0;
+        int64_t now = clock_monotonic();
+        if (now - share->looked < share->limits.window / LOOKS_IN_A_WINDOW)
+                return;
+        share->looked = now;
+        while ((flight = table_next(share->flights, &cursor, NULL))) {
+                const char *why = judge(share, flight, now);
+                if (!why)
+                        continue;
+                log_info("a layer that another pull fetches is not waited for any longer", "layer",
+                         flight->diff_id, "why", why, NULL);
+                share->given_up++;
+                hand_over(flight);
+        }
 }
 
 /* ---- taking a layer over ---- */
@@ -178,7 +262,7 @@ static void keep(struct flight *flight)
 
 /* ---- sharers ---- */
 
-void sharer_want(struct sharer *sharer, const char *diff_id)
+void sharer_want(struct sharer *sharer, const char *diff_id, const char *digest)
 {
         struct share *share = sharer->share;
         struct flight *flight = table_get(share->flights, diff_id);
@@ -188,26 +272,39 @@ void sharer_want(struct sharer *sharer, const char *diff_id)
         }
         if (!flight || flight->fetcher == sharer) {
                 if (!flight)
-                        start_flight(sharer, diff_id);
+                        start_flight(sharer, diff_id, digest);
                 answer(sharer, diff_id, FETCH_ANSWER_FETCH);
                 return;
         }
         for (size_t i = 0; i < flight->waiter_count; i++)
-                if (flight->waiters[i] == sharer)
+                if (flight->waiters[i].sharer == sharer)
                         return;
         share->count++;
         flight->waiters =
-                xrealloc(flight->waiters, (flight->waiter_count + 1) * sizeof(struct sharer *));
-        flight->waiters[flight->waiter_count++] = sharer;
+                xrealloc(flight->waiters, (flight->waiter_count + 1) * sizeof(struct waiter));
+        flight->waiters[flight->waiter_count] = (struct waiter){sharer, xstrdup(digest)};
+        if (flight->waiter_count++ == 0)
+                start_wait(flight);
         answer(sharer, diff_id, FETCH_ANSWER_WAIT);
         if (flight->whole)
                 keep(flight);
 }
 
+void sharer_progress(struct sharer *sharer, const char *digest, int64_t bytes)
+{
+        struct flight *flight;
+        size_t cursor = 0;
+        while ((flight = table_next(sharer->share->flights, &cursor, NULL)))
+                if (flight->fetcher == sharer && flight->digest && bytes > flight->bytes &&
+                    strcmp(flight->digest, digest) == 0)
+                        flight->bytes = bytes;
+        look(sharer->share);
+}
+
 void sharer_claim(struct sharer *sharer, const char *diff_id)
 {
         if (!table_get(sharer->share->flights, diff_id))
-                start_flight(sharer, diff_id);
+                start_flight(sharer, diff_id, NULL);
 }
 
 void sharer_whole(struct sharer *sharer, const char *diff_id)
@@ -247,9 +344,12 @@ static void stop_waiting(struct sharer *sharer)
         size_t cursor = 0;
         while ((flight = table_next(sharer->share->flights, &cursor, NULL))) {
                 size_t left = 0;
-                for (size_t i = 0; i < flight->waiter_count; i++)
-                        if (flight->waiters[i] != sharer)
+                for (size_t i = 0; i < flight->waiter_count; i++) {
+                        if (flight->waiters[i].sharer == sharer)
+                                free(flight->waiters[i].digest);
+                        else
                                 flight->waiters[left++] = flight->waiters[i];
+                }
                 flight->waiter_count = left;
         }
 }
@@ -302,4 +402,9 @@ void sharer_end(struct sharer *sharer)
 uint64_t share_count(const struct share *share)
 {
         return share->count;
+}
+
+uint64_t share_count_given_up(const struct share *share)
+{
+        return share->given_up;
 }

@@ -20,6 +20,10 @@
 #define EXEC_OUTPUT_MAX (16 * 1024 * 1024 - 64 * 1024) /* bytes of stdout and stderr together */
 #define EXEC_KILL_TIME  (INT64_C(5000000000))          /* ns that killing at the timeout may take */
 
+/* A file in exec_options' run_dir, where a command was killed for want of memory and the
+ * container's own count does not tell. */
+#define EXEC_OOM_MARK "oom"
+
 struct exec_options {
         const struct runtime_handler *handler;
         const struct cgroup_system *cgroups;

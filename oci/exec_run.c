@@ -127,6 +127,11 @@ int exec_run_finish(void *argument)
                 return 0;
         }
         int result = 0;
+        /* v1 counts kills in the cgroup of the killed alone, and this one goes. */
+        if (cgroups->mode != CGROUP_MODE_V2 && cgroup_oom_killed(cgroups, run->cgroup)) {
+                AUTO_FREE char *mark = xprintf("%s/" EXEC_OOM_MARK, run->options->run_dir);
+                file_replace_volatile(mark, "", 0, 0600, NULL);
+        }
         if (run->kill) {
                 int64_t deadline = clock_after(EXEC_KILL_TIME);
                 result = cgroup_kill(cgroups, run->cgroup, deadline, run->err);

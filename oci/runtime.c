@@ -205,6 +205,12 @@ int runtime_kill(const struct runtime_handler *handler, const char *id, int sign
         return result;
 }
 
+static int remove_left(void *path)
+{
+        file_remove_tree(path, NULL);
+        return 0;
+}
+
 int runtime_delete(const struct runtime_handler *handler, const char *id, bool force,
                    int64_t deadline, struct error *err)
 {
@@ -213,7 +219,12 @@ int runtime_delete(const struct runtime_handler *handler, const char *id, bool f
         struct error why;
         int result = run_simple(handler, "delete", force ? WORDS("--force", id) : WORDS(id),
                                 deadline, &why);
-        if (result == 0 || why.code == ERROR_NOT_FOUND)
+        if (result < 0 && why.code == ERROR_NOT_FOUND) {
+                /* crun forgets one whose hook failed, and leaves its folder. */
+                AUTO_FREE char *left = xprintf("%s/%s", handler->root, id);
+                result = task_offload(remove_left, left);
+        }
+        if (result == 0)
                 return 0;
         if (err)
                 *err = why;

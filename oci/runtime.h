@@ -67,6 +67,8 @@ struct runtime_handler {
         char *spec_version;
         bool commands[RUNTIME_COMMANDS];
         enum runtime_exec_cgroup exec_cgroup;
+        /* It writes a quota of -1 as a number that cgroup v1 does not take. */
+        bool no_negative_quota;
         bool recursive_read_only; /* mount options rro and the like */
         bool idmapped_mounts;
         bool user_namespaces; /* it joins one that is there already */

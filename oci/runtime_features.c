@@ -172,6 +172,7 @@ void runtime_find_features(struct runtime_handler *handler, int64_t deadline)
                 read_features(handler, answer);
         else
                 assume_features(handler);
+        handler->no_negative_quota = strncmp(handler->version, "crun ", 5) == 0;
         handler->recursive_read_only = handler->recursive_read_only && idmap_kernel_can();
         process_run_fini(&run);
 }

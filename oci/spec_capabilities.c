@@ -57,6 +57,11 @@ static const char *const names[] = {
 #define CAPABILITY_COUNT (sizeof names / sizeof *names)
 _Static_assert(sizeof names / sizeof *names <= 64, "a set is one 64-bit mask");
 
+const char *spec_capability_name(int number)
+{
+        return number >= 0 && (size_t)number < CAPABILITY_COUNT ? names[number] : NULL;
+}
+
 const char *const SPEC_DEFAULT_CAPABILITIES[] = {
         "CAP_AUDIT_WRITE", "CAP_CHOWN",   "CAP_DAC_OVERRIDE",     "CAP_FOWNER",     "CAP_FSETID",
         "CAP_KILL",        "CAP_MKNOD",   "CAP_NET_BIND_SERVICE", "CAP_NET_RAW",    "CAP_SETFCAP",

@@ -50,6 +50,9 @@ json_t *spec_linux(struct spec_draft *draft, const struct spec_options *options)
 json_t *spec_hooks(struct spec_draft *draft, const struct spec_options *options);
 json_t *spec_resources(struct spec_draft *draft, const struct spec_resources *limits);
 
+/* "CAP_CHOWN" for 0; null for a number that has no name here. */
+const char *spec_capability_name(int number);
+
 /* Whether this process has the capability of this number (linux/capability.h) and may give it on.
  */
 bool spec_capability_own(int number);

@@ -9,6 +9,7 @@ os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "0")
 import grpc  # noqa: E402
 
 from .paths import TOP, program  # noqa: E402
+from .wait import PATIENCE  # noqa: E402
 
 MESSAGE_MAX = 16 << 20
 
@@ -48,7 +49,7 @@ class Client:
 
     def __init__(self, socket, deadline=120, after=None):
         self.socket = socket
-        self.deadline = deadline
+        self.deadline = deadline * PATIENCE
         self.after = after
         self.channel = grpc.insecure_channel(
             f"unix://{socket}",

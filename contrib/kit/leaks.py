@@ -7,6 +7,7 @@ import subprocess
 import time
 
 from .paths import program
+from .wait import PATIENCE
 
 
 def _read(path):
@@ -129,7 +130,7 @@ def find(daemon):
 
 def find_soon(daemon, seconds=10):
     """As find, but gives what ends by itself a moment to do so (a monitor that was just told to go)."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + seconds * PATIENCE
     while True:
         left = find(daemon)
         if not left or time.monotonic() > end:
@@ -158,6 +159,8 @@ def force(daemon):
         for name in _listdir(f"/var/lib/cni/{kind}"):
             if any(i in name for i in daemon.ids):
                 os.unlink(f"/var/lib/cni/{kind}/{name}")
+    if getattr(daemon, "cgroup_driver", "") == "systemd":
+        subprocess.run([program("systemctl"), "stop", os.path.basename(daemon.cgroup)], stderr=subprocess.DEVNULL)
     for _ in range(100):
         busy = False
         for folder in _cgroups([daemon.cgroup, *daemon.ids]):

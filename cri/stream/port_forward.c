@@ -10,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/clock.h"
 #include "base/memory.h"
+#include "cri/stream/bounds.h"
 #include "cri/stream/session_private.h"
 
 #define REQUEST_MAX 128 /* bytes of a requestID */
@@ -206,6 +207,7 @@ static void due(struct session *session)
         for (struct channel *channel = session->channels; channel; channel = channel->next) {
                 if (!channel->partner_deadline || channel->partner_deadline > now || channel->dead)
                         continue;
+                bound_reached(BOUND_STREAMS_TIME);
                 if (channel->role == CHANNEL_STATUS)
                         tell_error(channel, "timed out waiting for the connection's other stream");
                 session_reset(channel);

@@ -11,6 +11,7 @@
 #include "base/clock.h"
 #include "base/json.h"
 #include "base/memory.h"
+#include "cri/stream/bounds.h"
 #include "cri/stream/session_private.h"
 
 #define RESIZE_TEXT_MAX 1024 /* bytes of a size that is not whole yet */
@@ -84,7 +85,7 @@ static bool has_output(const struct session *session, bool *held_back)
                 if (channel->output < 0)
                         continue;
                 any = true;
-                if (!session_room(channel))
+                if (!session_readable(channel))
                         *held_back = true;
         }
         return any;
@@ -117,6 +118,7 @@ static void look_for_the_end(struct session *session)
 static void due(struct session *session)
 {
         if (!session->opened) {
+                bound_reached(BOUND_STREAMS_TIME);
                 session->failure = xstrdup("timed out waiting for the client to open its streams");
                 tell_status(session);
                 return;

@@ -17,6 +17,7 @@
 #include "base/httpd.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/stream/bounds.h"
 #include "cri/stream/handshake.h"
 #include "cri/stream/offers.h"
 #include "cri/stream/pump.h"
@@ -34,6 +35,9 @@ struct guest {
         int fd;
         int64_t deadline; /* for its request */
         bool upgraded;
+        bool asks;                                /* a request line has come */
+        bool late;                                /* cut off */
+        struct switching *switching;              /* from the answer until the upgrade */
         struct MHD_UpgradeResponseHandle *handle; /* when it is, until it is given back */
         struct guest *previous, *next;
 };
@@ -59,7 +63,7 @@ struct switching {
 };
 
 static const struct httpd *httpd; /* from the first offer on */
-static atomic_ulong sessions_total, offers_refused, sessions_refused, requests_late;
+static atomic_ulong sessions_total;
 
 /* ---- connections ---- */
 
@@ -74,7 +78,8 @@ static void guard_guests(void *server_)
                 if (guest->upgraded)
                         continue;
                 if (guest->deadline <= now) {
-                        atomic_fetch_add(&requests_late, 1);
+                        guest->late = true;
+                        bound_reached(BOUND_REQUEST_TIME);
                         shutdown(guest->fd, SHUT_RDWR);
                         guest->deadline = CLOCK_NEVER;
                 } else if (guest->deadline < next) {
@@ -106,6 +111,13 @@ static void guest_came(struct stream_server *server, struct MHD_Connection *conn
         pump_post(server->pump, guard_guests, server);
 }
 
+static void switching_free(struct switching *switching)
+{
+        if (switching->bridge)
+                bridge_drop(switching->bridge);
+        free(switching);
+}
+
 static void guest_left(struct stream_server *server, struct guest *guest)
 {
         pthread_mutex_lock(&server->lock);
@@ -116,6 +128,11 @@ static void guest_left(struct stream_server *server, struct guest *guest)
         if (guest->next)
                 guest->next->previous = guest->previous;
         pthread_mutex_unlock(&server->lock);
+        /* A request that did not become whole, nor late: what microhttpd would not take. */
+        if (guest->asks && !guest->late)
+                bound_reached(BOUND_REQUEST_SIZE);
+        if (guest->switching) /* it has gone before the upgrade */
+                switching_free(guest->switching);
         free(guest);
 }
 
@@ -198,15 +215,8 @@ static void on_upgraded(void *switching_, struct MHD_Connection *connection, voi
         session_start(server->pump, switching->bridge, &switching->options, fd, early, early_length,
                       on_released, guest);
         switching->bridge = NULL;
-}
-
-/* The response is gone, with or without an upgrade. */
-static void switching_free(void *switching_)
-{
-        struct switching *switching = switching_;
-        if (switching->bridge)
-                bridge_drop(switching->bridge);
-        free(switching);
+        guest->switching = NULL;
+        switching_free(switching);
 }
 
 static enum MHD_Result switch_protocols(struct stream_server *server,
@@ -241,9 +251,21 @@ static enum MHD_Result switch_protocols(struct stream_server *server,
         enum MHD_Result result =
                 httpd->queue_response(connection, MHD_HTTP_SWITCHING_PROTOCOLS, response);
         httpd->destroy_response(response);
-        if (result != MHD_YES)
+        if (result == MHD_YES)
+                switching->guest->switching = switching;
+        else
                 switching_free(switching);
         return result;
+}
+
+static void *on_request_line(void *server, const char *uri, struct MHD_Connection *connection)
+{
+        const union MHD_ConnectionInfo *info =
+                httpd->get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+        (void)server;
+        (void)uri;
+        ((struct guest *)info->socket_context)->asks = true;
+        return NULL; /* what on_request finds in *context */
 }
 
 static enum MHD_Result on_request(void *server_, struct MHD_Connection *connection,
@@ -261,6 +283,9 @@ static enum MHD_Result on_request(void *server_, struct MHD_Connection *connecti
         (void)version;
         (void)upload;
         if (!*context) {
+                const union MHD_ConnectionInfo *info =
+                        httpd->get_connection_info(connection, MHD_CONNECTION_INFO_SOCKET_CONTEXT);
+                ((struct guest *)info->socket_context)->asks = false;
                 *context = &seen; /* it comes a second time, when the request is whole */
                 return MHD_YES;
         }
@@ -277,7 +302,7 @@ static enum MHD_Result on_request(void *server_, struct MHD_Connection *connecti
         handshake_decide(&request, kind, &answer);
         if (answer.status == MHD_HTTP_SWITCHING_PROTOCOLS &&
             session_count() >= server->options.max_sessions) {
-                atomic_fetch_add(&sessions_refused, 1);
+                bound_reached(BOUND_SESSIONS);
                 answer.status = MHD_HTTP_SERVICE_UNAVAILABLE;
                 snprintf(answer.text, sizeof answer.text,
                          "%u streaming sessions are open, as many as streaming.max_sessions allows",
@@ -376,7 +401,8 @@ static int start_threads(struct stream_server *server, struct error *err)
                 server->options.max_sessions + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
                 (unsigned)STREAM_REQUEST_TIME, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                 (size_t)STREAM_REQUEST_MAX, MHD_OPTION_THREAD_STACK_SIZE, (size_t)HTTP_STACK_SIZE,
-                MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_END);
+                MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_URI_LOG_CALLBACK,
+                on_request_line, server, MHD_OPTION_END);
         if (!server->http)
                 return error_set(err, ERROR_INTERNAL, "streaming: the HTTP server does not start");
         return 0;
@@ -446,7 +472,7 @@ int stream_server_offer(struct stream_server *server, const struct stream_offer 
         struct bridge *bridge = bridge_new(server->pump, offer->backend, offer->session);
         result = offers_add(server->offers, bridge, &options, token, err);
         if (result < 0) {
-                atomic_fetch_add(&offers_refused, 1);
+                bound_reached(BOUND_OFFERS);
                 free(bridge);
                 return result;
         }
@@ -464,12 +490,7 @@ void stream_server_metrics(struct buffer *text)
                       "crisp_streaming_sessions %u\n"
                       "# HELP crisp_streaming_sessions_total Those that there have been.\n"
                       "# TYPE crisp_streaming_sessions_total counter\n"
-                      "crisp_streaming_sessions_total %lu\n"
-                      "# HELP crisp_streaming_refused_total Refused because a bound was reached.\n"
-                      "# TYPE crisp_streaming_refused_total counter\n"
-                      "crisp_streaming_refused_total{bound=\"offers\"} %lu\n"
-                      "crisp_streaming_refused_total{bound=\"sessions\"} %lu\n"
-                      "crisp_streaming_refused_total{bound=\"request_time\"} %lu\n",
-                      session_count(), atomic_load(&sessions_total), atomic_load(&offers_refused),
-                      atomic_load(&sessions_refused), atomic_load(&requests_late));
+                      "crisp_streaming_sessions_total %lu\n",
+                      session_count(), atomic_load(&sessions_total));
+        bounds_write(text);
 }

@@ -12,6 +12,7 @@
 #include "base/clock.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "cri/stream/bounds.h"
 #include "cri/stream/session_private.h"
 
 #define READ_SIZE (64 * 1024) /* bytes at a time */
@@ -97,6 +98,11 @@ void session_close_output(struct channel *channel)
         channel->output = -1;
 }
 
+size_t session_readable(const struct channel *channel)
+{
+        return channel->finished ? READ_SIZE : session_room(channel);
+}
+
 static void channel_free(struct channel *channel)
 {
         session_close_input(channel);
@@ -167,7 +173,7 @@ static void on_output_ready(void *channel_, uint32_t events)
         struct channel *channel = channel_;
         struct session *session = channel->session;
         char bytes[READ_SIZE];
-        size_t room = session_room(channel);
+        size_t room = session_readable(channel);
         (void)events;
         if (!room) {
                 update(session);
@@ -287,6 +293,7 @@ static void on_time(void *session_)
         struct session *session = session_;
         int64_t now = clock_monotonic();
         if (now >= session->active + session->options.idle_timeout) {
+                bound_reached(BOUND_IDLE_TIME);
                 log_info("streaming: ended, for nothing came or went for too long", "of",
                          session->options.name, NULL);
                 gone(session);
@@ -329,7 +336,7 @@ static void update(struct session *session)
                                    channel->pending.length ? EPOLLOUT : 0);
                 if (channel->output >= 0)
                         pump_watch(session->pump, &channel->output_watch,
-                                   session_room(channel) ? EPOLLIN : 0);
+                                   session_readable(channel) ? EPOLLIN : 0);
         }
         pump_watch(session->pump, &session->watch,
                    (is_full(session) ? 0 : EPOLLIN) | (session->out.length ? EPOLLOUT : 0));

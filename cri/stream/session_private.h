@@ -129,6 +129,8 @@ void session_set_input(struct channel *channel, int fd);
 void session_set_output(struct channel *channel, int fd);
 void session_close_input(struct channel *channel);
 void session_close_output(struct channel *channel);
+/* How many bytes may be read of its output now: what nobody asked for is read and dropped. */
+size_t session_readable(const struct channel *channel);
 /* What the client sent on a channel that has an input, or will have one. */
 void session_client_data(struct channel *channel, const void *bytes, size_t length);
 /* All is said: what is queued still goes out, then the connection ends. */

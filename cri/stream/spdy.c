@@ -7,6 +7,7 @@
 #include <zlib.h>
 
 #include "base/memory.h"
+#include "cri/stream/bounds.h"
 #include "cri/stream/queue.h"
 #include "cri/stream/spdy_dictionary.h"
 
@@ -207,6 +208,12 @@ static int broken(struct error *err, const char *what)
         return error_set(err, ERROR_INVALID_ARGUMENT, "SPDY: %s", what);
 }
 
+static int beyond(struct error *err, enum stream_bound bound, const char *what)
+{
+        bound_reached(bound);
+        return broken(err, what);
+}
+
 /* The block, with a zero byte after it; *length without that. */
 static int inflate_headers(struct spdy *spdy, const unsigned char *bytes, size_t length,
                            unsigned char *block, size_t *block_length, struct error *err)
@@ -223,7 +230,7 @@ static int inflate_headers(struct spdy *spdy, const unsigned char *bytes, size_t
                         result = inflateSetDictionary(z, spdy_dictionary(), SPDY_DICTIONARY_SIZE);
                 }
                 if (z->avail_out == 0 && z->avail_in)
-                        return broken(err, "headers of more than 16 KiB");
+                        return beyond(err, BOUND_HEADERS, "headers of more than 16 KiB");
                 if (result != Z_OK && !(result == Z_BUF_ERROR && z->avail_in == 0))
                         return broken(err, "headers that cannot be inflated");
         }
@@ -259,7 +266,7 @@ static int parse_headers(unsigned char *block, size_t length, struct spdy_header
                 return broken(err, "a header block without a count");
         size_t wanted = get32(block);
         if (wanted > SPDY_HEADERS_MAX)
-                return broken(err, "more than 64 headers");
+                return beyond(err, BOUND_HEADERS, "more than 64 headers");
         for (*count = 0; *count < wanted; ++*count) {
                 char *name, *value;
                 size_t name_length, value_length;
@@ -288,6 +295,8 @@ static void accept_stream(struct spdy *spdy, uint32_t id, unsigned flags,
                 return;
         }
         spdy->newest = id;
+        if (spdy->stream_count >= SPDY_STREAMS_MAX)
+                bound_reached(BOUND_STREAMS);
         if (spdy->gone_away || spdy->stream_count >= SPDY_STREAMS_MAX) {
                 refuse(spdy, id, SPDY_REFUSED_STREAM);
                 return;
@@ -360,7 +369,7 @@ static int on_settings(struct spdy *spdy, const unsigned char *content, size_t l
                 if ((get32(content + at) & LENGTH_MASK) != SETTING_WINDOW)
                         continue;
                 if (value > WINDOW_MAX)
-                        return broken(err, "a window beyond 2 GiB");
+                        return beyond(err, BOUND_WINDOW, "a window beyond 2 GiB");
                 spdy->keeps_windows = true;
                 for (struct stream *stream = spdy->streams; stream; stream = stream->next)
                         stream->window += (int64_t)value - spdy->initial_window;
@@ -381,7 +390,7 @@ static int on_window_update(struct spdy *spdy, const unsigned char *content, siz
         if (!window)
                 return 0;
         if (*window + more > WINDOW_MAX)
-                return broken(err, "a window beyond 2 GiB");
+                return beyond(err, BOUND_WINDOW, "a window beyond 2 GiB");
         *window += more;
         return 0;
 }
@@ -452,7 +461,7 @@ static int begin_frame(struct spdy *spdy, struct error *err)
         if ((first >> 16 & 0x7fff) != VERSION)
                 return broken(err, "a frame of another version than 3");
         if (spdy->left > SPDY_CONTROL_FRAME_MAX)
-                return broken(err, "a control frame of more than 64 KiB");
+                return beyond(err, BOUND_CONTROL_FRAME, "a control frame of more than 64 KiB");
         return 0;
 }
 

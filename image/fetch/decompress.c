@@ -6,7 +6,9 @@
 #include <zstd.h>
 
 #include "base/memory.h"
+#include "image/fetch/frame.h"
 #include "image/fetch/limits.h"
+#include "image/fetch/memory.h"
 
 #define MAGIC_SIZE      4
 #define GZIP_FIRST_BYTE 0x1f
@@ -122,57 +124,133 @@ static int inflate_gzip(struct stream *stream, struct error *err)
         }
 }
 
-static void free_zstd(ZSTD_DStream **zstd)
+/* ---- zstd ---- */
+
+struct zstd {
+        struct stream *stream;
+        ZSTD_DStream *decoder;
+        size_t window; /* taken for it */
+        unsigned char head[FRAME_HEAD_MAX];
+        size_t head_length;
+        bool in_frame;
+};
+
+static void zstd_drop(struct zstd *zstd)
 {
-        ZSTD_freeDStream(*zstd);
+        ZSTD_freeDStream(zstd->decoder);
+        zstd->decoder = NULL;
+        memory_give_window(zstd->window);
+        zstd->window = 0;
 }
 
-static int inflate_zstd(struct stream *stream, struct error *err)
+static bool is_broken(void *argument)
 {
-        CLEANUP(free_zstd) ZSTD_DStream *zstd = ZSTD_createDStream();
-        size_t expected = 1; /* 0 between frames */
+        const struct zstd *zstd = argument;
+        const char *data;
+        return ring_read_begin(zstd->stream->in, 0, &data) < 0;
+}
 
-        if (!zstd)
+/* For a frame that needs more than those before. */
+static int make_decoder(struct zstd *zstd, uint64_t window, struct error *err)
+{
+        if (zstd->decoder && window <= zstd->window)
+                return 0;
+        if (window > UINT64_C(1) << FETCH_ZSTD_WINDOW_LOG)
+                return error_set(err, ERROR_RESOURCE_EXHAUSTED,
+                                 "zstd: it was compressed with a window of %llu MiB, and %d are "
+                                 "the bound: compress it without --long, or with less",
+                                 (unsigned long long)(window >> 20),
+                                 1 << (FETCH_ZSTD_WINDOW_LOG - 20));
+        zstd_drop(zstd);
+        if (!memory_take_window((size_t)window, is_broken, zstd))
+                return cancelled(err);
+        zstd->window = (size_t)window;
+        zstd->decoder = ZSTD_createDStream();
+        if (!zstd->decoder)
                 return error_errno(err, ENOMEM, "zstd");
-        ZSTD_DCtx_setParameter(zstd, ZSTD_d_windowLogMax, FETCH_ZSTD_WINDOW_LOG);
+        ZSTD_DCtx_setParameter(zstd->decoder, ZSTD_d_windowLogMax, FETCH_ZSTD_WINDOW_LOG);
+        return 0;
+}
+
+/* Decodes what there is of one frame. */
+static int decode(struct zstd *zstd, ZSTD_inBuffer *in, struct error *err)
+{
+        size_t expected;
+        ZSTD_outBuffer out;
+        do {
+                char *space;
+                size_t room = ring_write_begin(zstd->stream->out, &space);
+                if (room == 0)
+                        return cancelled(err);
+                out = (ZSTD_outBuffer){space, room, 0};
+                expected = ZSTD_decompressStream(zstd->decoder, &out, in);
+                if (ZSTD_isError(expected))
+                        return error_set(err, ERROR_DATA_LOSS, "zstd: %s",
+                                         ZSTD_getErrorName(expected));
+                int r = pass_on(zstd->stream, space, out.pos, err);
+                if (r < 0)
+                        return r;
+                zstd->in_frame = expected != 0;
+                /* A frame's end is where the next one's window is looked at. */
+        } while (zstd->in_frame && (in->pos < in->size || out.pos == out.size));
+        return 0;
+}
+
+/* Collects the frame's first bytes until they say how much memory it takes, and decodes them. */
+static int begin_frame(struct zstd *zstd, ZSTD_inBuffer *in, struct error *err)
+{
+        const unsigned char *bytes = in->src;
+        uint64_t window = 0;
+        bool known = false;
+        while (!known && in->pos < in->size) {
+                zstd->head[zstd->head_length++] = bytes[in->pos++];
+                known = frame_window(zstd->head, zstd->head_length, &window);
+        }
+        if (!known)
+                return 0;
+        int r = make_decoder(zstd, window, err);
+        if (r < 0)
+                return r;
+        ZSTD_inBuffer head = {zstd->head, zstd->head_length, 0};
+        zstd->head_length = 0;
+        zstd->in_frame = true;
+        while (r == 0 && head.pos < head.size) {
+                if (!zstd->in_frame)
+                        return error_set(err, ERROR_DATA_LOSS, "zstd: the frame is damaged");
+                r = decode(zstd, &head, err);
+        }
+        return r;
+}
+
+static int inflate_frames(struct zstd *zstd, struct error *err)
+{
         for (;;) {
                 const char *data;
-                ssize_t count = ring_read_begin(stream->in, 1, &data);
+                ssize_t count = ring_read_begin(zstd->stream->in, 1, &data);
                 if (count < 0)
                         return cancelled(err);
-                if (count == 0 && expected == 0)
+                if (count == 0 && !zstd->in_frame && zstd->head_length == 0)
                         return 0;
                 if (count == 0)
                         return error_set(err, ERROR_DATA_LOSS,
                                          "zstd: the stream ends in its middle");
-
                 ZSTD_inBuffer in = {data, (size_t)count, 0};
-                ZSTD_outBuffer out;
-                do {
-                        char *space;
-                        size_t room = ring_write_begin(stream->out, &space);
-                        if (room == 0)
-                                return cancelled(err);
-                        out = (ZSTD_outBuffer){space, room, 0};
-                        expected = ZSTD_decompressStream(zstd, &out, &in);
-                        if (ZSTD_isError(expected))
-                                return error_set(err, ERROR_DATA_LOSS, "zstd: %s",
-                                                 ZSTD_getErrorName(expected));
-                        int r = pass_on(stream, space, out.pos, err);
+                while (in.pos < in.size) {
+                        int r = zstd->in_frame ? decode(zstd, &in, err)
+                                               : begin_frame(zstd, &in, err);
                         if (r < 0)
                                 return r;
-                        /* Between frames there is nothing left to flush, and a call would begin the
-                         * next frame. */
-                } while (in.pos < in.size || (out.pos == out.size && expected != 0));
-                ring_read_end(stream->in, (size_t)count);
+                }
+                ring_read_end(zstd->stream->in, (size_t)count);
         }
 }
 
-static bool is_zstd(const unsigned char *magic)
+static int inflate_zstd(struct stream *stream, struct error *err)
 {
-        /* A frame, or one of the sixteen kinds of skippable frames. */
-        return memcmp(magic, "\x28\xb5\x2f\xfd", 4) == 0 ||
-               ((magic[0] & 0xf0) == 0x50 && memcmp(magic + 1, "\x2a\x4d\x18", 3) == 0);
+        struct zstd zstd = {.stream = stream};
+        int r = inflate_frames(&zstd, err);
+        zstd_drop(&zstd);
+        return r;
 }
 
 static int run(struct stream *stream, struct error *err)
@@ -186,7 +264,7 @@ static int run(struct stream *stream, struct error *err)
         memcpy(magic, data, (size_t)count < MAGIC_SIZE ? (size_t)count : MAGIC_SIZE);
         if (magic[0] == GZIP_FIRST_BYTE && magic[1] == 0x8b)
                 return inflate_gzip(stream, err);
-        if (is_zstd(magic))
+        if (frame_begins(magic))
                 return inflate_zstd(stream, err);
         return copy_plain(stream, err);
 }

@@ -551,5 +551,6 @@ void http_status_text(long status, char *out, size_t size)
                         return;
                 }
         }
-        snprintf(out, size, "HTTP status %ld", status);
+        snprintf(out, size, "HTTP status %ld%s", status,
+                 status == 407 ? ", of a proxy that wants other credentials" : "");
 }

@@ -8,6 +8,7 @@
 #include "base/clock.h"
 #include "base/memory.h"
 #include "image/fetch/limits.h"
+#include "image/fetch/memory.h"
 
 #define STOP_LOOK 500 /* ms: who waits sees a stop by then */
 
@@ -55,6 +56,26 @@ struct ranges {
         struct kept_part parts[FETCH_RANGES_MAX];
 };
 
+static void drop_bytes(struct kept_part *part)
+{
+        if (!part->bytes)
+                return;
+        free(part->bytes);
+        part->bytes = NULL;
+        memory_give_part(FETCH_RANGE_SIZE);
+}
+
+/* Somebody waits for memory that no part uses. */
+static void give_idle(void *argument)
+{
+        struct ranges *ranges = argument;
+        pthread_mutex_lock(&ranges->mutex);
+        for (size_t i = 0; i < FETCH_RANGES_MAX; i++)
+                if (ranges->parts[i].state == PART_FREE)
+                        drop_bytes(&ranges->parts[i]);
+        pthread_mutex_unlock(&ranges->mutex);
+}
+
 struct ranges *ranges_new(struct registry *registry, struct stop *stop, int64_t parallel)
 {
         struct ranges *ranges = xcalloc(1, sizeof(*ranges));
@@ -68,6 +89,7 @@ struct ranges *ranges_new(struct registry *registry, struct stop *stop, int64_t 
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC);
         pthread_cond_init(&ranges->changed, &attributes);
         pthread_condattr_destroy(&attributes);
+        memory_set_keeper(give_idle, ranges);
         return ranges;
 }
 
@@ -75,8 +97,9 @@ void ranges_free(struct ranges *ranges)
 {
         if (!ranges)
                 return;
+        memory_set_keeper(NULL, NULL);
         for (size_t i = 0; i < FETCH_RANGES_MAX; i++)
-                free(ranges->parts[i].bytes);
+                drop_bytes(&ranges->parts[i]);
         pthread_cond_destroy(&ranges->changed);
         pthread_mutex_destroy(&ranges->mutex);
         free(ranges);
@@ -113,6 +136,8 @@ static struct kept_part *claim(struct ranges *ranges, struct big_blob *blob)
                 struct kept_part *part = &ranges->parts[i];
                 if (part->state != PART_FREE)
                         continue;
+                if (!part->bytes && !memory_take_part(FETCH_RANGE_SIZE))
+                        return NULL;
                 if (!part->bytes)
                         part->bytes = xcalloc(1, FETCH_RANGE_SIZE);
                 part->state = PART_FETCHING;
@@ -127,6 +152,7 @@ static struct kept_part *claim(struct ranges *ranges, struct big_blob *blob)
         return NULL;
 }
 
+/* Its memory stays for the next one: the kernel's first touch of new memory is slow. */
 static void release(struct kept_part *part)
 {
         part->state = PART_FREE;

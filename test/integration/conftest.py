@@ -10,7 +10,7 @@ import pytest
 
 sys.path.insert(0, os.path.join(os.path.dirname(os.path.abspath(__file__)), "../../contrib"))
 
-from kit import leaks  # noqa: E402
+from kit import leaks, legacy_cgroups  # noqa: E402
 from kit.daemon import Daemon  # noqa: E402
 from kit.hostile import HostileRegistry  # noqa: E402
 from kit.image import Image, busybox_layer  # noqa: E402
@@ -29,6 +29,10 @@ def pytest_configure(config):
     signal.signal(signal.SIGTERM, interrupt)
     # A shell that starts us in the background has us ignore it, and so would what we start.
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # Before there are threads or workers: all of the tests are to be in one mount namespace.
+    handler = config.getoption("--handler")
+    if handler and legacy_cgroups.needed(program(handler)):
+        legacy_cgroups.enter()
 
 
 def pytest_addoption(parser):

@@ -1,7 +1,9 @@
 """Clients of exec, attach and port-forward: over SPDY, over a WebSocket, and over SPDY in a WebSocket."""
 import base64
 import json
+import os
 import socket
+import subprocess
 import threading
 from urllib.parse import urlparse
 
@@ -13,7 +15,7 @@ from websockets.exceptions import InvalidHandshake
 from websockets.frames import Opcode
 from websockets.uri import parse_uri
 
-PATIENCE = 120  # seconds without a byte, after which a test that hangs fails
+PATIENCE = int(os.environ.get("CRISP_STREAM_PATIENCE", 120))  # seconds without a byte, after which a test that hangs fails
 SPDY_COMMANDS = ("v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 WEB_COMMANDS = ("v5.channel.k8s.io", "v4.channel.k8s.io", "v3.channel.k8s.io", "v2.channel.k8s.io", "channel.k8s.io")
 CHANNELS = {"stdin": 0, "stdout": 1, "stderr": 2, "error": 3, "resize": 4}
@@ -68,28 +70,35 @@ def upgrade(url, protocols, context=None, more=()):
     return sock, dict(answered).get("X-Stream-Protocol-Version"), left
 
 
+class Connection(ClientConnection):
+    """Its library holds subprotocols to RFC 7230's tokens; Kubernetes has one with a slash."""
+
+    def process_subprotocol(self, headers):
+        chosen = headers.get("Sec-WebSocket-Protocol")
+        assert chosen is None or chosen in self.available_subprotocols, chosen
+        return chosen
+
+
 class WebSocket:
     """A WebSocket by python3-websockets, on a socket of ours."""
 
     def __init__(self, url, protocols, context=None):
         self.sock = connect(url, context)
         self.lock = threading.Lock()
-        self.connection = ClientConnection(parse_uri(url.replace("http", "ws", 1)), subprotocols=protocols or None, max_size=None)
-        self.connection.send_request(self.connection.connect())
+        self.connection = Connection(parse_uri(url.replace("http", "ws", 1)), subprotocols=protocols or None, max_size=None)
+        request = self.connection.connect()
+        self.connection.send_request(request)
         self._flush()
-        self.messages = []
+        self.messages, self.response = [], None
         while self.connection.state is State.CONNECTING:
             self.connection.receive_data(self.sock.recv(65536))
-            for event in self.connection.events_received():
-                if not hasattr(event, "opcode"):
-                    self.response = event
+            self._collect()
             problem = self.connection.handshake_exc
             if problem:
                 self.sock.close()
                 status = self.response.status_code if isinstance(problem, InvalidHandshake) else 0
                 raise Refused(status, (getattr(self.response, "body", b"") or b"").decode(), self.response.headers)
         self.protocol = self.connection.subprotocol
-        self._collect()
 
     def _flush(self):
         for part in self.connection.data_to_send():
@@ -98,6 +107,8 @@ class WebSocket:
 
     def _collect(self):
         for frame in self.connection.events_received():
+            if not hasattr(frame, "opcode"):
+                self.response = frame
             if hasattr(frame, "opcode") and frame.opcode in (Opcode.BINARY, Opcode.TEXT, Opcode.CONT):
                 if frame.opcode is not Opcode.CONT:
                     self.partial = b""
@@ -240,7 +251,7 @@ class WebSession(Session):
     def send(self, content, stream="stdin"):
         channel = CHANNELS[stream]
         if self.base64:
-            self.web.send((str(channel).encode() + base64.b64encode(content)).decode(), text=True)
+            self.web.send(str(channel).encode() + base64.b64encode(content), text=True)
         else:
             self.web.send(bytes([channel]) + content)
 
@@ -272,3 +283,125 @@ def run(node, container, command, transport="spdy", reading=True, protocols=None
 def attach(node, container, transport="spdy", reading=True, stdin=False, stdout=True, stderr=True, tty=False):
     url = node.client.Attach(container_id=container, stdin=stdin, stdout=stdout, stderr=stderr and not tty, tty=tty).url
     return TRANSPORTS[transport](url, streams_of(stdin, stdout, stderr, tty), reading=reading)
+
+
+class Forwarded:
+    """A connection that is forwarded: .got from the port, .error about it."""
+
+    def __init__(self, forwarder, port):
+        self.forwarder, self.port = forwarder, port
+        self.got, self.error, self.ended, self.was_reset = bytearray(), bytearray(), False, False
+        self.error_ended = False
+
+    def send(self, content):
+        self.forwarder.spdy.write(self.data, content)
+
+    def finish(self):
+        self.forwarder.spdy.finish(self.data)
+
+    def wait(self, seconds=PATIENCE):
+        wait_for(lambda: self.ended or "connection" in self.forwarder.ended, f"the end; got {self.got[-200:]} {self.error}", seconds)
+        return bytes(self.got)
+
+    def wait_for(self, count, seconds=PATIENCE):
+        wait_for(lambda: len(self.got) >= count or self.ended, f"{count} bytes; got {len(self.got)} {self.error}", seconds)
+        return bytes(self.got)
+
+    def wait_error(self, seconds=PATIENCE):
+        wait_for(lambda: self.error, "an error", seconds)
+        return self.error.decode()
+
+
+class Forwarder(Session):
+    """Port-forward over SPDY, or, with tunnel, over SPDY in a WebSocket."""
+
+    def __init__(self, url, tunnel=False, context=None, protocols=("portforward.k8s.io",)):
+        self.lock = threading.Lock()
+        self.streams, self.serial = {}, 0
+        self.web, self.early = None, b""
+        if tunnel:
+            self.web = WebSocket(url, ["SPDY/3.1+portforward.k8s.io"], context)
+            self.sock, self.protocol = self.web.sock, self.web.protocol
+        else:
+            self.sock, self.protocol, self.early = upgrade(url, protocols, context)
+        self.spdy = Spdy(self._send)
+        super().__init__(True)
+
+    def _send(self, content):
+        if self.web:
+            self.web.send(content)
+            return
+        with self.lock:
+            self.sock.sendall(content)
+
+    def _next(self):
+        if self.web:
+            return self.web.receive()
+        early, self.early = self.early, b""
+        return early or self.sock.recv(65536)
+
+    def _receive(self):
+        while content := self._next():
+            for kind, stream, part in self.spdy.take(content):
+                if stream not in self.streams:
+                    continue
+                role, forwarded = self.streams[stream]
+                if kind == "data":
+                    getattr(forwarded, "got" if role == "data" else "error").extend(part)
+                elif kind in ("fin", "reset") and role == "data":
+                    forwarded.was_reset, forwarded.ended = kind == "reset", True
+                elif kind in ("fin", "reset"):
+                    forwarded.error_ended = True
+
+    def connect(self, port, request=True):
+        forwarded = Forwarded(self, port)
+        self.serial += 1
+        more = {"requestid": str(self.serial)} if request else {}
+        for role in ("error", "data"):
+            stream = self.spdy.open({"streamtype": role, "port": str(port), **more}, flags=0)
+            setattr(forwarded, role + "_stream" if role == "error" else "data", stream)
+            self.streams[stream] = role, forwarded
+        self.spdy.finish(forwarded.error_stream)  # as kubectl does
+        return forwarded
+
+
+class WebForwarder(Session):
+    """Port-forward over a WebSocket's channels: two for each port."""
+
+    def __init__(self, url, ports, protocols=("v4.channel.k8s.io",)):
+        self.web = WebSocket(url, list(protocols))
+        self.sock, self.protocol = self.web.sock, self.web.protocol
+        self.base64 = "base64" in (self.protocol or "")
+        self.channels = [bytearray() for _ in range(2 * len(ports))]
+        super().__init__(True)
+
+    def _receive(self):
+        while (message := self.web.receive()) is not None:
+            channel = message[0] - (ord("0") if self.base64 else 0)
+            self.channels[channel] += base64.b64decode(message[1:]) if self.base64 else message[1:]
+
+    def send(self, content, channel=0):
+        if self.base64:
+            self.web.send(str(channel).encode() + base64.b64encode(content), text=True)
+        else:
+            self.web.send(bytes([channel]) + content)
+
+
+def forward(node, pod, ports=(), tunnel=False):
+    return Forwarder(node.client.PortForward(pod_sandbox_id=pod, port=list(ports)).url, tunnel)
+
+
+def sample(node, name):
+    """A metric of the daemon's."""
+    command = [node.daemon.crisp, "metrics", "--socket", node.daemon.socket]
+    text = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return float(next(line.split()[-1] for line in text.splitlines() if line.startswith(name + " ")))
+
+
+def bound(node, name):
+    """How often a bound of the streaming server was reached."""
+    return sample(node, f'crisp_streaming_bounds_total{{bound="{name}"}}')
+
+
+def sessions(node):
+    return sample(node, "crisp_streaming_sessions")

@@ -118,7 +118,7 @@ class Node:
         """Creates a container in pod, an (id, configuration) pair, and returns its id."""
         pod_id, pod_config = pod
         folder = os.path.dirname(f"{pod_config.get('log_directory')}/{self.container_config(**more)['log_path']}")
-        os.makedirs(folder, exist_ok=True)  # the kubelet makes it
+        self.make_folder(folder)
         config = self.container_config(command, **more)
         # The kubelet says the pod's namespaces once more for each container.
         security = pod_config.get("linux", {}).get("security_context", {})
@@ -128,6 +128,10 @@ class Node:
         return self.client.CreateContainer(
             pod_sandbox_id=pod_id, config=config, sandbox_config=pod_config, deadline=deadline
         ).container_id
+
+    def make_folder(self, path):
+        """A folder for logs, which the kubelet makes."""
+        os.makedirs(path, exist_ok=True)
 
     def start(self, container, **more):
         self.client.StartContainer(container_id=container, **more)

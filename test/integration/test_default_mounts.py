@@ -239,6 +239,7 @@ def test_an_init_system(node, systemd, command):
     assert node.text(pod, container) == "up\ntold\n"
 
 
+@pytest.mark.node
 def test_an_init_system_writes_to_its_own_cgroup_alone(node, systemd):
     node.pull(systemd)
     if not os.path.isdir("/sys/fs/cgroup/systemd"):
@@ -270,7 +271,7 @@ def test_the_images_own_stop_signal_goes_before(node, image):
 # ---- cgroups ----
 
 ANNOTATION = "cgroup2-mount-hierarchy-rw"
-HIERARCHIES = {"v1": []} if leaks.cgroup_roots() != ["/sys/fs/cgroup"] else {}
+HIERARCHIES = {"v1": []} if list(leaks.cgroup_roots()) != ["/sys/fs/cgroup"] else {}
 # A machine with v2 alone, as far as a mount namespace goes: no controller is there, but the rest is.
 HIERARCHIES["v2"] = ["unshare", "-m", "--propagation", "unchanged", "sh", "-c",
                      'umount -R /sys/fs/cgroup; mount -t cgroup2 cgroup2 /sys/fs/cgroup && exec "$@"', "sh"] if HIERARCHIES else []
@@ -292,6 +293,7 @@ def hierarchy(request, handler):
 
 
 @pytest.mark.parametrize("key", [f"io.kubernetes.cri-o.{ANNOTATION}", f"{ANNOTATION}.crio.io"])
+@pytest.mark.node
 def test_a_writable_cgroup_by_annotation(told, hierarchy, key):
     """Only where it is allowed, and only where a cgroup namespace (v2) keeps the container in its own."""
     node = told(f'allowed_annotations = ["{ANNOTATION}.crio.io"]\n', wrapper=HIERARCHIES[hierarchy])
@@ -310,6 +312,7 @@ def test_a_writable_cgroup_by_the_handler(told, hierarchy, handler):
     assert node.output(node.pod(), TRY) == {"v1": "refused\n", "v2": "made\n"}[hierarchy]
 
 
+@pytest.mark.node
 def test_an_init_system_divides_its_cgroup(told, systemd, handler):
     can_have("v2", handler)
     node = told(wrapper=HIERARCHIES["v2"])

@@ -61,6 +61,7 @@ def test_a_device_is_there_with_its_numbers_mode_and_owner(node, nodes):
     assert "block special file 7:0" in text
 
 
+@pytest.mark.node
 def test_without_the_request_the_device_is_denied(node):
     """What the cgroup's rules forbid: the node can be made, but not opened."""
     text = node.output(node.pod(), "mknod /tmp/kmsg c 1 11 && head -c 1 /tmp/kmsg; echo code $?",
@@ -150,6 +151,7 @@ def test_privileged_beside_a_device_of_its_own(node, nodes):
 
 
 @pytest.mark.parametrize("all_allowed", [False, True])
+@pytest.mark.node
 def test_privileged_without_host_devices(own_node, handler, nodes, all_allowed):
     keys = "privileged_without_host_devices = true\n"
     if all_allowed:

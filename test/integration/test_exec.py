@@ -1,4 +1,5 @@
 """ExecSync."""
+import pytest
 from kit.wait import wait_for
 from support import KINDS, RUNNING, error_of
 
@@ -34,6 +35,7 @@ def test_exec_sync_needs_a_running_container(node):
     error_of(lambda: node.exec(created, "true"), KINDS.FAILED_PRECONDITION, KINDS.UNKNOWN)
 
 
+@pytest.mark.node
 def test_exec_sync_timeout_kills_all_that_it_started(node):
     container = node.sleeper(node.pod())
     script = "setsid sleep 7654 & (trap '' TERM; sleep 7654) & sleep 7654"

@@ -230,6 +230,7 @@ def journal_path(tmp_path_factory):
     shutil.rmtree(folder)
 
 
+@pytest.mark.node
 def test_a_copy_for_journald(own_node, journal_path):
     journald = Journald(journal_path)
     journald.start()

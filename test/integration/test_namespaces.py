@@ -23,13 +23,14 @@ def target(container):
 def cgroup_files(node, container):
     """The container's cgroup.procs in each hierarchy that has it."""
     for root in leaks.cgroup_roots():
-        path = f"{root}{node.daemon.cgroup}/{container}/cgroup.procs"
+        path = f"{root}{node.daemon.container_cgroup(container)}/cgroup.procs"
         if os.path.exists(path):
             yield path
 
 
 # ---- TARGET ----
 
+@pytest.mark.node
 def test_a_container_joins_the_pids_of_its_target(node):
     pod = node.pod()
     main = node.sh(pod, "sleep 4242 & wait", name="main")

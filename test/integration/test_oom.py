@@ -74,6 +74,7 @@ WAYS = {
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.node
 def test_told_whoever_was_killed(node, way):
     container = WAYS[way](node, node.pod(), "main")
     status = node.wait_exit(container, 120)
@@ -96,12 +97,14 @@ def test_a_stop_with_force_is_no_kill_for_want_of_memory(node):
 
 
 @pytest.mark.parametrize("pids", [POD, NODE])
+@pytest.mark.node
 def test_in_a_pod_without_pid_namespaces_of_its_containers(node, pids):
     pod = node.pod(linux=node.namespaces(pid=pids))
     assert node.wait_exit(first_process(node, pod, "a"), 120).reason == "OOMKilled"
     assert node.wait_exit(script(f"{EAT}; exit 0")(node, pod, "b"), 120).reason == "OOMKilled"
 
 
+@pytest.mark.node
 def test_while_the_daemon_is_down(own_node):
     node = own_node()
     container = lowered_later(node)
@@ -141,6 +144,7 @@ def test_told_where_the_monitor_has_gone_too(own_node):
     assert node.status(container).reason == "OOMKilled"
 
 
+@pytest.mark.node
 def test_in_a_cgroup_of_the_containers_own(node):
     """Version 1 counts a kill in the victim's cgroup alone: an init that makes cgroups may have put it into one."""
     pod = node.pod()

@@ -138,7 +138,7 @@ def test_oom_kills_are_counted(node):
 
 
 def test_a_pods_own(node):
-    pod = node.pod(linux={"cgroup_parent": f"{node.daemon.cgroup}/mpod", **node.namespaces()})
+    pod = node.pod(linux={"cgroup_parent": node.daemon.child_cgroup("mpod"), **node.namespaces()})
     node.sleeper(pod)
     known = descriptors(node)
     mine = metrics_of(node, pod).metrics

@@ -87,6 +87,7 @@ def test_the_namespaces_of_the_host(node):
     assert inside["mnt"] != host["mnt"]
 
 
+@pytest.mark.node
 def test_a_shared_pid_namespace_is_held_by_a_process_of_our_own(node):
     pod = node.pod(linux=node.namespaces(pid=POD))
     a, b = node.sleeper(pod, name="a"), node.sleeper(pod, name="b")
@@ -183,8 +184,9 @@ def test_a_sysctl_with_a_wrong_value_fails_and_leaves_nothing(node):
     assert not listed(node)
 
 
+@pytest.mark.node
 def test_cgroup_parent(node):
-    parent = node.daemon.make_cgroup(f"{node.daemon.cgroup}/poda")
+    parent = node.daemon.make_cgroup(node.daemon.child_cgroup("poda"))
     node.daemon.pod_cgroups = [parent]
     try:
         pod = node.pod(linux={"cgroup_parent": parent})
@@ -197,7 +199,7 @@ def test_cgroup_parent(node):
         for root in leaks.cgroup_roots():
             assert os.path.isdir(root + parent), "the pod's cgroup is the kubelet's"
             assert [name for name in os.listdir(root + parent) if os.path.isdir(f"{root}{parent}/{name}")] == []
-            os.rmdir(root + parent)
+        node.daemon.remove_cgroup(parent)
     finally:
         node.daemon.pod_cgroups = []
 

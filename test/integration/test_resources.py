@@ -63,6 +63,7 @@ def with_swap():
     return cgroup_v2() or os.path.exists(f"{CGROUPS}/memory/memory.memsw.limit_in_bytes")
 
 
+@pytest.mark.node
 def test_every_limit_is_the_kernels_and_the_statuss(node):
     asked = {
         "cpu_period": 50000, "cpu_quota": 20000, "cpu_shares": 512, "memory_limit_in_bytes": 64 * MIB,
@@ -113,6 +114,7 @@ def test_no_limits_are_the_kernels_own(node):
     assert said.HasField("linux") and not said.HasField("windows")
 
 
+@pytest.mark.node
 def test_an_oom_score_below_the_daemons_own_does_not_stop_a_container(node):
     """What the kubelet asks for guaranteed pods; where the daemon may not lower it, its own is the least."""
     container = node.sleeper(node.pod(), linux={"resources": {"oom_score_adj": -997}})
@@ -151,6 +153,7 @@ def test_files_of_cgroup_v2_are_refused_on_v1(node):
 
 
 @pytest.mark.skipif(not cgroup_v2(), reason="of v2")
+@pytest.mark.node
 def test_unified(node):
     container = node.sleeper(node.pod(), linux={"resources": {"unified": {"memory.high": str(32 * MIB)}}})
     assert cgroup(node, container, "memory", "memory.high") == str(32 * MIB)

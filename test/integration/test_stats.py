@@ -12,7 +12,7 @@ BUSY = "while :; do :; done"
 
 def parent(node, name):
     """A cgroup parent of a pod's own, as a kubelet makes them. crisp takes it away with the pod."""
-    return {"linux": {"cgroup_parent": f"{node.daemon.cgroup}/{name}", **node.namespaces()}}
+    return {"linux": {"cgroup_parent": node.daemon.child_cgroup(name), **node.namespaces()}}
 
 
 def stats(node, container):
@@ -109,6 +109,7 @@ def test_processor_time_grows_and_has_a_rate(own_node):
     assert 0 < wait_for(pod_rated, "a rate of the pod's").usage_nano_cores.value < 2.5e9
 
 
+@pytest.mark.node
 def test_memory(node):
     pod = node.pod()
     limit = 256 << 20
@@ -141,6 +142,7 @@ def pressure_is_counted(node, container):
     return False
 
 
+@pytest.mark.node
 def test_pressure(node):
     pod = node.pod()
     container = node.sh(pod, f"for i in 1 2 3 4 5 6; do ({BUSY}) & done; wait", linux={"resources": {"cpu_shares": 1024}})
@@ -156,6 +158,7 @@ def test_pressure(node):
     assert found.memory.HasField("psi") and found.io.HasField("psi") and found.io.timestamp > 0
 
 
+@pytest.mark.node
 def test_pressure_of_a_pod(node):
     pod = node.pod(**parent(node, "pressed"))
     container = node.sh(pod, f"for i in 1 2 3 4 5 6; do ({BUSY}) & done; wait")
@@ -227,6 +230,7 @@ def test_nothing_holds_a_namespace_that_was_asked_about(node):
 
 
 @pytest.mark.parametrize("own", [True, False])
+@pytest.mark.node
 def test_pod(node, own):
     pod = node.pod(labels={"p": "q"}, **(parent(node, "apod") if own else {}))
     # Without a cgroup of its own the pod's use is added up; another one beside it must not count.
@@ -264,6 +268,7 @@ def test_descriptors_and_memory_stay(node):
     assert len(os.listdir(f"/proc/{node.daemon.pid}/fd")) < before
 
 
+@pytest.mark.node
 def test_after_a_restart(own_node):
     node = own_node()
     pod = node.pod()

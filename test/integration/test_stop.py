@@ -142,10 +142,11 @@ def test_a_paused_container_is_stopped(node, pids):
     assert node.status(container).exit_code == 137
 
 
+@pytest.mark.node
 def test_what_is_frozen_from_above_ends_when_it_thaws(own_node):
     """The pod's own cgroup is frozen, which is the kubelet's: nothing that we may do ends its processes."""
     node = own_node(config={"runtime": "stop_timeout = 1\n"})
-    parent = node.daemon.make_cgroup(f"{node.daemon.cgroup}/frozen")
+    parent = node.daemon.make_cgroup(node.daemon.child_cgroup("frozen"))
     node.daemon.pod_cgroups = [parent]
     pod = node.pod(linux={"cgroup_parent": parent})
     container = ready(node, pod, STUBBORN)

@@ -332,6 +332,7 @@ def test_limits_that_are_none(own_node, value):
 
 # ---- cgroup v2 files by annotation ----
 
+@pytest.mark.node
 def test_files_of_cgroup_v2_by_annotation(own_node):
     node = own_node(config=allowed("unified-cgroup.crio.io"))
     pod = node.pod(annotations={"io.kubernetes.cri-o.UnifiedCgroup/main": f"memory.high={32 * MIB};memory.low=MTA0ODU3Ng=="})

@@ -25,6 +25,7 @@ def in_effect(node, container):
     return memory_limit(node, container), cpu_quota(node, container), cpu_shares(node, container)
 
 
+@pytest.mark.node
 def test_every_field_of_a_running_container(node):
     container = node.sleeper(node.pod(), linux={"resources": FIRST})
     update(node, container, cpu_period=50000, cpu_quota=25000, cpu_shares=1024, memory_limit_in_bytes=96 * MIB,
@@ -81,6 +82,7 @@ def test_swap(node, first, change, total):
     assert said(node, container).memory_swap_limit_in_bytes == total * MIB
 
 
+@pytest.mark.node
 def test_less_memory_than_is_used_is_refused_before_the_runtime_is_asked(node):
     container = node.sh(node.pod(), "x=$(head -c 40000000 /dev/zero | tr '\\0' x); echo ${#x}; trap 'exit 0' TERM; while :; do sleep 1000 & wait; done",
                         linux={"resources": FIRST | {"memory_limit_in_bytes": 512 * MIB}})
@@ -126,6 +128,7 @@ def test_a_created_container_starts_with_the_new_limits(node):
         assert file.read().strip() == "444"
 
 
+@pytest.mark.node
 def test_what_is_in_effect_outlives_the_daemon(own_node):
     node = own_node()
     pod = node.pod()
@@ -208,6 +211,7 @@ def test_no_limits_at_all_change_nothing(node):
 
 
 @pytest.mark.skipif(not cgroup_v2(), reason="of v2")
+@pytest.mark.node
 def test_unified(node):
     container = node.sleeper(node.pod(), linux={"resources": FIRST})
     update(node, container, unified={"memory.high": str(40 * MIB)})
@@ -241,6 +245,7 @@ def test_huge_pages(node):
 
 
 @pytest.mark.skipif(not cgroup_v2() or not hugetlb() or not hugepage_sizes(), reason="of v2 with a limit of huge pages")
+@pytest.mark.node
 def test_files_of_cgroup_v2(node):
     file = f"hugetlb.{hugepage_sizes()[0]}.max"
     container = node.sleeper(node.pod(), linux={"resources": {"unified": {file: str(1 << 30)}}})

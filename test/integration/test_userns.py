@@ -460,10 +460,10 @@ def test_ranges_of_cri_are_kept_from_automatic_ones(by_annotation):
 
 def test_who_keeps_his_id(by_annotation):
     node = by_annotation()
-    pod = annotated(node, "auto:size=2000;keep-id=true", linux=run_as(node, 1000, 1001))
+    pod = annotated(node, "auto:size=3000;keep-id=true", linux=run_as(node, 1000, 1001))
     me = {"security_context": {"run_as_user": {"value": 1000}, "run_as_group": {"value": 1001}}}
     container = node.sleeper(pod, linux=me)
-    assert uid_map(node, container) == [(0, 900000, 1000), (1000, 1000, 1), (1001, 901001, 999)]
+    assert uid_map(node, container) == [(0, 900000, 1000), (1000, 1000, 1), (1001, 901001, 1999)]
     assert host_uid(node.pid_of(container)) == 1000
     assert node.exec_sh(container, "id -u; id -g").split() == ["1000", "1001"]
 
@@ -471,7 +471,7 @@ def test_who_keeps_his_id(by_annotation):
 def test_who_becomes_root(by_annotation):
     node = by_annotation()
     me = {"security_context": {"run_as_user": {"value": 1000}}}
-    for mode in ("auto:size=2000;map-to-root=true", "auto:size=2000"):
+    for mode in ("auto:size=3000;map-to-root=true", "auto:size=3000"):
         pod = annotated(node, mode, linux=run_as(node, 1000))
         container = node.sleeper(pod, linux=me)
         assert uid_map(node, container)[0] == (0, 1000, 1)
@@ -484,7 +484,6 @@ def test_who_becomes_root(by_annotation):
 def test_private_ranges_and_their_floor(by_annotation):
     node = by_annotation(more="minimum_mappable_uid = 5000\nminimum_mappable_gid = 5000\n")
     pod = annotated(node, "private:uidmapping=0:700000:100;gidmapping=0:800000:200", linux=run_as(node, 0))
-    message = "map of root itself"
     linux = run_as(node, 6000)
     pod = annotated(node, "private:uidmapping=0:700000:100", linux=linux)
     assert uid_map(node, node.sleeper(pod)) == [(0, 700000, 100), (100, 6000, 1)]

@@ -57,7 +57,7 @@ def test_status_verbose_has_a_json_document(daemon):
 
 
 def test_runtime_config_names_the_cgroup_driver(daemon):
-    assert daemon.client.RuntimeConfig().linux.cgroup_driver == cri.pb.CGROUPFS
+    assert daemon.client.RuntimeConfig().linux.cgroup_driver == (cri.pb.SYSTEMD if daemon.cgroup_driver == "systemd" else cri.pb.CGROUPFS)
 
 
 def test_update_runtime_config_is_accepted(daemon):

@@ -397,12 +397,31 @@ static void test_not_supported_yet(void **state)
 {
         assert_refused("nri.listen = '/run/nri.sock'",
                        "c.toml:1: nri.listen: not supported yet in this version: must be empty");
-        assert_refused(
-                "[runtime.handlers.kata]\nkind = 'shim'\npath = '/x'",
-                "c.toml:2: runtime.handlers.kata.kind: \"shim\" is not supported yet in this "
-                "version, only \"oci\" is");
         assert_refused("[runtime.handlers.kata]\nkind = 'vm'\npath = '/x'",
                        "c.toml:2: runtime.handlers.kata.kind: \"vm\" is neither oci nor shim");
+}
+
+static void test_shims(void **state)
+{
+        const struct config_machine shims = {.runc = runc_path, .kata = "/usr/bin/containerd-shim-kata-v2"};
+        AUTO_CONFIG struct config *config = config_new(&shims);
+        config_complete(config, &shims);
+        const struct config_handler *kata = config_handler_find(config, "kata");
+        assert_non_null(kata);
+        assert_int_equal(kata->kind, CONFIG_HANDLER_SHIM);
+        assert_string_equal(kata->path, "/usr/bin/containerd-shim-kata-v2");
+        assert_string_equal(config->runtime.default_handler, "runc");
+        AUTO_CONFIG struct config *asked =
+                load("[runtime.handlers.vm]\nkind = 'shim'\npath = '/x'\nshim_config = '/etc/vm.toml'\n"
+                     "shim_options_type = 'a.b'\nshim_without_sandbox = true\nshim_runtime = '/usr/bin/crun'");
+        const struct config_handler *vm = config_handler_find(asked, "vm");
+        assert_int_equal(vm->kind, CONFIG_HANDLER_SHIM);
+        assert_string_equal(vm->shim_config, "/etc/vm.toml");
+        assert_string_equal(vm->shim_options_type, "a.b");
+        assert_string_equal(vm->shim_runtime, "/usr/bin/crun");
+        assert_true(vm->shim_without_sandbox);
+        assert_refused("[runtime.handlers.vm]\nshim_config = 'vm.toml'",
+                       "c.toml:2: runtime.handlers.vm.shim_config: \"vm.toml\" is not an absolute path");
 }
 
 static void test_workloads(void **state)
@@ -592,6 +611,7 @@ static void test_print(void **state)
                 "verifier_dir = \"/v\"\nverifier_timeout = 26\n"
                 "decryption_keys_dir = \"/k\"\n"
                 "pinned = [\"busybox\", \"*/pause*\"]\n"
+                "pull_cgroup = \"pod\"\n"
                 "max_parallel_pulls = 12\n"
                 "max_parallel_layers = 13\npull_stall_timeout = 14\n"
                 "min_pull_rate = 24\ndisk_reserve_mib = 25\n"

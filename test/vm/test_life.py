@@ -1,0 +1,146 @@
+"""The daemon as systemd's unit: starts, ends, upgrades and reboots, and what containers notice of them."""
+import json
+import os
+import subprocess
+
+from conftest import Guest
+from kit import machine as machines
+from kit.paths import program
+from kit.wait import wait_for
+from support import EXITED, NOTREADY, READY, RUNNING
+
+TICK = "i=0; while :; do i=$((i+1)); echo tick $i; sleep 1; done"
+
+
+def restarts(machine):
+    return int(machine.sh("systemctl show -p NRestarts --value crisp"))
+
+
+def test_the_package_is_a_unit_that_runs(guest):
+    machine = guest.machine
+    assert machine.sh("systemctl is-active crisp; systemctl is-enabled crisp").split() == ["active", "enabled"]
+    shown = dict(line.split("=", 1) for line in machine.sh(
+        "systemctl show crisp -p Type,KillMode,WatchdogUSec,Delegate,OOMScoreAdjust,NotifyAccess").splitlines())
+    assert shown["Type"] == "notify" and shown["KillMode"] == "process" and shown["Delegate"] == "yes"
+    assert shown["WatchdogUSec"] == "1min"
+    assert machine.sh(f"cat /proc/{guest.crisp_pid()}/oom_score_adj").strip() == "-999"
+    assert machine.sh("stat -c '%a %U' /run/crisp/crisp.sock").split() == ["660", "root"]
+    assert "mount namespace" not in machine.sh("journalctl -u crisp -o cat --no-pager")
+    for page in ("crisp.8", "crisp-images.8", "crisp.toml.5"):
+        assert machine.status(f"ls /usr/share/man/man{page[-1]}/{page}.gz") == 0
+    assert machine.sh("crisp config | grep cgroup_driver").split("=")[1].strip() == '"systemd"'
+
+
+def test_a_container_is_a_scope_in_its_slice(guest):
+    pod = guest.pod()
+    container = guest.sleeper(pod, linux={"resources": {"memory_limit_in_bytes": 64 << 20, "cpu_shares": 512, "oom_score_adj": -998}})
+    info = json.loads(guest.client.ContainerStatus(container_id=container, verbose=True).info["info"])
+    cgroup = guest.machine.sh(f"cat /proc/{info['pid']}/cgroup").strip()
+    assert cgroup == f"0::{info['cgroupPath']}" and cgroup.endswith(f".slice/crisp-{container}.scope")
+    assert guest.machine.sh(f"cat /sys/fs/cgroup{info['cgroupPath']}/memory.max").strip() == str(64 << 20)
+    assert guest.machine.sh(f"systemctl show -p MemoryMax --value crisp-{container}.scope").strip() == str(64 << 20)
+    # With CAP_SYS_RESOURCE and a unit at -999 a container may be as dear as a guaranteed pod's.
+    assert guest.machine.sh(f"cat /proc/{info['pid']}/oom_score_adj").strip() == "-998"
+    guest.machine.sh("systemctl daemon-reload")
+    assert guest.machine.sh(f"cat /sys/fs/cgroup{info['cgroupPath']}/memory.max").strip() == str(64 << 20)
+    guest.stop(container)
+    guest.client.RemoveContainer(container_id=container)
+    assert guest.machine.sh(f"systemctl list-units --all --no-legend 'crisp-{container}.scope'").strip() == ""
+
+
+def test_apparmor_confines_by_default(guest):
+    if guest.machine.status("aa-enabled -q || cat /sys/module/apparmor/parameters/enabled | grep Y"):
+        raise AssertionError("the machine has no AppArmor")
+    pod = guest.pod()
+    container = guest.sleeper(pod, linux={"security_context": {"apparmor": {"profile_type": 0}}})
+    info = json.loads(guest.client.ContainerStatus(container_id=container, verbose=True).info["info"])
+    label = guest.machine.sh(f"cat /proc/{info['pid']}/attr/current").strip("\0\n ")
+    assert label.endswith("(enforce)"), label
+    free = guest.sleeper(pod, name="free", linux={"security_context": {"apparmor": {"profile_type": 1}}})
+    info = json.loads(guest.client.ContainerStatus(container_id=free, verbose=True).info["info"])
+    assert guest.machine.sh(f"cat /proc/{info['pid']}/attr/current").strip("\0\n ") == "unconfined"
+
+
+def test_kill_9_and_restart_under_load(guest):
+    machine = guest.machine
+    pod = guest.pod()
+    container = guest.sh(pod, TICK)
+    for way in ("systemctl kill -s KILL --kill-whom=main crisp", "systemctl restart crisp") * 2:
+        before = guest.crisp_pid()
+        calls = [guest.client.start("RunPodSandbox", config=guest.pod_config()) for _ in range(3)]
+        calls += [guest.client.start("ExecSync", container_id=container, cmd=["true"], timeout=60) for _ in range(3)]
+        machine.sh(way)
+        for call in calls:
+            call.exception()  # cut off or answered: both are fine
+        wait_for(lambda: guest.crisp_pid() not in (0, before), "systemd to start it again", pause=0.5)
+        wait_for(guest.answers, "the daemon to answer", pause=0.5)
+        assert guest.status(container).state == RUNNING
+        assert guest.exec_sh(container, "echo here").strip() == "here"
+    assert guest.pod_status(pod[0]).state == READY
+    ticks = [int(line.split()[1]) for line in guest.log_lines(container)]
+    assert ticks == list(range(1, len(ticks) + 1)), "a line of the log is missing or there twice"
+
+
+def test_the_watchdog_has_a_daemon_that_stands_still_started_again(guest):
+    machine = guest.machine
+    machine.sh("mkdir -p /run/systemd/system/crisp.service.d && printf '[Service]\\nWatchdogSec=20\\n' >/run/systemd/system/crisp.service.d/w.conf"
+               " && systemctl daemon-reload && systemctl restart crisp")
+    try:
+        wait_for(guest.answers, "the daemon to answer", pause=0.5)
+        container = guest.sleeper(guest.pod())
+        before, count = guest.crisp_pid(), restarts(machine)
+        machine.sh(f"kill -STOP {before}")
+        wait_for(lambda: guest.crisp_pid() not in (0, before), "systemd to start it again", 120, 1)
+        wait_for(guest.answers, "the daemon to answer", pause=0.5)
+        assert restarts(machine) > count
+        assert guest.status(container).state == RUNNING
+    finally:
+        machine.sh("rm -rf /run/systemd/system/crisp.service.d; systemctl daemon-reload; systemctl restart crisp")
+        wait_for(guest.answers, "the daemon to answer", pause=0.5)
+
+
+def test_an_upgrade_of_the_package_stops_no_container(guest, tmp_path):
+    machine = guest.machine
+    pod = guest.pod()
+    container = guest.sh(pod, TICK)
+    before = guest.crisp_pid()
+    deb = machines.package()
+    tree, newer = f"{tmp_path}/tree", f"{tmp_path}/crisp_newer.deb"
+    subprocess.run([program("dpkg-deb"), "-R", deb, tree], check=True)
+    subprocess.run(["sed", "-i", "s/^Version: .*/&+newer/", f"{tree}/DEBIAN/control"], check=True)
+    subprocess.run([program("dpkg-deb"), "-b", "--root-owner-group", "-Zgzip", tree, newer], check=True, stdout=subprocess.DEVNULL)
+    machine.put("/root", newer)
+    machine.sh("echo '# mine' >>/etc/crisp/crisp.toml && DEBIAN_FRONTEND=noninteractive apt-get install -y /root/crisp_newer.deb", timeout=3600)
+    assert machine.sh("dpkg-query -W -f '${Version}' crisp").endswith("+newer")
+    assert machine.sh("tail -n 1 /etc/crisp/crisp.toml") == "# mine\n"
+    assert guest.crisp_pid() not in (0, before)
+    wait_for(guest.answers, "the daemon to answer", pause=0.5)
+    assert guest.status(container).state == RUNNING
+    assert guest.exec_sh(container, "echo here").strip() == "here"
+    ticks = [int(line.split()[1]) for line in guest.log_lines(container)]
+    assert ticks == list(range(1, len(ticks) + 1))
+
+
+def test_a_reboot(new_machine, registry, busybox):
+    machine = new_machine()
+    guest = Guest(machine, registry, busybox)
+    guest.pull(busybox)
+    pod = guest.pod()
+    container = guest.sh(pod, "echo before; exec sleep 100000")
+    ended = guest.sh(pod, "echo done; exit 3", name="ended")
+    guest.wait_exit(ended)
+    created = guest.create(pod, ["true"], name="created")
+    machine.reboot()
+    assert guest.pod_status(pod[0]).state == NOTREADY
+    assert guest.status(container).state == EXITED and guest.status(container).exit_code != 0
+    assert guest.status(ended).state == EXITED and guest.status(ended).exit_code == 3
+    assert guest.status(created).state == EXITED or guest.status(created).state == 0
+    assert guest.log_lines(container) == ["before"] and guest.log_lines(ended) == ["done"]
+    assert guest.image_status(busybox), "images outlive a reboot"
+    # The kubelet makes the pod anew, and takes the old one away.
+    again = guest.run_pod(guest.pod_config(name=pod[1]["metadata"]["name"], attempt=1))
+    guest.remove_pod(pod[0])
+    guest.remove_pod(again)
+    assert not guest.client.ListContainers().containers and not guest.client.ListPodSandbox().items
+    left = machine.sh("ls /var/lib/crisp/pods /var/lib/crisp/containers | grep -v : ; grep -c /run/crisp/pods /proc/mounts; true").split()
+    assert left == ["0"], left
