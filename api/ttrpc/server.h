@@ -12,8 +12,9 @@
 #include "base/error.h"
 
 #define TTRPC_CONNECTIONS_MAX 4096 /* of one server; a further one is closed at once */
-#define TTRPC_SERVED_MAX      32 /* calls of one connection at a time; further ones wait in its socket \
-                                  */
+#define TTRPC_SERVED_MAX                                                                           \
+        32 /* calls of one connection at a time; further ones wait in its socket                   \
+            */
 
 struct ttrpc_server;
 

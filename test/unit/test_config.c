@@ -403,7 +403,8 @@ static void test_not_supported_yet(void **state)
 
 static void test_shims(void **state)
 {
-        const struct config_machine shims = {.runc = runc_path, .kata = "/usr/bin/containerd-shim-kata-v2"};
+        const struct config_machine shims = {.runc = runc_path,
+                                             .kata = "/usr/bin/containerd-shim-kata-v2"};
         AUTO_CONFIG struct config *config = config_new(&shims);
         config_complete(config, &shims);
         const struct config_handler *kata = config_handler_find(config, "kata");
@@ -411,17 +412,19 @@ static void test_shims(void **state)
         assert_int_equal(kata->kind, CONFIG_HANDLER_SHIM);
         assert_string_equal(kata->path, "/usr/bin/containerd-shim-kata-v2");
         assert_string_equal(config->runtime.default_handler, "runc");
-        AUTO_CONFIG struct config *asked =
-                load("[runtime.handlers.vm]\nkind = 'shim'\npath = '/x'\nshim_config = '/etc/vm.toml'\n"
-                     "shim_options_type = 'a.b'\nshim_without_sandbox = true\nshim_runtime = '/usr/bin/crun'");
+        AUTO_CONFIG struct config *asked = load(
+                "[runtime.handlers.vm]\nkind = 'shim'\npath = '/x'\nshim_config = '/etc/vm.toml'\n"
+                "shim_options_type = 'a.b'\nshim_without_sandbox = true\nshim_runtime = "
+                "'/usr/bin/crun'");
         const struct config_handler *vm = config_handler_find(asked, "vm");
         assert_int_equal(vm->kind, CONFIG_HANDLER_SHIM);
         assert_string_equal(vm->shim_config, "/etc/vm.toml");
         assert_string_equal(vm->shim_options_type, "a.b");
         assert_string_equal(vm->shim_runtime, "/usr/bin/crun");
         assert_true(vm->shim_without_sandbox);
-        assert_refused("[runtime.handlers.vm]\nshim_config = 'vm.toml'",
-                       "c.toml:2: runtime.handlers.vm.shim_config: \"vm.toml\" is not an absolute path");
+        assert_refused(
+                "[runtime.handlers.vm]\nshim_config = 'vm.toml'",
+                "c.toml:2: runtime.handlers.vm.shim_config: \"vm.toml\" is not an absolute path");
 }
 
 static void test_workloads(void **state)
@@ -767,13 +770,13 @@ static void test_documented(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_defaults),       TEST(test_find_handler), TEST(test_follows_run_dir),
-                TEST(test_machine),        TEST(test_values),       TEST(test_unknown_keys),
-                TEST(test_wrong_types),    TEST(test_wrong_values), TEST(test_not_supported_yet),
-                TEST(test_handlers),       TEST(test_whole),        TEST(test_drop_ins),
-                TEST(test_missing),        TEST(test_print),        TEST(test_this_machine),
-                TEST(test_documented),     TEST(test_wrong_forms),  TEST(test_workloads),
-                TEST(test_platform_paths),
+                TEST(test_defaults),     TEST(test_find_handler),   TEST(test_follows_run_dir),
+                TEST(test_machine),      TEST(test_values),         TEST(test_unknown_keys),
+                TEST(test_wrong_types),  TEST(test_wrong_values),   TEST(test_not_supported_yet),
+                TEST(test_shims),        TEST(test_handlers),       TEST(test_whole),
+                TEST(test_drop_ins),     TEST(test_missing),        TEST(test_print),
+                TEST(test_this_machine), TEST(test_documented),     TEST(test_wrong_forms),
+                TEST(test_workloads),    TEST(test_platform_paths),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);
