@@ -267,6 +267,8 @@ DEB_ARCH  = $(shell dpkg --print-architecture)
 deb:
 	@dpkg-parsechangelog -l contrib/debian/changelog -S Version | grep -qxF '$(VERSION)' || \
 	{ echo "contrib/debian/changelog: its first version is not $(VERSION)" >&2; exit 1; }
+	@awk '!/^#/ && $$2 == "build" && $$1 != "build-essential" { print $$1 }' contrib/packages | while read -r p; do \
+	grep -qE "[ ,]$$p(,|$$)" contrib/debian/control || { echo "contrib/debian/control: no $$p in Build-Depends" >&2; exit 1; }; done
 	mkdir -p $(DEB)
 	ln -sfn $(addprefix $(CURDIR)/,Makefile README.md VERSION $(sort $(foreach l,$(LIBRARIES) cmd contrib docs test,$(firstword $(subst /, ,$l))))) $(DEB)/
 	rm -rf $(DEB)/debian $(DEB)/build-* $B/deb/crisp_*
