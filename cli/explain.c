@@ -11,13 +11,14 @@
 #include "cli/columns.h"
 #include "cli/text.h"
 
-/* "STEP for 3 s"; empty where nothing is being done. */
-static char *step_text(const char *step, int64_t since)
+/* "STEP for 3 s", or who is connected; empty where nothing is being done. */
+static char *step_text(const char *step, int64_t since, unsigned sessions)
 {
         char span[TEXT_VALUE_MAX];
 
-        return *step ? xprintf("%s for %s", step, text_span(span, clock_real() - since))
-                     : xstrdup("");
+        if (*step)
+                return xprintf("%s for %s", step, text_span(span, clock_real() - since));
+        return sessions ? xprintf("%u session%s", sessions, sessions == 1 ? "" : "s") : xstrdup("");
 }
 
 /* How long ago; "" for never. */
@@ -66,7 +67,7 @@ static void write_pulls(const Crisp__V1__ExplainResponse *all, struct buffer *ou
 
         for (size_t i = 0; i < all->n_pulls; i++) {
                 const Crisp__V1__Pull *pull = all->pulls[i];
-                AUTO_FREE char *step = step_text(pull->step, pull->step_since);
+                AUTO_FREE char *step = step_text(pull->step, pull->step_since, 0);
                 columns_add(columns, pull->reference);
                 columns_add(columns, since_text(text, pull->started_at));
                 snprintf(text, sizeof text, "%" PRIu32, pull->waiting);
@@ -108,7 +109,7 @@ static void write_pods(const Crisp__V1__ExplainResponse *all, struct buffer *out
         for (size_t i = 0; i < all->n_pods; i++) {
                 const Crisp__V1__ExplainedPod *pod = all->pods[i];
                 AUTO_FREE char *name = xprintf("%s/%s", pod->namespace_, pod->name);
-                AUTO_FREE char *step = step_text(pod->step, pod->step_since);
+                AUTO_FREE char *step = step_text(pod->step, pod->step_since, pod->sessions);
                 columns_add(columns, name);
                 columns_add(columns, text_short(text, pod->id));
                 columns_add(columns, pod->state);
@@ -141,7 +142,8 @@ static void write_containers(const Crisp__V1__ExplainResponse *all, struct buffe
                 AUTO_FREE char *pod =
                         xprintf("%s/%s", container->pod_namespace, container->pod_name);
                 AUTO_FREE char *state = container_state(container);
-                AUTO_FREE char *step = step_text(container->step, container->step_since);
+                AUTO_FREE char *step =
+                        step_text(container->step, container->step_since, container->sessions);
                 columns_add(columns, container->name);
                 columns_add(columns, text_short(text, container->id));
                 columns_add(columns, pod);

@@ -85,6 +85,8 @@ struct container {
         struct stats_source *stats; /* once somebody asked; or null */
         struct container_usage usage;
 
+        unsigned sessions; /* of exec and attach that are open */
+
         const char *step; /* a literal; null when nothing is being done */
         int64_t step_since;
         struct error *failure; /* why its creation failed, for who joined it */

@@ -86,6 +86,7 @@ static int open_attachment(void *attachment_, struct stream_ends *ends, struct e
         task_set_interruptible(interruptible);
         if (result == 0) {
                 attachment->control = take_fd(&pipes[CONTROL].ours);
+                attachment->container->sessions++;
                 *ends = (struct stream_ends){take_fd(&pipes[INPUT].ours),
                                              take_fd(&pipes[OUTPUT].ours),
                                              take_fd(&pipes[ERRORS].ours)};
@@ -134,6 +135,8 @@ static void resize_attachment(void *attachment_, uint16_t rows, uint16_t columns
 static void attachment_free(void *attachment_)
 {
         struct attachment *attachment = attachment_;
+        if (attachment->control >= 0)
+                attachment->container->sessions--;
         close_one(&attachment->control);
         container_unref(attachment->container);
         free(attachment);

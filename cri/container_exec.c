@@ -18,6 +18,8 @@ struct exec {
 
 static void exec_free(struct exec *exec)
 {
+        if (exec->session)
+                exec->container->sessions--;
         exec_session_free(exec->session);
         container_unref(exec->container);
         strv_free(exec->command);
@@ -54,6 +56,7 @@ static int open_exec(void *exec_, struct stream_ends *ends, struct error *err)
         task_set_interruptible(interruptible);
         if (result < 0)
                 return error_context(err, "container %s", container->id);
+        container->sessions++;
         *ends = (struct stream_ends){made.input, made.output, made.errors};
         return 0;
 }

@@ -119,6 +119,7 @@ static Crisp__V1__ExplainedPod *describe_pod(struct arena *arena, const struct p
                 out->step_since = pod->step_since;
         }
         out->error = rendered(arena, pod->failure);
+        out->sessions = pod->sessions;
         out->n_ips = strv_length(pod->ips);
         out->ips = arena_array(arena, out->n_ips + 1, sizeof *out->ips);
         for (size_t i = 0; i < out->n_ips; i++)
@@ -193,6 +194,7 @@ static Crisp__V1__ExplainedContainer *describe_container(struct arena *arena,
         }
         if (container->phase == CONTAINER_RUNNING && container->pid > 0)
                 out->pid = (uint32_t)container->pid;
+        out->sessions = container->sessions;
         return out;
 }
 

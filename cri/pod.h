@@ -69,6 +69,8 @@ struct pod {
         struct stats_source *stats; /* once somebody asked; or null */
         bool shares_cgroup;         /* its cgroup parent, with other pods (stats.c) */
 
+        unsigned sessions; /* of port-forward that have connected */
+
         const char *step; /* what is being done, a literal; null when nothing */
         int64_t step_since;
         struct error *failure; /* why its creation failed, for who joined it */

@@ -11,6 +11,7 @@
 
 struct forward {
         struct pod *pod; /* counted */
+        bool connected;  /* once; it is one of the pod's sessions */
 };
 
 static int require_ready(struct pod *pod, struct error *err)
@@ -28,6 +29,9 @@ static int connect_forward(void *forward_, uint16_t port, int *fd, struct error 
         int result = require_ready(pod, err);
         if (result < 0)
                 return result;
+        if (!forward->connected)
+                pod->sessions++;
+        forward->connected = true;
         AUTO_FREE char *path = pod_has_network(pod) ? pod_path(pod, "ns/net") : NULL;
         return connect_loopback(path, port, clock_after(CONNECT_TIME), fd, err);
 }
@@ -35,6 +39,8 @@ static int connect_forward(void *forward_, uint16_t port, int *fd, struct error 
 static void close_forward(void *forward_)
 {
         struct forward *forward = forward_;
+        if (forward->connected)
+                forward->pod->sessions--;
         pod_unref(forward->pod);
         free(forward);
 }

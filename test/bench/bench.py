@@ -12,6 +12,7 @@ import pulls  # noqa: E402
 import report  # noqa: E402
 import scale  # noqa: E402
 import stats  # noqa: E402
+import streaming  # noqa: E402
 from direct import Direct  # noqa: E402
 from kit.cri import pb  # noqa: E402
 from kit.image import Image, busybox_layer  # noqa: E402
@@ -143,7 +144,7 @@ def main():
     parser.add_argument("--handler", help="runc or crun, for both")
     parser.add_argument("--folder", default="/tmp", help="where both keep their state; on a tmpfs nothing waits for the disk")
     parser.add_argument("--alone", action="store_true", help="crisp alone, even where containerd is installed")
-    parser.add_argument("--only", choices=["pods", "pulls", "stats"], help="a part of it")
+    parser.add_argument("--only", choices=["pods", "pulls", "stats", "streaming"], help="a part of it")
     options = parser.parse_args()
     kinds = [Crisp]
     if not options.alone and Containerd.installed():
@@ -155,6 +156,8 @@ def main():
             measure_pods(kinds, options, folder)
         if options.only in (None, "pods", "stats"):
             measure_stats(options, folder)
+        if options.only in (None, "streaming"):
+            measure_streaming(options, folder)
         if options.only in (None, "pulls"):
             measure_pulls(kinds, options, folder)
 
@@ -174,6 +177,12 @@ def measure_stats(options, folder):
     with Registry(f"{folder}/registry-stats") as registry:
         image = registry.push("library/busybox", "1", Image([busybox_layer()]))
         report.show_stats(*stats.measure(options.build, options.handler, folder, image), stats.RUNNING, stats.RECORDS)
+
+
+def measure_streaming(options, folder):
+    with Registry(f"{folder}/registry-streaming") as registry:
+        image = registry.push("library/busybox", "1", Image([busybox_layer()]))
+        streaming.show(streaming.measure(options.build, options.handler, folder, image))
 
 
 def measure_pulls(kinds, options, folder):

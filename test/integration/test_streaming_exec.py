@@ -2,10 +2,8 @@
 import hashlib
 import json
 import os
-import signal
-import socket
 import struct
-import threading
+import subprocess
 import time
 
 import pytest
@@ -409,6 +407,18 @@ def test_the_containers_end_ends_its_sessions(node, transport):
     node.stop(container)
     session.wait()
     wait_for(lambda: sessions(node) == 0, "the session's end")
+
+
+def test_explain_shows_open_sessions(node):
+    container = node.sleeper(node.pod())
+    explain = [node.daemon.crisp, "explain", "--socket", node.daemon.socket]
+    opened = [run(node, container, "echo up; cat", stdin=True) for _ in range(2)]
+    for session in opened:
+        session.wait_for("up")
+    assert "2 sessions" in subprocess.run(explain, capture_output=True, text=True, check=True).stdout
+    for session in opened:
+        session.vanish()
+    wait_for(lambda: "session" not in subprocess.run(explain, capture_output=True, text=True).stdout, "none to be shown")
 
 
 # ---- much ----
