@@ -38,9 +38,9 @@ def test_a_container_is_a_scope_in_its_slice(guest):
     cgroup = guest.machine.sh(f"cat /proc/{info['pid']}/cgroup").strip()
     assert cgroup == f"0::{info['cgroupPath']}" and cgroup.endswith(f".slice/crisp-{container}.scope")
     assert guest.machine.sh(f"cat /sys/fs/cgroup{info['cgroupPath']}/memory.max").strip() == str(64 << 20)
-    assert guest.machine.sh(f"systemctl show -p MemoryMax --value crisp-{container}.scope").strip() == str(64 << 20)
     # With CAP_SYS_RESOURCE and a unit at -999 a container may be as dear as a guaranteed pod's.
     assert guest.machine.sh(f"cat /proc/{info['pid']}/oom_score_adj").strip() == "-998"
+    # Debian's crun tells systemd nothing of the limit (MemoryMax=infinity there): the kernel's file is what counts.
     guest.machine.sh("systemctl daemon-reload")
     assert guest.machine.sh(f"cat /sys/fs/cgroup{info['cgroupPath']}/memory.max").strip() == str(64 << 20)
     guest.stop(container)
