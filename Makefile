@@ -23,7 +23,7 @@ VERSION := $(shell cat VERSION)
 WARNINGS := -Wall -Wextra -Wshadow -Wpointer-arith -Wstrict-prototypes -Wmissing-prototypes -Wvla \
             -Wformat=2 -Wundef -Wwrite-strings -Wno-missing-field-initializers -Wno-unused-parameter \
             -Wno-deprecated-declarations
-override CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -DCRISP_VERSION='"$(VERSION)"'
+override CPPFLAGS += -D_GNU_SOURCE -I. -I$B/gen -I$B/gen/api -DCRISP_VERSION='"$(VERSION)"'
 CFLAGS   ?= -O2 -g
 override CFLAGS   += -std=c17 -fno-strict-aliasing -ffunction-sections -fdata-sections -fstack-protector-strong
 override CFLAGS   += $(WARNINGS) $(if $(WERROR),-Werror)
@@ -35,10 +35,11 @@ endif
 
 # ---- what there is ----
 
-LIBRARIES := base api network image image/fetch image/trust oci cri/stream cri cli conmon
+LIBRARIES := base api api/ttrpc network image image/fetch image/trust oci cri/stream cri cli conmon
 PROGRAMS  := crisp crisp-image crisp-trust crisp-monitor crisp-pause crisp-exec
 
-api_PROTOS := cri/runtime_v1 crisp/v1/crisp
+api_PROTOS := cri/runtime_v1 crisp/v1/crisp ttrpc/ttrpc ttrpc/status google/protobuf/any google/protobuf/empty google/protobuf/timestamp \
+              $(addprefix shim/,event events_v1 metrics mount runc_options runtimeoptions_v1 task task_events task_v2)
 api_GEN_C  := $(api_PROTOS:%=$B/gen/api/%.pb-c.c)
 api_GEN_H  := $(api_PROTOS:%=$B/gen/api/%.pb-c.h)
 
@@ -104,21 +105,21 @@ $B/gen/%.o: $B/gen/%.c
 
 $B/gen/api/%.pb-c.c $B/gen/api/%.pb-c.h &: api/%.proto
 	@mkdir -p $(@D)
-	$(PROTOC_C) --c_out=$B/gen --proto_path=. api/$*.proto
+	$(PROTOC_C) --c_out=$B/gen/api --proto_path=api api/$*.proto
 
 define library_rule
 $$(call library,$1): $$(call objects,$1)
 	@rm -f $$@
 	ar rcs $$@ $$^
 endef
-$(foreach l,$(filter-out api,$(LIBRARIES)),$(eval $(call library_rule,$l)))
+$(foreach l,$(filter-out api%,$(LIBRARIES)),$(eval $(call library_rule,$l)))
 
-$(call library,api): $(api_GEN_C:.c=.o) $(call objects,api)
+$(call library,api): $(api_GEN_C:.c=.o) $(call objects,api) $(call objects,api/ttrpc)
 	@rm -f $@
 	ar rcs $@ $^
 
 # Whoever includes generated headers needs them first.
-$(call objects,cri) $(call objects,oci) $(call objects,cli): | $(api_GEN_H)
+$(call objects,api/ttrpc) $(call objects,cri) $(call objects,oci) $(call objects,cli): | $(api_GEN_H)
 
 # Where things are when installed. What is compiled with such a path is compiled again when it changes.
 LIBEXECDIR := $(PREFIX)/libexec/crisp
@@ -154,8 +155,8 @@ $B/test/fuzz_%: $B/test/fuzz/fuzz_%.o $B/test/fuzz/replay.o $(call libs,cli cri 
 	$(CC) $(CFLAGS) $(LDFLAGS) -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 .PHONY: check unit integration includes
-## check          all tests: includes, unit, integration
-check: includes unit integration
+## check          all tests: includes, coverage, unit, integration
+check: includes coverage unit integration
 
 ## unit           the unit tests and the fuzz targets' corpora; with SANITIZE=address,undefined or thread under that
 unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
@@ -266,6 +267,8 @@ DEB_ARCH  = $(shell dpkg --print-architecture)
 deb:
 	@dpkg-parsechangelog -l contrib/debian/changelog -S Version | grep -qxF '$(VERSION)' || \
 	{ echo "contrib/debian/changelog: its first version is not $(VERSION)" >&2; exit 1; }
+	@awk '!/^#/ && $$2 == "build" && $$1 != "build-essential" { print $$1 }' contrib/packages | while read -r p; do \
+	grep -qE "[ ,]$$p(,|$$)" contrib/debian/control || { echo "contrib/debian/control: no $$p in Build-Depends" >&2; exit 1; }; done
 	mkdir -p $(DEB)
 	ln -sfn $(addprefix $(CURDIR)/,Makefile README.md VERSION $(sort $(foreach l,$(LIBRARIES) cmd contrib docs test,$(firstword $(subst /, ,$l))))) $(DEB)/
 	rm -rf $(DEB)/debian $(DEB)/build-* $B/deb/crisp_*

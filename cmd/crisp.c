@@ -12,6 +12,7 @@
 #include "base/error.h"
 #include "base/log.h"
 #include "cli/cli.h"
+#include "cri/check.h"
 #include "cri/config.h"
 #include "cri/daemon.h"
 
@@ -20,6 +21,8 @@
 static const char usage_text[] =
         "Usage: crisp serve [--config FILE]    run the daemon\n"
         "       crisp config [--config FILE]   print the effective configuration as TOML\n"
+        "       crisp check [--config FILE] [--json]\n"
+        "                                      whether this machine can be a node, and what to do\n"
         "       crisp images COMMAND           what the daemon has, and brings here:\n"
         "           list [IMAGE] [--json]\n"
         "           pull IMAGE [--creds USER[:PASSWORD] [--password-stdin] | --authfile FILE] "
@@ -127,6 +130,31 @@ static int with_config(char *const *arguments, int (*run)(const struct config *c
         return run(config);
 }
 
+/* What is wrong with the configuration is a finding like the others. */
+static int run_check(char *const *arguments)
+{
+        AUTO_CONFIG struct config *config = NULL;
+        struct options_common common = {0};
+        const struct option options[] = {
+                {.name = "--config", .needs = "a file", .value = &common.config},
+                OPTIONS_JSON(common),
+                {0}};
+        AUTO_FREE const char **words = cli_words(arguments);
+        struct error err;
+        int code = options_read(arguments, options, words);
+
+        if (code == 0 && words[0])
+                code = usage_error("unexpected argument ", words[0]);
+        if (code != 0)
+                return code;
+        log_set_level(LOG_LEVEL_ERROR);
+        if (config_load(common.config, &config, &err) < 0)
+                return fail(&err);
+        bool failed = check_node(config, common.json, stdout) < 0;
+        code = finish_output();
+        return failed ? EXIT_FAILURE : code;
+}
+
 /* A command that takes no arguments. */
 static int print_alone(char *const *arguments, const char *text)
 {
@@ -145,6 +173,8 @@ int main(int argc, char **argv)
                 return with_config(rest, run_serve);
         if (strcmp(command, "config") == 0)
                 return with_config(rest, run_config);
+        if (strcmp(command, "check") == 0)
+                return run_check(rest);
         if (strcmp(command, "images") == 0)
                 return cli_images(rest);
         if (strcmp(command, "explain") == 0)
@@ -165,7 +195,8 @@ int main(int argc, char **argv)
             strcmp(command, "-h") == 0)
                 return print_alone(rest, usage_text);
         if (!*command)
-                return usage_error("a command is missing: serve, config, images, explain, metrics, "
+                return usage_error("a command is missing: serve, config, check, images, explain, "
+                                   "inspect, verify, pause, unpause, metrics, "
                                    "version or help",
                                    "");
         return usage_error("unknown command ", command);

@@ -18,6 +18,7 @@
 #include "conmon/protocol.h"
 #include "conmon/record.h"
 #include "conmon/report.h"
+#include "conmon/shim.h"
 
 /*
  * Processes that outlive the container's first one may hold its output open: those in a PID
@@ -30,12 +31,16 @@
 
 #define HANGUP_PAUSE                                                                               \
         (NANOSECONDS / 4) /* until a terminal that nobody has open is looked at again */
-#define RECORD_RETRY (1 * NANOSECONDS)
-#define NEVER        INT64_MAX
+#define RECORD_RETRY        (1 * NANOSECONDS)
+#define SHIM_TRIES          3 /* to reach a shim whose connection was lost */
+#define SHIM_WAIT_STREAM    3 /* of the request that waits for the end */
+#define CREATE_RESPONSE_PID 1 /* field of a task's CreateTaskResponse */
+#define NEVER               INT64_MAX
 
 enum state {
-        CREATING,   /* the runtime's command runs */
+        CREATING,   /* the runtime's command runs, or the shim is asked */
         RUNNING,    /* the container's first process lives */
+        FLUSHING,   /* the shim has told its end; its last output is on the way */
         UNRECORDED, /* it ended; the record could not be written yet */
         LINGERING,  /* it ended and that is recorded; its output is still open */
         DONE,
@@ -48,7 +53,8 @@ enum happening {
         ATTACH_SERVED, /* those who are attached have taken or given something, or were let go */
         CONSOLE_READY,
         REQUEST_CAME,
-        TIME_CAME, /* the deadline that the state has set */
+        SHIM_READY, /* there is something to read from the shim */
+        TIME_CAME,  /* the deadline that the state has set */
         HAPPENINGS,
 };
 
@@ -63,6 +69,10 @@ struct conmon {
         bool ended;
         bool recorded;
         bool has_terminal;
+        int shim;             /* the connection to it, or -1 */
+        bool shim_stdin;      /* the container's stdin is open, and the shim keeps it so */
+        unsigned shim_losses; /* one after the other, without an answer between them */
+        struct shim_reader shim_reader;
         struct clients clients;
         struct console console;
         struct output output;
@@ -286,12 +296,18 @@ static enum state linger(struct conmon *m)
         return lingering(m);
 }
 
-static enum state record_end(struct conmon *m, unsigned unused)
+static bool write_record(const struct conmon *m)
 {
         int result = exit_record_write(m->options->directory, &m->end);
 
         /* Where its folder is gone, the container was removed, and nobody will ask any more. */
-        m->recorded = result == 0 || result == -ENOENT || result == -ENOTDIR;
+        return result == 0 || result == -ENOENT || result == -ENOTDIR;
+}
+
+static enum state record_end(struct conmon *m, unsigned unused)
+{
+        if (!m->recorded)
+                m->recorded = write_record(m);
         if (m->recorded)
                 return linger(m);
         m->deadline = clock_now(CLOCK_MONOTONIC) + RECORD_RETRY;
@@ -330,15 +346,11 @@ static bool oom_killed(const struct conmon *m)
                oom_kills(m->options->oom_parent_file) > m->parent_kills;
 }
 
-static enum state container_changed(struct conmon *m, unsigned unused)
+static enum state tell_end(struct conmon *m, unsigned unused)
 {
         struct monitor_message message;
         enum state next;
 
-        if (!reap(m))
-                return m->state;
-        m->end.finished_at = clock_now(CLOCK_REALTIME);
-        m->end.oom_killed = oom_killed(m);
         m->ended = true;
         m->output.terminal_stays = m->output.hung_up = false;
         output_drain(&m->output);
@@ -350,6 +362,15 @@ static enum state container_changed(struct conmon *m, unsigned unused)
         message = exited_message(m);
         clients_send_all(&m->clients, &message);
         return next;
+}
+
+static enum state container_changed(struct conmon *m, unsigned unused)
+{
+        if (!reap(m))
+                return m->state;
+        m->end.finished_at = clock_now(CLOCK_REALTIME);
+        m->end.oom_killed = oom_killed(m);
+        return tell_end(m, 0);
 }
 
 static enum state reap_others(struct conmon *m, unsigned unused)
@@ -392,6 +413,135 @@ static enum state go_on(struct conmon *m, unsigned unused)
         return m->state;
 }
 
+/* ---- with a shim ---- */
+
+static void close_shim(struct conmon *m)
+{
+        if (m->shim >= 0)
+                close(m->shim);
+        m->shim = -1;
+        m->shim_reader.length = m->shim_reader.dropped = 0;
+}
+
+static int ask_for_end(struct conmon *m)
+{
+        return shim_send_file(m->shim, m->options->shim_wait, m->output.chunk,
+                              sizeof(m->output.chunk));
+}
+
+/*
+ * A shim that lives keeps the exit until it is told to delete the task, so asking again is always
+ * right. One that does not answer any more is dead: our end without a record tells that.
+ */
+static enum state shim_lost(struct conmon *m)
+{
+        while (m->shim_losses++ < SHIM_TRIES) {
+                close_shim(m);
+                m->shim = shim_connect(m->options->shim);
+                if (m->shim >= 0 && ask_for_end(m) == 0)
+                        return RUNNING;
+        }
+        close_shim(m);
+        output_drain(&m->output);
+        return DONE;
+}
+
+static enum state shim_failed(struct conmon *m, const char *words, size_t length)
+{
+        static char memory[MONITOR_REPORT_TEXT_MAX + 1];
+        struct text reason = text_in(memory, sizeof(memory));
+
+        text_add_bytes(&reason, words, length);
+        report_runtime_failed(0, &reason);
+        return DONE;
+}
+
+static enum state shim_created(struct conmon *m, unsigned unused)
+{
+        static const char gone[] = "the shim has ended", silent[] = "the shim says nothing";
+        struct shim_answer answer;
+        int result = shim_receive(m->shim, &m->shim_reader, &answer);
+
+        if (result == 0)
+                return CREATING;
+        if (result < 0)
+                return shim_failed(m, gone, sizeof(gone) - 1);
+        if (answer.code && answer.message_length)
+                return shim_failed(m, answer.message, answer.message_length);
+        if (answer.code)
+                return shim_failed(m, silent, sizeof(silent) - 1);
+        m->end.pid = (pid_t)shim_number(answer.payload, answer.length, CREATE_RESPONSE_PID);
+        m->end.start_time = m->end.pid > 0 ? command_start_time(m->end.pid) : 0;
+        m->parent_kills = oom_kills(m->options->oom_parent_file);
+        if (m->options->open_stdin)
+                m->shim_stdin = true;
+        if (m->shim_stdin)
+                attach_open_input(&m->output.attach, PLACE_STDIN,
+                                  m->options->stdin_once && !m->options->terminal);
+        if (ask_for_end(m) < 0)
+                return shim_failed(m, gone, sizeof(gone) - 1);
+        report_ok(m->end.pid, m->end.start_time);
+        return RUNNING;
+}
+
+/*
+ * Exit codes come as runc's shim counts them, 128 + signal: which of the two it was, nobody says.
+ * The record comes first, and the telling when the output is in the log: the shim may still be at
+ * copying it.
+ */
+static enum state shim_told(struct conmon *m, unsigned unused)
+{
+        struct shim_answer answer;
+        int result = shim_receive(m->shim, &m->shim_reader, &answer);
+        int64_t now = clock_now(CLOCK_MONOTONIC);
+        struct shim_end end;
+
+        if (result == 0)
+                return RUNNING;
+        if (result > 0 && answer.stream != SHIM_WAIT_STREAM)
+                return RUNNING;
+        if (result < 0 || answer.code)
+                return shim_lost(m);
+        end = shim_wait_answer(&answer);
+        close_shim(m);
+        m->end.exit_code = (int)(end.exit_code & 0xff);
+        m->end.signal =
+                m->end.exit_code > 128 && m->end.exit_code <= 128 + 64 ? m->end.exit_code - 128 : 0;
+        m->end.finished_at = end.finished_at ? end.finished_at : clock_now(CLOCK_REALTIME);
+        m->end.oom_killed = oom_killed(m);
+        m->recorded = write_record(m);
+        m->linger_end = now + LINGER_MAX;
+        m->deadline = now + LINGER_SILENCE;
+        m->output.hung_up = false;
+        return output_any_open(&m->output) ? FLUSHING : tell_end(m, 0);
+}
+
+/* The shim holds its end of the pipe open itself: it has to be told that nothing more comes. */
+static enum state attach_served(struct conmon *m, unsigned unused)
+{
+        if (m->shim_stdin && !m->output.attach.has_input) {
+                m->shim_stdin = false;
+                /* A shim that is gone is noticed where its answers are read. */
+                shim_send_file(m->shim, m->options->shim_close, m->output.chunk,
+                               sizeof(m->output.chunk));
+        }
+        return m->state;
+}
+
+static enum state flush_output(struct conmon *m, unsigned which)
+{
+        linger_output(m, which);
+        return output_any_open(&m->output) ? FLUSHING : tell_end(m, 0);
+}
+
+static enum state tell_flushed(struct conmon *m, unsigned unused)
+{
+        enum state next = tell_end(m, 0);
+
+        /* It had its time. */
+        return next == LINGERING ? DONE : next;
+}
+
 /* which is a client's index, or the number past them: somebody new. */
 static enum state reply(struct conmon *m, unsigned which)
 {
@@ -404,11 +554,12 @@ static enum state reply(struct conmon *m, unsigned which)
 
 /* clang-format off */
 static handler *const table[STATES][HAPPENINGS] = {
-        /*              CHILD_CHANGED      OUTPUT_READY    ATTACH_SERVED    CONSOLE_READY    REQUEST_CAME  TIME_CAME */
-        [CREATING] =   {runtime_changed,   collect_output, NULL,            receive_console, reply,        NULL},
-        [RUNNING] =    {container_changed, collect_output, go_on,           NULL,            reply,        look_again},
-        [UNRECORDED] = {reap_others,       collect_output, go_on,           NULL,            reply,        record_end},
-        [LINGERING] =  {reap_others,       linger_output,  linger_attached, NULL,            reply,        finish},
+        /*              CHILD_CHANGED      OUTPUT_READY    ATTACH_SERVED    CONSOLE_READY    REQUEST_CAME  SHIM_READY    TIME_CAME */
+        [CREATING] =   {runtime_changed,   collect_output, NULL,            receive_console, reply,        shim_created, NULL},
+        [RUNNING] =    {container_changed, collect_output, attach_served,   NULL,            reply,        shim_told,    look_again},
+        [FLUSHING] =   {reap_others,       flush_output,   go_on,           NULL,            reply,        NULL,         tell_flushed},
+        [UNRECORDED] = {reap_others,       collect_output, go_on,           NULL,            reply,        NULL,         record_end},
+        [LINGERING] =  {reap_others,       linger_output,  linger_attached, NULL,            reply,        NULL,         finish},
 };
 /* clang-format on */
 
@@ -426,6 +577,7 @@ enum slot {
         SLOT_CONSOLE = SLOT_OUTPUT + OUTPUTS,
         SLOT_CLIENT,
         SLOT_LISTENER = SLOT_CLIENT + MONITOR_CLIENTS_MAX,
+        SLOT_SHIM,
         SLOT_ATTACH,
         SLOTS = SLOT_ATTACH + ATTACH_SLOTS,
 };
@@ -439,6 +591,7 @@ static void fill_slots(const struct conmon *m, struct pollfd slots[SLOTS])
         for (unsigned i = 0; i < MONITOR_CLIENTS_MAX; i++)
                 slots[SLOT_CLIENT + i].fd = m->clients.fds[i];
         slots[SLOT_LISTENER].fd = m->clients.listener;
+        slots[SLOT_SHIM].fd = m->shim;
         for (unsigned i = 0; i < SLOT_ATTACH; i++)
                 slots[i].events = POLLIN;
         if (m->output.attach.count)
@@ -466,6 +619,8 @@ static void handle_slots(struct conmon *m, const struct pollfd slots[SLOTS], boo
                                 handle(m, OUTPUT_READY, i - SLOT_OUTPUT);
                 } else if (i == SLOT_CONSOLE) {
                         handle(m, CONSOLE_READY, 0);
+                } else if (i == SLOT_SHIM) {
+                        handle(m, SHIM_READY, 0);
                 } else if (i == SLOT_LISTENER || m->clients.fds[i - SLOT_CLIENT] >= 0) {
                         handle(m, REQUEST_CAME, i - SLOT_CLIENT);
                 }
@@ -549,9 +704,12 @@ int conmon_run(const struct conmon_options *options)
         clients_init(&m->clients);
         output_init(&m->output, options->runtime_stderr_max);
         launch_prepare();
-        m->runtime = launch(options, &m->clients, &m->output, &m->console);
-        m->state = m->runtime < 0 ? DONE : CREATING;
+        m->shim = options->shim ? launch_with_shim(options, &m->clients, &m->output) : -1;
+        if (!options->shim)
+                m->runtime = launch(options, &m->clients, &m->output, &m->console);
+        m->state = (options->shim ? m->shim : m->runtime) < 0 ? DONE : CREATING;
         watch(m);
+        close_shim(m);
         for (unsigned i = 0; i < OUTPUTS; i++)
                 output_close(&m->output, i);
         attach_close(&m->output.attach);

@@ -58,12 +58,12 @@ static int wait_for(pid_t pid, int only, int *status)
 
 /* Where somebody waits for the command's start, he gave us a pipe for it; the runtime must not have
  * it, nor what it starts. */
-static int keep_report(void)
+int exec_keep_report(void)
 {
         return fcntl(EXEC_REPORT_FD, F_SETFD, FD_CLOEXEC) == 0;
 }
 
-static void report_start(void)
+void exec_report_start(void)
 {
         /* Who waits for it has gone if it cannot be written. */
         if (write(EXEC_REPORT_FD, "", 1) < 0)
@@ -75,7 +75,7 @@ int exec_run(const char *pid_file, char **command)
 {
         pid_t runtime, pid;
         int status;
-        int reports = keep_report();
+        int reports = exec_keep_report();
         if (prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) < 0) {
                 say("become subreaper", errno);
                 return EXEC_FAILED;
@@ -99,7 +99,7 @@ int exec_run(const char *pid_file, char **command)
                 return EXEC_FAILED;
         }
         if (reports)
-                report_start();
+                exec_report_start();
         if (wait_for(pid, 0, &status) < 0) {
                 say("wait for the command", errno);
                 return EXEC_FAILED;

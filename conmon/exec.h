@@ -19,4 +19,9 @@
 #define EXEC_REPORT_FD 3
 int exec_run(const char *pid_file, char **command);
 
+/* For others that run a command: keeps the descriptor from it, and whether it is open; writes the
+ * byte. */
+int exec_keep_report(void);
+void exec_report_start(void);
+
 #endif

@@ -12,6 +12,7 @@
 #include "conmon/command.h"
 #include "conmon/protocol.h"
 #include "conmon/report.h"
+#include "conmon/shim.h"
 #include "conmon/text.h"
 
 #define OOM_SCORE "-999"
@@ -155,6 +156,17 @@ static int open_log(const struct conmon_options *options, struct output *output)
         return result;
 }
 
+static int prepare(const struct conmon_options *options, struct clients *clients,
+                   struct output *output)
+{
+        int result = clients_listen(clients, options->socket);
+
+        if (result < 0)
+                return fail(result, "listen at", options->socket);
+        result = open_log(options, output);
+        return result < 0 ? fail(result, "open the log", options->log) : 0;
+}
+
 pid_t launch(const struct conmon_options *options, struct clients *clients, struct output *output,
              struct console *console)
 {
@@ -163,12 +175,8 @@ pid_t launch(const struct conmon_options *options, struct clients *clients, stru
 
         if (prctl(PR_SET_CHILD_SUBREAPER, 1) < 0)
                 return fail(errno, "become the container's subreaper", NULL);
-        result = clients_listen(clients, options->socket);
-        if (result < 0)
-                return fail(result, "listen at", options->socket);
-        result = open_log(options, output);
-        if (result < 0)
-                return fail(result, "open the log", options->log);
+        if (prepare(options, clients, output) < 0)
+                return -1;
         if (options->terminal) {
                 result = prepare_console(options, console);
                 if (result < 0)
@@ -181,4 +189,61 @@ pid_t launch(const struct conmon_options *options, struct clients *clients, stru
                 return fail(pid, "start the runtime", options->command[0]);
         refuse_oom_kill();
         return pid;
+}
+
+/* ---- with a shim ---- */
+
+/* flags as of open(2). A FIFO that is read is opened so whether or not a writer is there; one that
+ * is written also for reading, so that the shim's end does not end before somebody attaches. */
+static int make_fifo(const char *folder, enum output_place place, int flags)
+{
+        static const char *const names[] = {"/stdin", "/stdout", "/stderr"};
+        static char path[PATH_MAX];
+        struct text text = text_in(path, sizeof(path));
+        int fd;
+
+        text_add(&text, folder);
+        text_add(&text, names[place]);
+        if (text.cut)
+                return -ENAMETOOLONG;
+        if (unlink(path) < 0 && errno != ENOENT)
+                return -errno;
+        if (mkfifo(path, 0600) < 0)
+                return -errno;
+        fd = open(path, flags | O_NONBLOCK | O_CLOEXEC);
+        return fd < 0 ? -errno : output_settle(fd, place);
+}
+
+static int make_fifos(const struct conmon_options *options, struct output *output)
+{
+        int result = make_fifo(options->fifos, PLACE_STDOUT, O_RDONLY);
+
+        if (!result && !options->terminal)
+                result = make_fifo(options->fifos, PLACE_STDERR, O_RDONLY);
+        if (!result && options->open_stdin)
+                result = make_fifo(options->fifos, PLACE_STDIN, O_RDWR);
+        output->open[OUTPUT_STDOUT] = true;
+        output->open[OUTPUT_STDERR] = !options->terminal;
+        output->from_runtime = false;
+        return result;
+}
+
+int launch_with_shim(const struct conmon_options *options, struct clients *clients,
+                     struct output *output)
+{
+        int result, fd;
+
+        if (prepare(options, clients, output) < 0)
+                return -1;
+        result = make_fifos(options, output);
+        if (result < 0)
+                return fail(result, "make pipes in", options->fifos);
+        fd = shim_connect(options->shim);
+        if (fd < 0)
+                return fail(fd, "connect to the shim at", options->shim);
+        result = shim_send_file(fd, options->shim_create, output->chunk, sizeof(output->chunk));
+        if (result < 0)
+                return fail(result, "send the shim", options->shim_create);
+        refuse_oom_kill();
+        return fd;
 }

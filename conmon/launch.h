@@ -23,4 +23,11 @@ void launch_prepare(void);
 pid_t launch(const struct conmon_options *options, struct clients *clients, struct output *output,
              struct console *console);
 
+/*
+ * The same with a shim: makes the task's FIFOs, of which our ends are in output then, and sends the
+ * request that creates it. Returns the connection to the shim, or -1 after having reported why not.
+ */
+int launch_with_shim(const struct conmon_options *options, struct clients *clients,
+                     struct output *output);
+
 #endif

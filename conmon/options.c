@@ -21,7 +21,7 @@ static const struct option_name names[] = {
         {"--id", TEXT, true, FIELD(id)},
         {"--directory", TEXT, true, FIELD(directory)},
         {"--socket", TEXT, true, FIELD(socket)},
-        {"--pid-file", TEXT, true, FIELD(pid_file)},
+        {"--pid-file", TEXT, false, FIELD(pid_file)},
         {"--log", TEXT, false, FIELD(log)},
         {"--log-size-max", NUMBER, false, FIELD(log_size_max)},
         {"--log-files-max", NUMBER, false, FIELD(log_files_max)},
@@ -31,6 +31,11 @@ static const struct option_name names[] = {
         {"--oom-file", TEXT, false, FIELD(oom_file)},
         {"--oom-parent-file", TEXT, false, FIELD(oom_parent_file)},
         {"--runtime-log", TEXT, false, FIELD(runtime_log)},
+        {"--shim", TEXT, false, FIELD(shim)},
+        {"--shim-create", TEXT, false, FIELD(shim_create)},
+        {"--shim-wait", TEXT, false, FIELD(shim_wait)},
+        {"--shim-close", TEXT, false, FIELD(shim_close)},
+        {"--fifos", TEXT, false, FIELD(fifos)},
         {"--runtime-stderr-max", NUMBER, false, FIELD(runtime_stderr_max)},
         {"--terminal", SWITCH, false, FIELD(terminal)},
         {"--stdin", SWITCH, false, FIELD(open_stdin)},
@@ -85,12 +90,22 @@ int conmon_options_parse(int argc, char **argv, struct conmon_options *options,
                         return -1;
                 }
         }
-        if (i + 1 >= argc) {
-                *problem = "the runtime's command is missing after --";
-                *argument = NULL;
+        *argument = NULL;
+        if (result.shim &&
+            !(result.shim_create && result.shim_wait && result.shim_close && result.fifos)) {
+                *problem = "--shim wants --shim-create, --shim-wait, --shim-close and --fifos";
                 return -1;
         }
-        result.command = argv + i + 1;
+        if (!result.shim && !result.pid_file) {
+                *problem = "missing option";
+                *argument = "--pid-file";
+                return -1;
+        }
+        if (!result.shim && i + 1 >= argc) {
+                *problem = "the runtime's command is missing after --";
+                return -1;
+        }
+        result.command = result.shim ? NULL : argv + i + 1;
         *options = result;
         return 0;
 }

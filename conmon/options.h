@@ -22,6 +22,14 @@ struct conmon_options {
         const char *oom_file;        /* or null */
         const char *oom_parent_file; /* of the cgroup above where that counts too (v2), or null */
         const char *runtime_log;     /* or null */
+        /* Where a shim stands for the runtime: its address, and files that hold the requests, as
+         * they go over its connection, which create the task and wait for it. Then there is no
+         * command. */
+        const char *shim;
+        const char *shim_create;
+        const char *shim_wait;
+        const char *shim_close; /* the one that closes its stdin */
+        const char *fifos;      /* folder where the task's stdin, stdout and stderr are made */
         bool terminal;
         bool open_stdin;
         bool stdin_once;             /* counts once somebody attaches and detaches */

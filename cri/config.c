@@ -215,6 +215,12 @@ const struct config_setting config_handler_settings[] = {
         {"privileged_without_host_devices_all_devices_allowed", CONFIG_BOOL,
          offsetof(struct config_handler, privileged_without_host_devices_all_devices_allowed)},
         {"cgroup_writable", CONFIG_BOOL, offsetof(struct config_handler, cgroup_writable)},
+        {"shim_runtime", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, shim_runtime)},
+        {"shim_config", CONFIG_PATH_OR_NONE, offsetof(struct config_handler, shim_config)},
+        {"shim_options_type", CONFIG_TEXT_OR_NONE,
+         offsetof(struct config_handler, shim_options_type)},
+        {"shim_without_sandbox", CONFIG_BOOL,
+         offsetof(struct config_handler, shim_without_sandbox)},
         {"create_timeout", CONFIG_NUMBER, offsetof(struct config_handler, create_timeout), 0,
          SECONDS_MAX},
 };
@@ -261,6 +267,12 @@ void config_handler_add(struct config *config, const char *name)
         config->runtime.handler_count = count + 1;
 }
 
+static void add_shim(struct config *config, const char *name)
+{
+        config_handler_add(config, name);
+        ((struct config_handler *)config_handler_find(config, name))->kind = CONFIG_HANDLER_SHIM;
+}
+
 struct config_workload *config_workload_add(struct config *config, const char *name)
 {
         struct config_workload *workloads = config->runtime.workloads;
@@ -294,6 +306,10 @@ static const char *installed_path(const struct config_machine *machine, const ch
         for (size_t i = 0; i < sizeof usual_names / sizeof *usual_names; i++)
                 if (strcmp(name, usual_names[i]) == 0)
                         return paths[i];
+        if (strcmp(name, "kata") == 0)
+                return machine->kata;
+        if (strcmp(name, "runsc") == 0)
+                return machine->runsc;
         return NULL;
 }
 
@@ -403,6 +419,10 @@ struct config *config_new(const struct config_machine *machine)
         for (size_t i = 0; i < sizeof usual_names / sizeof *usual_names; i++)
                 if (installed_path(machine, usual_names[i]))
                         config_handler_add(config, usual_names[i]);
+        if (machine->kata)
+                add_shim(config, "kata");
+        if (machine->runsc)
+                add_shim(config, "runsc");
         return config;
 }
 
@@ -413,6 +433,13 @@ static const char *platform_path(const struct config_handler *handler)
                 if (strcmp(pair[0], CONFIG_PLATFORM) == 0)
                         return pair[1];
         return NULL;
+}
+
+/* What runc's shim drives where nothing is said; others drive what they know. */
+static const char *shim_runtime(const struct config_machine *machine,
+                                const struct config_handler *handler)
+{
+        return handler->kind == CONFIG_HANDLER_SHIM && machine->runc ? machine->runc : "";
 }
 
 static unsigned least_memory(const char *path)
@@ -445,6 +472,12 @@ void config_complete(struct config *config, const struct config_machine *machine
                         handler->create_timeout = config->runtime.create_timeout;
                 if (!handler->cni_conf_dir)
                         handler->cni_conf_dir = xstrdup("");
+                if (!handler->shim_runtime)
+                        handler->shim_runtime = xstrdup(shim_runtime(machine, handler));
+                if (!handler->shim_config)
+                        handler->shim_config = xstrdup("");
+                if (!handler->shim_options_type)
+                        handler->shim_options_type = xstrdup("");
                 if (!handler->seccomp_profile)
                         handler->seccomp_profile = xstrdup(config->runtime.seccomp_profile);
         }
@@ -473,6 +506,9 @@ void config_free(struct config *config)
                 strv_free(handler->platform_paths);
                 free(handler->root);
                 free(handler->cni_conf_dir);
+                free(handler->shim_runtime);
+                free(handler->shim_config);
+                free(handler->shim_options_type);
                 free(handler->seccomp_profile);
                 free(handler->exec_cpu_affinity);
                 strv_free(handler->allowed_annotations);

@@ -49,7 +49,7 @@ enum config_image_volumes {
 
 enum config_handler_kind {
         CONFIG_HANDLER_OCI, /* a program with the command line of runc */
-        CONFIG_HANDLER_SHIM /* a containerd shim v2; config_load refuses it in this version */
+        CONFIG_HANDLER_SHIM /* a containerd shim v2 */
 };
 
 /* [runtime.handlers.NAME]: what a RuntimeClass's handler NAME runs. */
@@ -81,6 +81,12 @@ struct config_handler {
         bool privileged_without_host_devices_all_devices_allowed;
         /* Containers may write to their own cgroup (v2). [false] */
         bool cgroup_writable;
+        /* Of kind shim: the OCI runtime that runc's shim drives. [runc] */
+        char *shim_runtime;
+        char *shim_config;       /* a configuration file that the shim is told of. [""] */
+        char *shim_options_type; /* the type of what is in it; the shim's own word. [""] */
+        /* The shim gets no sandbox container for a pod; runc's never does. [false] */
+        bool shim_without_sandbox;
         /* Seconds for one create, start or delete. [runtime.create_timeout] */
         unsigned create_timeout;
 };

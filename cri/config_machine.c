@@ -42,6 +42,8 @@ void config_machine_probe(const char *root, struct config_machine *machine)
         machine->hybrid = is_folder(root, "/sys/fs/cgroup/unified");
         machine->runc = find_program(root, "runc");
         machine->crun = find_program(root, "crun");
+        machine->kata = find_program(root, "containerd-shim-kata-v2");
+        machine->runsc = find_program(root, "containerd-shim-runsc-v1");
         machine->crun_wasm = find_program(root, "crun-wasm");
         machine->youki = find_program(root, "youki");
 }
@@ -50,6 +52,8 @@ void config_machine_fini(struct config_machine *machine)
 {
         cleanup_free(&machine->runc);
         cleanup_free(&machine->crun);
+        cleanup_free(&machine->kata);
+        cleanup_free(&machine->runsc);
         cleanup_free(&machine->crun_wasm);
         cleanup_free(&machine->youki);
 }

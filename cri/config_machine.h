@@ -14,6 +14,8 @@ struct config_machine {
         bool hybrid;  /* cgroup v1 with a v2 hierarchy beside it */
         char *runc;   /* absolute path of the program, or null where there is none */
         char *crun;
+        char *kata; /* shims of containerd's kind */
+        char *runsc;
         char *crun_wasm; /* crun under this name runs WebAssembly */
         char *youki;
 };

@@ -290,9 +290,6 @@ static int apply_word(const struct loader *loader, const struct toml_node *node,
 
         if (rc < 0)
                 return rc;
-        if (type == CONFIG_KIND && strcmp(text, "shim") == 0)
-                return fail(loader, node,
-                            "\"shim\" is not supported yet in this version, only \"oci\" is");
         if (config_word_parse(type, text, field) == 0)
                 return 0;
         AUTO_FREE char *words = config_word_none(type);

@@ -12,6 +12,7 @@
 #include "cri/image_volume.h"
 #include "cri/lookup.h"
 #include "cri/record.h"
+#include "oci/shim.h"
 #include "cri/seccomp_notifier.h"
 #include "cri/stats_source.h"
 #include "cri/resources.h"
@@ -73,6 +74,10 @@ void container_publish(struct container *container)
         table_put(node.container_names, container->name, container);
         container->next = container->pod->containers;
         container->pod->containers = container;
+        if (container->pod->handler && container->pod->handler->kind == RUNTIME_KIND_SHIM) {
+                AUTO_FREE char *bundle = container_state_path(container, "bundle");
+                shim_know_task(container->id, container->pod->id, bundle);
+        }
 }
 
 void container_withdraw(struct container *container)
@@ -81,6 +86,7 @@ void container_withdraw(struct container *container)
         /* What a crash left half made is dropped without having settled otherwise. */
         event_signal(&container->settled);
         timer_free(take_ptr(container->unclaimed_timer));
+        shim_forget_task(container->id);
         if (table_get(node.container_names, container->name) == container)
                 table_remove(node.container_names, container->name);
         for (struct container **link = &container->pod->containers; *link; link = &(*link)->next) {

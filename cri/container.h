@@ -64,6 +64,7 @@ struct container {
         int pidfd;               /* or -1 */
         struct monitor *monitor; /* or null */
         bool of_earlier_boot;    /* its record was written before this boot */
+        bool oom_told;           /* a shim said that a guest's kernel killed in it */
         bool exit_told;          /* by its monitor, which keeps a record of it */
         bool in_runtime;         /* the runtime may know it */
         bool clean;              /* nothing is mounted and the runtime knows nothing of it */

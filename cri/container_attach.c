@@ -124,7 +124,11 @@ static void resize_attachment(void *attachment_, uint16_t rows, uint16_t columns
         struct attachment *attachment = attachment_;
         struct container *container = attachment->container;
         /* One that has ended, or has no terminal, has no size either. */
-        if (container->monitor)
+        const struct runtime_handler *handler = container->pod->handler;
+        if (handler && handler->kind == RUNTIME_KIND_SHIM)
+                runtime_resize(handler, container->id, rows, columns, clock_after(ATTACH_TIME),
+                               NULL);
+        else if (container->monitor)
                 monitor_resize(container->monitor, rows, columns, clock_after(ATTACH_TIME), NULL);
 }
 

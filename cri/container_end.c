@@ -23,6 +23,7 @@
 #include "oci/exec.h"
 #include "oci/cgroup.h"
 
+#define SIGNAL_TIME        (10 * NSEC_PER_SEC) /* for a shim to send one */
 #define CLEAN_UPS_AT_ONCE  8
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
 
@@ -59,9 +60,36 @@ static void kill_cgroup_task(void *argument)
         container->killing_cgroup = false;
 }
 
+/* One that the runtime has to be asked for: the process that we see may be a virtual machine's. */
+struct signal_job {
+        struct container *container;
+        int signal;
+};
+
+static void ask_to_signal(void *argument)
+{
+        struct signal_job *job = argument;
+        AUTO_CONTAINER struct container *container = job->container;
+        struct error err;
+        bool all = job->signal == SIGKILL && !container_has_own_pids(container);
+        if (runtime_kill(container->pod->handler, container->id, job->signal, all,
+                         clock_after(SIGNAL_TIME), &err) < 0)
+                log_failure(&err, "a signal could not be sent", "container", container->id, NULL);
+        free(job);
+}
+
 void container_signal(struct container *container, int signal)
 {
-        if (!container_may_run(container) || container->pidfd < 0)
+        const struct runtime_handler *handler = container->pod->handler;
+        if (!container_may_run(container))
+                return;
+        if (handler && handler->kind == RUNTIME_KIND_SHIM) {
+                struct signal_job *job = xcalloc(1, sizeof *job);
+                *job = (struct signal_job){container_ref(container), signal};
+                task_start("signal container", ask_to_signal, job);
+                return;
+        }
+        if (container->pidfd < 0)
                 return;
         /* ESRCH: it has just ended, and its monitor is about to say so. */
         if (syscall(SYS_pidfd_send_signal, container->pidfd, signal, NULL, 0) < 0 && errno != ESRCH)
@@ -166,11 +194,12 @@ void container_exited(struct container *container, const struct monitor_exit *ex
 {
         if (container->phase == CONTAINER_EXITED)
                 return;
-        const char *reason = exit->oom_killed       ? "OOMKilled"
+        bool oom_killed = exit->oom_killed || (container->oom_told && exit->exit_code != 0);
+        const char *reason = oom_killed             ? "OOMKilled"
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->exit_told = true;
-        metric_counts[COUNT_OOM_KILLED] += exit->oom_killed;
+        metric_counts[COUNT_OOM_KILLED] += oom_killed;
         count_lost_lines(container, exit);
         if (container->forbidden_calls) {
                 reason = SECCOMP_NOTIFIER_REASON;
@@ -252,10 +281,16 @@ static int read_exit_on_worker(void *argument)
 /* Without it the container's output goes nowhere and its exit code would never be known. */
 static void end_without_monitor(struct container *container)
 {
+        const struct runtime_handler *handler = container->pod->handler;
         struct error err;
-        metric_counts[COUNT_MONITORS_LOST]++;
-        log_error("the container's monitor has gone: ending the container", "container",
-                  container->id, NULL);
+        if (handler && handler->kind == RUNTIME_KIND_SHIM) {
+                log_error("the container's shim or its monitor has gone: ending the container",
+                          "container", container->id, NULL);
+        } else {
+                metric_counts[COUNT_MONITORS_LOST]++;
+                log_error("the container's monitor has gone: ending the container", "container",
+                          container->id, NULL);
+        }
         if (kill_cgroup(container, &err) < 0)
                 log_failure(&err, "killing a container's processes", "container", container->id,
                             NULL);
@@ -279,8 +314,9 @@ static void monitor_gone_task(void *argument)
         if (job.known)
                 container_exited(container, &job.exit);
         else
-                container_exited_unseen(container, "its monitor had ended before it, and nobody "
-                                                   "else could see how it ended");
+                container_exited_unseen(container,
+                                        "its monitor, or its pod's shim, had ended before it, "
+                                        "and nobody else could see how it ended");
 }
 
 static void on_exit_told(void *argument, const struct monitor_exit *exit)

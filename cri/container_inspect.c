@@ -281,8 +281,10 @@ static int pause_locked(struct container *container, bool pause, struct error *e
         if (!handler)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "its pod's runtime handler is not configured any more");
-        int result =
-                runtime_has(handler, pause ? RUNTIME_COMMAND_PAUSE : RUNTIME_COMMAND_RESUME, err);
+        int result = node_handler_ready(handler->name, &handler, err);
+        if (result == 0)
+                result = runtime_has(handler,
+                                     pause ? RUNTIME_COMMAND_PAUSE : RUNTIME_COMMAND_RESUME, err);
         if (result < 0)
                 return result;
         container_step(container, pause ? "pausing it" : "letting it go on");

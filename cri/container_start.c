@@ -69,8 +69,18 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         AUTO_FREE char *oom_file = cgroup_oom_file(&node.cgroups, container->cgroup_path);
         AUTO_FREE char *oom_parent_file =
                 cgroup_oom_parent_file(&node.cgroups, container->cgroup_path);
-        char **command = runtime_create_argv(container->pod->handler, container->id, bundle,
-                                             pid_file, runtime_log, config->tty);
+        AUTO_FREE char *folder = container_run_path(container, "");
+        CLEANUP(runtime_create_fini)
+        struct runtime_create create = {.id = container->id,
+                                        .bundle = bundle,
+                                        .folder = folder,
+                                        .pid_file = pid_file,
+                                        .log = runtime_log,
+                                        .terminal = config->tty,
+                                        .stdin_open = config->stdin};
+        result = runtime_prepare_create(container->pod->handler, &create, deadline, err);
+        if (result < 0)
+                return result;
         struct monitor_options options = MONITOR_OPTIONS_INIT;
         options.program = node.monitor_program;
         options.id = container->id;
@@ -91,7 +101,12 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         options.terminal = config->tty;
         options.stdin_open = config->stdin;
         options.stdin_once = config->stdin_once;
-        options.command = command;
+        options.command = create.command;
+        options.shim = create.shim;
+        options.shim_create = create.shim_create;
+        options.shim_wait = create.shim_wait;
+        options.shim_close = create.shim_close;
+        options.fifos = folder;
         options.environment = runtime_environment();
         options.cgroup_fd = leaf.fd;
         options.cgroup_v1_tasks = (const char *const *)leaf.tasks;
@@ -101,7 +116,6 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
                 result = seccomp_notifier_open(container, err);
         if (result == 0)
                 result = monitor_start(&options, &started, err);
-        strv_free(command);
         if (result < 0)
                 return result;
         container->pid = started.pid;

@@ -11,6 +11,7 @@
 #include "cri/container_stuck.h"
 #include "cri/record.h"
 #include "oci/cgroup.h"
+#include "oci/shim.h"
 
 #define KILL_AGAIN_FIRST   (100 * NSEC_PER_MSEC)
 #define KILL_AGAIN_LONGEST NSEC_PER_SEC
@@ -79,6 +80,15 @@ static int kill_and_wait(struct container *container, struct error *err)
 {
         int64_t patience = node.config->runtime.stop_timeout * NSEC_PER_SEC;
         int result = kill_until(container, clock_after(patience));
+        if (result == -ETIMEDOUT && container->pod->handler &&
+            container->pod->handler->kind == RUNTIME_KIND_SHIM) {
+                /* It may be the shim that hangs. Without it nothing of the pod can be used any
+                 * more, and with it neither. */
+                log_warning("a container does not end: killing its pod's shim", "container",
+                            container->id, "pod", container->pod->id, NULL);
+                shim_kill(container->pod->id);
+                result = wait_for_end(container, clock_after(patience));
+        }
         if (result == -ETIMEDOUT && first_process_has_ended(container) && container->monitor) {
                 /* Nothing is left to watch, and it would wait for ever: that it goes is an end that
                  * nobody saw. */

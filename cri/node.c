@@ -13,6 +13,7 @@
 #include "base/task.h"
 #include "cri/container.h"
 #include "cri/events.h"
+#include "cri/pod_shim.h"
 #include "cri/pod_users.h"
 #include "cri/pull_cgroup.h"
 
@@ -118,9 +119,15 @@ static void open_handlers(void)
                                      from->kind == CONFIG_HANDLER_OCI ? RUNTIME_KIND_OCI
                                                                       : RUNTIME_KIND_SHIM,
                                      node.cgroup_driver == CGROUP_DRIVER_SYSTEMD);
+                node.handlers[i].shim_runtime = xstrdup(from->shim_runtime);
+                node.handlers[i].shim_config = xstrdup(from->shim_config);
+                node.handlers[i].shim_options_type = xstrdup(from->shim_options_type);
+                node.handlers[i].sandbox =
+                        !from->shim_without_sandbox && !runtime_is_shim_of_runc(&node.handlers[i]);
                 node.handlers[i].no_pivot = config->runtime.no_pivot;
                 node.handlers[i].hybrid = node.cgroups.mode == CGROUP_MODE_HYBRID;
         }
+        pod_shim_open();
         node_look_at_handlers();
         task_start("probe user namespaces", probe_users, NULL);
 }
@@ -304,6 +311,7 @@ void node_close(void)
 {
         events_close();
         release_objects();
+        pod_shim_close();
         remove_monitor_cgroup();
         close_networks();
         suspects_free(node.suspects);

@@ -128,6 +128,17 @@ static int end_container_on_worker(void *argument)
         return result < 0 ? result : remove_folder(folder, &orphan->err);
 }
 
+/* Its handler nobody knows any more, so nobody can ask it; what it has in its cgroup goes with it.
+ */
+static int end_shim(struct orphan *orphan)
+{
+        AUTO_FREE char *name = xprintf("%s-shim", orphan->id);
+        AUTO_CGROUP_PLACE struct cgroup_place place = {0};
+        int result = cgroup_place(CGROUP_DRIVER_CGROUPFS, node.config->runtime.monitor_cgroup, name,
+                                  &place, &orphan->err);
+        return result < 0 ? result : end_cgroup(place.path, &orphan->err);
+}
+
 static int end_pod_on_worker(void *argument)
 {
         struct orphan *orphan = argument;
@@ -140,6 +151,8 @@ static int end_pod_on_worker(void *argument)
                                   &place, &orphan->err);
         if (result == 0)
                 result = end_cgroup(place.path, &orphan->err);
+        if (result == 0)
+                result = end_shim(orphan);
         if (result == 0)
                 result = namespace_unpin(elsewhere, &orphan->err);
         return result < 0 ? result : remove_folder(folder, &orphan->err);

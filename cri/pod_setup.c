@@ -14,6 +14,7 @@
 #include "cri/annotation.h"
 #include "cri/confinement.h"
 #include "cri/pod.h"
+#include "cri/pod_shim.h"
 #include "cri/pod_logs.h"
 #include "cri/pod_network.h"
 #include "cri/pod_sysctl.h"
@@ -284,5 +285,5 @@ int pod_set_up(struct pod *pod, struct error *err)
                 if (result < 0)
                         return error_context(err, "network");
         }
-        return 0;
+        return pod_shim_start(pod, err);
 }

@@ -15,6 +15,7 @@
 #include "cri/pod.h"
 #include "cri/pod_logs.h"
 #include "cri/pod_network.h"
+#include "cri/pod_shim.h"
 #include "cri/record.h"
 #include "cri/stats_source.h"
 #include "network/namespace.h"
@@ -88,7 +89,9 @@ int pod_tear_down(struct pod *pod, struct error *err)
 {
         if (pod->torn_down)
                 return 0;
-        int result;
+        int result = pod_shim_stop(pod, err);
+        if (result < 0)
+                return result;
         if (pod->attached) {
                 pod_step(pod, "calling CNI plugins to free the network");
                 result = pod_network_detach(pod, err);

@@ -13,6 +13,7 @@
 #include "cri/container.h"
 #include "cri/image_volume.h"
 #include "cri/orphan.h"
+#include "cri/pod_shim.h"
 #include "cri/pull_cgroup.h"
 #include "cri/record.h"
 #include "cri/tuning.h"
@@ -67,6 +68,7 @@ static void drop_pod(void *argument)
 static void recover_pod(struct pod *pod)
 {
         pod_publish(pod);
+        pod_shim_recover(pod);
         if (pod->holder_pid) {
                 struct error err;
                 if (pod_watch_holder(pod, &err) < 0 && pod->phase == POD_READY) {

@@ -75,6 +75,9 @@ struct exec_words {
         const char *console_socket; /* gets the terminal */
         const char *sub_cgroup;     /* as the runtime's --cgroup wants it */
         bool detach;
+        /* for shims */
+        const char *exec_id;
+        const char *helper; /* crisp-exec's path */
 };
 char **exec_argv(const struct runtime_handler *handler, const char *id,
                  const struct exec_words *words);

@@ -14,6 +14,7 @@
 struct exec_run {
         const struct exec_options *options;
         char name[EXEC_NAME_SIZE];
+        char *id;     /* the container's, for as long as the run is there */
         char *cgroup; /* its own, below the container's; null where the runtime cannot use one */
         struct cgroup_child child;
         char *sub_cgroup; /* as --cgroup wants it */

@@ -23,6 +23,7 @@ _Static_assert(sizeof NAME_PREFIX + NAME_DIGITS <= EXEC_NAME_SIZE, "a name has i
 
 void exec_run_fini(struct exec_run *run)
 {
+        free(run->id);
         free(run->cgroup);
         free(run->child.cpuset_tasks);
         free(run->sub_cgroup);
@@ -36,6 +37,7 @@ void exec_run_fini(struct exec_run *run)
 void exec_run_init(struct exec_run *run, const struct exec_options *options, struct error *err)
 {
         *run = (struct exec_run){.options = options, .err = err};
+        run->id = xstrdup(options->id);
         char digits[NAME_DIGITS + 1];
         id_random_hex(digits, NAME_DIGITS);
         snprintf(run->name, sizeof run->name, NAME_PREFIX "%s", digits);
@@ -166,7 +168,12 @@ char **exec_run_argv(struct exec_run *run)
                 .process_file = run->process_file,
                 .console_socket = run->console,
                 .detach = options->helper != NULL,
+                .exec_id = run->name,
+                .helper = options->helper,
         };
+        if (options->handler->operations)
+                return options->handler->operations->exec_argv(options->handler, options->id,
+                                                               &words);
         char **runtime = exec_argv(options->handler, options->id, &words);
         if (!options->helper)
                 return runtime;
@@ -185,5 +192,10 @@ static int kill_command_on_worker(void *argument)
 
 void exec_run_kill(void *argument)
 {
+        const struct exec_run *run = argument;
+        const struct exec_options *options = run->options;
+        if (options->handler->operations)
+                options->handler->operations->exec_kill(options->handler, run->id, run->name,
+                                                        clock_after(EXEC_KILL_TIME));
         task_offload(kill_command_on_worker, argument);
 }

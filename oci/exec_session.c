@@ -232,7 +232,11 @@ int exec_session_wait(struct exec_session *session, int *exit_code, struct error
 
 void exec_session_resize(struct exec_session *session, uint16_t rows, uint16_t columns)
 {
-        if (session->terminal >= 0)
+        const struct runtime_operations *operations = session->options.handler->operations;
+        if (session->terminal >= 0 && operations)
+                operations->exec_resize(session->options.handler, session->run.id,
+                                        session->run.name, rows, columns);
+        else if (session->terminal >= 0)
                 terminal_resize(session->terminal, rows, columns);
 }
 

@@ -40,6 +40,11 @@ struct monitor_options {
         bool stdin_open; /* a pipe stays open as the container's stdin (else it is /dev/null) */
         bool stdin_once;
         char *const *command; /* the runtime's whole create command; command[0] an absolute path */
+        /* In place of a command, a pid file and a runtime's log: a shim's address, and files with
+         * the whole requests (frames of streams 1, 3 and 5) that create the task, with FIFOS/stdin,
+         * stdout and stderr as its stdio, that wait for its end, and that close its stdin. */
+        const char *shim, *shim_create, *shim_wait, *shim_close;
+        const char *fifos;                  /* folder; made there anew */
         char *const *environment;           /* of the monitor and the runtime, null-terminated */
         int cgroup_fd;                      /* cgroup v2 folder to start in, or -1 */
         const char *const *cgroup_v1_tasks; /* as in struct process_options, or null */

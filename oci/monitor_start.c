@@ -48,6 +48,11 @@ static char **make_arguments(const struct monitor_options *options)
         push_pair(&arguments, "--oom-file", options->oom_file);
         push_pair(&arguments, "--oom-parent-file", options->oom_parent_file);
         push_pair(&arguments, "--runtime-log", options->runtime_log);
+        push_pair(&arguments, "--shim", options->shim);
+        push_pair(&arguments, "--shim-create", options->shim_create);
+        push_pair(&arguments, "--shim-wait", options->shim_wait);
+        push_pair(&arguments, "--shim-close", options->shim_close);
+        push_pair(&arguments, "--fifos", options->shim ? options->fifos : NULL);
         if (options->terminal)
                 strv_push(&arguments, "--terminal");
         if (options->stdin_open)
@@ -55,7 +60,7 @@ static char **make_arguments(const struct monitor_options *options)
         if (options->stdin_once)
                 strv_push(&arguments, "--stdin-once");
         strv_push(&arguments, "--");
-        for (char *const *argument = options->command; *argument; argument++)
+        for (char *const *argument = options->command; argument && *argument; argument++)
                 strv_push(&arguments, *argument);
         return arguments;
 }
@@ -63,9 +68,13 @@ static char **make_arguments(const struct monitor_options *options)
 static int runtime_error(const struct monitor_options *options, const struct monitor_report *report,
                          struct error *err)
 {
+        const char *separator = report->text_length ? ": " : "";
+
+        if (options->shim)
+                return error_set(err, ERROR_UNKNOWN, "shim: Create%s%s", separator, report->text);
+
         const char *slash = strrchr(options->command[0], '/');
         const char *name = slash ? slash + 1 : options->command[0];
-        const char *separator = report->text_length ? ": " : "";
 
         if (WIFSIGNALED(report->status))
                 return error_set(err, ERROR_UNKNOWN, "%s: killed by signal %d%s%s", name,

@@ -61,6 +61,27 @@ char **runtime_create_argv(const struct runtime_handler *handler, const char *id
         return argv;
 }
 
+int runtime_prepare_create(const struct runtime_handler *handler, struct runtime_create *create,
+                           int64_t deadline, struct error *err)
+{
+        if (handler->operations)
+                return handler->operations->prepare_create(handler, create, deadline, err);
+        create->command = runtime_create_argv(handler, create->id, create->bundle, create->pid_file,
+                                              create->log, create->terminal);
+        return 0;
+}
+
+void runtime_create_fini(struct runtime_create *create)
+{
+        strv_free(create->command);
+        free(create->shim);
+        free(create->shim_create);
+        free(create->shim_wait);
+        free(create->shim_close);
+        create->command = NULL;
+        create->shim = create->shim_create = create->shim_wait = create->shim_close = NULL;
+}
+
 /* ---- running it ---- */
 
 static void cleanup_run(struct process_run *run)
@@ -148,11 +169,13 @@ static int run_simple(const struct runtime_handler *handler, const char *verb,
 int runtime_start(const struct runtime_handler *handler, const char *id, int64_t deadline,
                   struct error *err)
 {
+        if (handler->operations)
+                return handler->operations->start(handler, id, deadline, err);
         return run_simple(handler, "start", WORDS(id), deadline, err);
 }
 
 /* runc and crun have no exit status of their own for this, only words. */
-static bool says_not_running(const char *message)
+bool runtime_says_not_running(const char *message)
 {
         static const char *const words[] = {
                 "process already finished", "container not running", "No such process",
@@ -167,13 +190,15 @@ static bool says_not_running(const char *message)
 int runtime_kill(const struct runtime_handler *handler, const char *id, int signal, bool all,
                  int64_t deadline, struct error *err)
 {
+        if (handler->operations)
+                return handler->operations->kill(handler, id, signal, all, deadline, err);
         AUTO_FREE char *number = xprintf("%d", signal);
         struct error why;
         int result =
                 run_simple(handler, "kill", all ? WORDS("--all", id, number) : WORDS(id, number),
                            deadline, &why);
         if (result == 0 || why.code == ERROR_NOT_FOUND ||
-            (why.code == ERROR_UNKNOWN && says_not_running(why.message)))
+            (why.code == ERROR_UNKNOWN && runtime_says_not_running(why.message)))
                 return 0;
         if (err)
                 *err = why;
@@ -189,6 +214,8 @@ static int remove_left(void *path)
 int runtime_delete(const struct runtime_handler *handler, const char *id, bool force,
                    int64_t deadline, struct error *err)
 {
+        if (handler->operations)
+                return handler->operations->delete (handler, id, force, deadline, err);
         struct error why;
         int result = run_simple(handler, "delete", force ? WORDS("--force", id) : WORDS(id),
                                 deadline, &why);
@@ -207,18 +234,24 @@ int runtime_delete(const struct runtime_handler *handler, const char *id, bool f
 int runtime_pause(const struct runtime_handler *handler, const char *id, int64_t deadline,
                   struct error *err)
 {
+        if (handler->operations)
+                return handler->operations->pause(handler, id, deadline, err);
         return run_simple(handler, "pause", WORDS(id), deadline, err);
 }
 
 int runtime_resume(const struct runtime_handler *handler, const char *id, int64_t deadline,
                    struct error *err)
 {
+        if (handler->operations)
+                return handler->operations->resume(handler, id, deadline, err);
         return run_simple(handler, "resume", WORDS(id), deadline, err);
 }
 
 int runtime_update(const struct runtime_handler *handler, const char *id, const char *resources,
                    int64_t deadline, struct error *err)
 {
+        if (handler->operations)
+                return handler->operations->update(handler, id, resources, deadline, err);
         CLEANUP(cleanup_run) struct process_run run = {0};
         struct command command = {handler, "update", WORDS("--resources", "-", id), resources,
                                   deadline};
@@ -241,6 +274,8 @@ static enum runtime_status status_of(const char *word)
 int runtime_state(const struct runtime_handler *handler, const char *id, int64_t deadline,
                   struct runtime_state *state, struct error *err)
 {
+        if (handler->operations)
+                return handler->operations->state(handler, id, deadline, state, err);
         CLEANUP(cleanup_run) struct process_run run = {0};
         struct command command = {handler, "state", WORDS(id), NULL, deadline};
         int result = run_checked(&command, &run, err);
@@ -260,6 +295,15 @@ int runtime_state(const struct runtime_handler *handler, const char *id, int64_t
         state->status = status_of(word);
         state->pid = state->status == RUNTIME_STATUS_STOPPED ? 0 : (pid_t)pid;
         return 0;
+}
+
+int runtime_resize(const struct runtime_handler *handler, const char *id, uint16_t rows,
+                   uint16_t columns, int64_t deadline, struct error *err)
+{
+        if (handler->operations)
+                return handler->operations->resize(handler, id, rows, columns, deadline, err);
+        return error_set(err, ERROR_UNIMPLEMENTED, "%s: its monitor sizes its terminals",
+                         handler->name);
 }
 
 int runtime_list(const struct runtime_handler *handler, int64_t deadline, char ***ids,

@@ -31,6 +31,7 @@ enum runtime_exec_cgroup {
         RUNTIME_EXEC_CGROUP_ALL,        /* crun: --cgroup NAME, in every hierarchy */
 };
 
+struct runtime_operations;
 /* What a runtime may have besides what every one has, by its commands. */
 enum runtime_command {
         RUNTIME_COMMAND_PAUSE,
@@ -49,11 +50,17 @@ enum runtime_command {
 struct runtime_handler {
         char *name; /* "runc": RuntimeClass' handler */
         char *path; /* absolute */
-        char *root; /* where it keeps its state: RUN_DIR/runtime/NAME */
+        char *root; /* where it keeps its state: RUN_DIR/runtime/NAME; empty: it is only probed */
         enum runtime_kind kind;
         bool systemd_cgroup;
-        bool no_pivot; /* create with --no-pivot */
-        bool hybrid;   /* the machine has cgroup v1 with v2 beside it */
+        /* With kind "shim", set by the caller after runtime_handler_init; null is none. */
+        char *shim_runtime;      /* the OCI runtime that runc's shim drives: a path */
+        char *shim_config;       /* its configuration file, as others' shims want it */
+        char *shim_options_type; /* the type that the shim gives to what is in that file */
+        bool sandbox;            /* a pod has a container of its own in the shim (Kata's VM) */
+        const struct runtime_operations *operations; /* a shim's; null is the command line */
+        bool no_pivot;                               /* create with --no-pivot */
+        bool hybrid; /* the machine has cgroup v1 with v2 beside it */
         /* found by runtime_probe */
         char *version; /* "runc version 1.1.5+ds1", or null */
         /* The newest runtime specification that it says it speaks: "1.0.2"; or null. */
@@ -77,6 +84,9 @@ struct runtime_handler {
 void runtime_handler_init(struct runtime_handler *handler, const char *name, const char *path,
                           const char *root, enum runtime_kind kind, bool systemd_cgroup);
 void runtime_handler_fini(struct runtime_handler *handler);
+
+/* Whether it is containerd-shim-runc-v2 or one like it, which drives an OCI runtime. */
+bool runtime_is_shim_of_runc(const struct runtime_handler *handler);
 
 /*
  * Where the program is not the one that was probed, or could not be used then, it is probed
@@ -126,6 +136,29 @@ char **runtime_create_argv(const struct runtime_handler *handler, const char *id
                            bool terminal);
 
 /*
+ * How a monitor creates a container: by a command, or by what it sends to a shim.
+ */
+struct runtime_create {
+        const char *id;
+        const char *bundle;
+        const char *folder; /* of the container, on tmpfs, there already */
+        const char *pid_file;
+        const char *log;
+        bool terminal;
+        bool stdin_open;
+        /* the result, on the heap: runtime_create_fini */
+        char **command;    /* strv; or null, and then the next three: see struct monitor_options */
+        char *shim;        /* its address */
+        char *shim_create; /* files that hold the requests */
+        char *shim_wait;
+        char *shim_close;
+};
+/* Task only; waits for a shim. */
+int runtime_prepare_create(const struct runtime_handler *handler, struct runtime_create *create,
+                           int64_t deadline, struct error *err);
+void runtime_create_fini(struct runtime_create *create);
+
+/*
  * Why a runtime failed, from its --log file (JSON lines; null or missing is fine) or else from what
  * it wrote to stderr (may be null): the last error's text without decoration, on the heap; never
  * null. Reads a file: tmpfs, so it may be called on the loop's thread.
@@ -165,6 +198,11 @@ struct runtime_state {
 /* NOT_FOUND when the runtime does not know the container. */
 int runtime_state(const struct runtime_handler *handler, const char *id, int64_t deadline,
                   struct runtime_state *state, struct error *err);
+
+/* Sizes the terminal of a container that a shim runs; UNIMPLEMENTED for others, whose monitor does.
+ */
+int runtime_resize(const struct runtime_handler *handler, const char *id, uint16_t rows,
+                   uint16_t columns, int64_t deadline, struct error *err);
 
 /* The ids that the runtime knows, as a vector on the heap (strv_free). */
 int runtime_list(const struct runtime_handler *handler, int64_t deadline, char ***ids,

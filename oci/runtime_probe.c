@@ -23,6 +23,7 @@ void runtime_handler_init(struct runtime_handler *handler, const char *name, con
                 .root = xstrdup(root),
                 .kind = kind,
                 .systemd_cgroup = systemd_cgroup,
+                .operations = kind == RUNTIME_KIND_SHIM ? &runtime_shim_operations : NULL,
         };
 }
 
@@ -31,10 +32,21 @@ void runtime_handler_fini(struct runtime_handler *handler)
         free(handler->name);
         free(handler->path);
         free(handler->root);
+        free(handler->shim_runtime);
+        free(handler->shim_config);
+        free(handler->shim_options_type);
         free(handler->version);
         free(handler->spec_version);
         free(handler->problem);
         *handler = (struct runtime_handler){0};
+}
+
+bool runtime_is_shim_of_runc(const struct runtime_handler *handler)
+{
+        static const char prefix[] = "containerd-shim-runc-";
+        const char *slash = strrchr(handler->path, '/');
+        return handler->kind == RUNTIME_KIND_SHIM && slash &&
+               strncmp(slash + 1, prefix, sizeof prefix - 1) == 0;
 }
 
 int runtime_check(const struct runtime_handler *handler, struct error *err)
@@ -64,7 +76,8 @@ static int find_version(struct runtime_handler *handler, int64_t deadline, struc
         int result = runtime_ask(handler, argv, deadline, &run, err);
         if (result == 0 && !runtime_ended_well(&run)) {
                 AUTO_FREE char *why = runtime_failure(NULL, run.errors.data, run.errors.length);
-                result = error_set(err, ERROR_FAILED_PRECONDITION, "%s --version: %s",
+                result = error_set(err, ERROR_FAILED_PRECONDITION,
+                                   "runtime handler %s: %s --version: %s", handler->name,
                                    handler->path, why[0] ? why : "it failed and said nothing");
         } else if (result == 0) {
                 const char *text = run.output.data ? run.output.data : "";
@@ -107,10 +120,11 @@ static int check_hybrid(const struct runtime_handler *handler, struct error *err
 static int probe_program(struct runtime_handler *handler, int64_t deadline, struct error *err)
 {
         struct folder root = {handler->root, err};
-        int result = task_offload(make_root, &root);
+        int result = handler->root[0] ? task_offload(make_root, &root) : 0;
         if (result == 0)
-                result = find_version(handler, deadline, err);
-        if (result == 0) {
+                result = handler->operations ? handler->operations->probe(handler, deadline, err)
+                                             : find_version(handler, deadline, err);
+        if (result == 0 && !handler->operations) {
                 runtime_find_features(handler, deadline);
                 result = check_hybrid(handler, err);
         }
@@ -126,7 +140,7 @@ int runtime_probe(struct runtime_handler *handler, int64_t deadline, struct erro
         struct error why;
         struct runtime_file program = identify(handler->path);
         int result = runtime_check(handler, &why);
-        if (result == 0 && handler->kind == RUNTIME_KIND_OCI)
+        if (result == 0)
                 result = probe_program(handler, deadline, &why);
         free(handler->problem);
         handler->problem = result < 0 ? xstrdup(why.message) : NULL;

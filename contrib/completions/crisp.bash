@@ -13,6 +13,12 @@ _crisp_images()
         crisp images list "${where[@]}" 2>/dev/null | awk 'NR > 1 { print $2 == "-" ? $3 : $1 ":" $2 }'
 }
 
+# The names of all containers.
+_crisp_containers()
+{
+        crisp explain --json 2>/dev/null | sed -n '/"containers"/,$s/.*"name": "\([^"]*\)".*/\1/p'
+}
+
 _crisp_words()
 {
         mapfile -t COMPREPLY < <(compgen -W "$1" -- "$current")
@@ -32,7 +38,7 @@ _crisp()
         fi
         COMPREPLY=()
         if [ "$COMP_CWORD" -eq 1 ]; then
-                _crisp_words "serve config images explain metrics version help"
+                _crisp_words "serve config check inspect verify pause unpause images explain metrics version help"
                 return
         fi
         case $previous in
@@ -53,6 +59,19 @@ _crisp()
         esac
         case ${COMP_WORDS[1]}:${COMP_WORDS[2]-} in
         serve:* | config:*) _crisp_words "--config" ;;
+        check:*) _crisp_words "--config --json" ;;
+        inspect:* | pause:* | unpause:*)
+                case $current in
+                -*) _crisp_words "--socket --config" ;;
+                *) _crisp_words "$(_crisp_containers)" ;;
+                esac
+                ;;
+        verify:*)
+                case $current in
+                -*) _crisp_words "--json --quiet --socket --config" ;;
+                *) _crisp_words "$(_crisp_containers)" ;;
+                esac
+                ;;
         metrics:*) _crisp_words "--socket --config" ;;
         explain:*)
                 case $current in

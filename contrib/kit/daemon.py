@@ -28,7 +28,7 @@ def free_subnet():
 
 
 class Daemon:
-    def __init__(self, build, handler=None, base=None, config="", network=True):
+    def __init__(self, build, handler=None, base=None, config="", network=True, wrapper=()):
         self.build = os.path.abspath(os.path.join(TOP, build))
         self.handler = handler or ("runc" if shutil.which("runc", path="/usr/sbin:/usr/bin") else "crun")
         self.tag = secrets.token_hex(3)
@@ -47,7 +47,7 @@ class Daemon:
         self.extra = config
         self.ids = set()
         self.process = None
-        self.wrapper = []
+        self.wrapper = list(wrapper)
         for folder in (self.run, self.cni, f"{self.root}/logs"):
             os.makedirs(folder, exist_ok=True)
         self.write_config()
@@ -74,7 +74,7 @@ class Daemon:
             "runtime": f'default_handler = "{self.handler}"\ncgroup_driver = "{self.cgroup_driver}"\nmonitor_cgroup = "{self.cgroup}/monitors"\n'
                        f'cdi_spec_dirs = ["{self.root}/cdi", "{self.root}/cdi-over"]\n'
                        f'hooks_dir = ["{self.root}/hooks", "{self.root}/hooks-over"]\n',
-            f"runtime.handlers.{self.handler}": f'kind = "oci"\npath = "{program(self.handler)}"\n',
+            f"runtime.handlers.{self.handler}": self.handler_config(),
             "log": 'level = "debug"\n',
         }
         for section, lines in (self.extra or {}).items():
@@ -82,6 +82,12 @@ class Daemon:
         with open(f"{self.root}/crisp.toml", "w") as file:
             for section, lines in sections.items():
                 file.write((f"[{section}]\n" if section else "") + lines)
+
+    def handler_config(self):
+        """The handler "shim" is runc's of containerd, which speaks the same protocol as all shims."""
+        if self.handler == "shim":
+            return f'kind = "shim"\npath = "{program("containerd-shim-runc-v2")}"\n'
+        return f'kind = "oci"\npath = "{program(self.handler)}"\n'
 
     def network_config(self, ipv6=False, portmap=False, masquerade=False, **more):
         ranges = [[{"subnet": f"{self.subnet}.0/24"}]]

@@ -15,9 +15,9 @@ PROCESSORS = "2"
 BOOT = 300  # seconds; an idle machine takes a tenth of it
 
 
-def image():
-    """The folder of the disk, which is made where it is missing."""
-    made = subprocess.run([f"{TOP}/test/vm/image"], stdout=subprocess.PIPE, text=True, check=True)
+def image(deb):
+    """The folder of a disk on which the package can be installed; made where it is missing."""
+    made = subprocess.run([f"{TOP}/test/vm/image", deb], stdout=subprocess.PIPE, text=True, check=True)
     return made.stdout.strip().splitlines()[-1]
 
 
@@ -208,7 +208,8 @@ def package():
 
 def node_disk():
     """(image's folder, disk): a node with the package installed as a user installs it. Made once for each package."""
-    base, deb = image(), package()
+    deb = package()
+    base = image(deb)
     with open(deb, "rb") as file:
         name = hashlib.sha256(file.read() + CONFIG.encode()).hexdigest()[:12]
     disk = f"{base}/node-{name}.qcow2"

@@ -37,7 +37,7 @@ def pytest_configure(config):
 
 def pytest_addoption(parser):
     parser.addoption("--build", default=os.environ.get("CRISP_BUILD", "build"), help="the build folder under test")
-    parser.addoption("--handler", default=None, help="runc or crun")
+    parser.addoption("--handler", default=None, help="runc, crun or shim")
 
 
 running = []  # the daemons of this moment, for the report of a failure

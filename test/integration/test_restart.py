@@ -481,7 +481,7 @@ def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler, hung):
     os.chmod(path, 0o755)
     with open(f"{daemon.root}/stuck", "w"):
         pass
-    daemon.write_config(extra={"runtime.handlers.half": f'kind = "oci"\npath = "{path}"\n'})
+    daemon.write_config(extra={"runtime.handlers.half": daemon.handler_config()})
     node = Node(daemon.start(), busybox)
     config = node.pod_config()
     pod = (node.run_pod(config, handler="half"), config)
@@ -499,12 +499,11 @@ def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler, hung):
     assert str(node.status(container)) == str(failed)
 
 
-def test_a_container_whose_handler_the_configuration_lost(own_daemon, busybox, handler):
+def test_a_container_whose_handler_the_configuration_lost(own_daemon, busybox):
     from support import Node
 
     daemon = own_daemon(start=False)
-    path = shutil.which(handler or "runc")
-    daemon.write_config(extra={"runtime.handlers.late": f'kind = "oci"\npath = "{path}"\n'})
+    daemon.write_config(extra={"runtime.handlers.late": daemon.handler_config()})
     node = Node(daemon.start(), busybox)
     config = node.pod_config()
     pod = (node.run_pod(config, handler="late"), config)
@@ -517,7 +516,7 @@ def test_a_container_whose_handler_the_configuration_lost(own_daemon, busybox, h
     assert failure.value.code() == KINDS.FAILED_PRECONDITION and "late" in failure.value.details()
     assert node.status(container).state == RUNNING
     daemon.kill()
-    daemon.write_config(extra={"runtime.handlers.late": f'kind = "oci"\npath = "{path}"\n'})
+    daemon.write_config(extra={"runtime.handlers.late": daemon.handler_config()})
     daemon.start()
     assert node.exec(container, "true").exit_code == 0
     node.remove_pod(pod[0])

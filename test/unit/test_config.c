@@ -397,12 +397,34 @@ static void test_not_supported_yet(void **state)
 {
         assert_refused("nri.listen = '/run/nri.sock'",
                        "c.toml:1: nri.listen: not supported yet in this version: must be empty");
-        assert_refused(
-                "[runtime.handlers.kata]\nkind = 'shim'\npath = '/x'",
-                "c.toml:2: runtime.handlers.kata.kind: \"shim\" is not supported yet in this "
-                "version, only \"oci\" is");
         assert_refused("[runtime.handlers.kata]\nkind = 'vm'\npath = '/x'",
                        "c.toml:2: runtime.handlers.kata.kind: \"vm\" is neither oci nor shim");
+}
+
+static void test_shims(void **state)
+{
+        const struct config_machine shims = {.runc = runc_path,
+                                             .kata = "/usr/bin/containerd-shim-kata-v2"};
+        AUTO_CONFIG struct config *config = config_new(&shims);
+        config_complete(config, &shims);
+        const struct config_handler *kata = config_handler_find(config, "kata");
+        assert_non_null(kata);
+        assert_int_equal(kata->kind, CONFIG_HANDLER_SHIM);
+        assert_string_equal(kata->path, "/usr/bin/containerd-shim-kata-v2");
+        assert_string_equal(config->runtime.default_handler, "runc");
+        AUTO_CONFIG struct config *asked = load(
+                "[runtime.handlers.vm]\nkind = 'shim'\npath = '/x'\nshim_config = '/etc/vm.toml'\n"
+                "shim_options_type = 'a.b'\nshim_without_sandbox = true\nshim_runtime = "
+                "'/usr/bin/crun'");
+        const struct config_handler *vm = config_handler_find(asked, "vm");
+        assert_int_equal(vm->kind, CONFIG_HANDLER_SHIM);
+        assert_string_equal(vm->shim_config, "/etc/vm.toml");
+        assert_string_equal(vm->shim_options_type, "a.b");
+        assert_string_equal(vm->shim_runtime, "/usr/bin/crun");
+        assert_true(vm->shim_without_sandbox);
+        assert_refused(
+                "[runtime.handlers.vm]\nshim_config = 'vm.toml'",
+                "c.toml:2: runtime.handlers.vm.shim_config: \"vm.toml\" is not an absolute path");
 }
 
 static void test_workloads(void **state)
@@ -636,7 +658,8 @@ static void test_print(void **state)
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
-                "cgroup_writable = false\ncreate_timeout = 15\n"
+                "cgroup_writable = false\nshim_runtime = \"\"\nshim_config = \"\"\n"
+                "shim_options_type = \"\"\nshim_without_sandbox = false\ncreate_timeout = 15\n"
                 "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\nplatform_paths = {}\n"
                 "root = \"/r2\"\ncni_conf_dir = \"\"\n"
                 "seccomp_profile = \"\"\n"
@@ -645,7 +668,8 @@ static void test_print(void **state)
                 "default_annotations = {}\n"
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
-                "cgroup_writable = false\ncreate_timeout = 15\n"
+                "cgroup_writable = false\nshim_runtime = \"\"\nshim_config = \"\"\n"
+                "shim_options_type = \"\"\nshim_without_sandbox = false\ncreate_timeout = 15\n"
                 "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\nplatform_paths = "
                 "{\"plan9/mips\" = \"/p4\"}\n"
                 "root = \"/r3\"\ncni_conf_dir = \"\"\n"
@@ -655,7 +679,8 @@ static void test_print(void **state)
                 "default_annotations = {\"a.b\" = \"c\", \"d\" = \"\"}\n"
                 "privileged_without_host_devices = true\n"
                 "privileged_without_host_devices_all_devices_allowed = true\n"
-                "cgroup_writable = true\ncreate_timeout = 32\n"
+                "cgroup_writable = true\nshim_runtime = \"\"\nshim_config = \"\"\n"
+                "shim_options_type = \"\"\nshim_without_sandbox = false\ncreate_timeout = 32\n"
                 "\n[runtime.workloads.w1]\nactivation_annotation = \"a/b\"\n"
                 "allowed_annotations = [\"umask.crio.io\"]\n"
                 "\n[runtime.workloads.w1.resources]\ncpushares = 2\ncpuset = \"0-3\"\n"
@@ -749,13 +774,13 @@ static void test_documented(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                TEST(test_defaults),       TEST(test_find_handler), TEST(test_follows_run_dir),
-                TEST(test_machine),        TEST(test_values),       TEST(test_unknown_keys),
-                TEST(test_wrong_types),    TEST(test_wrong_values), TEST(test_not_supported_yet),
-                TEST(test_handlers),       TEST(test_whole),        TEST(test_drop_ins),
-                TEST(test_missing),        TEST(test_print),        TEST(test_this_machine),
-                TEST(test_documented),     TEST(test_wrong_forms),  TEST(test_workloads),
-                TEST(test_platform_paths),
+                TEST(test_defaults),     TEST(test_find_handler),   TEST(test_follows_run_dir),
+                TEST(test_machine),      TEST(test_values),         TEST(test_unknown_keys),
+                TEST(test_wrong_types),  TEST(test_wrong_values),   TEST(test_not_supported_yet),
+                TEST(test_shims),        TEST(test_handlers),       TEST(test_whole),
+                TEST(test_drop_ins),     TEST(test_missing),        TEST(test_print),
+                TEST(test_this_machine), TEST(test_documented),     TEST(test_wrong_forms),
+                TEST(test_workloads),    TEST(test_platform_paths),
         };
 
         return cmocka_run_group_tests(tests, NULL, NULL);

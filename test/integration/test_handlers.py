@@ -1,0 +1,156 @@
+"""Runtime handlers side by side: what each is known to do, and what becomes of those that cannot be used."""
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+from kit import legacy_cgroups
+from kit.paths import program
+from kit.wait import wait_for
+from support import KINDS, error_of
+
+SCRIPT = "#!/bin/sh\nexec {runtime} \"$@\"\n"
+OLD = """#!/bin/sh
+case "$*" in
+--version) echo 'old version 0.9'; echo 'spec: 1.0.0';;
+features) exit 1;;
+*--help*) echo '   create  makes'; echo '   update, up  changes';;
+*) exec {runtime} "$@";;
+esac
+"""
+
+
+def handlers(**paths):
+    return {f"runtime.handlers.{name}": f'kind = "oci"\npath = "{path}"\n' for name, path in paths.items()}
+
+
+def put(path, text):
+    with open(f"{path}.new", "w") as file:
+        file.write(text)
+    os.chmod(f"{path}.new", 0o755)
+    os.rename(f"{path}.new", path)
+
+
+def condition(node, name="RuntimeHandlersReady"):
+    return next(c for c in node.client.Status().status.conditions if c.type == name)
+
+
+def is_usable(node, name):
+    """Others may be found on the machine, and not work."""
+    return f"runtime handler {name}:" not in condition(node).message
+
+
+def known(node, name):
+    return json.loads(node.client.Status(verbose=True).info["info"])["handlers"][name]
+
+
+@pytest.fixture
+def script(tmp_path):
+    def make(name, text):
+        put(tmp_path / name, text.format(runtime=program("runc")))
+        return str(tmp_path / name)
+    return make
+
+
+def test_what_a_handler_can(node):
+    handler = wait_for(lambda: known(node, node.daemon.handler) if known(node, node.daemon.handler)["version"] else None, "the probe")
+    assert handler["version"].startswith(node.daemon.handler) and not handler["problem"]
+    assert {"pause", "resume", "update", "ps"} <= set(handler["commands"])
+    assert is_usable(node, node.daemon.handler)
+    container = node.sleeper(node.pod())
+    info = json.loads(node.client.ContainerStatus(container_id=container, verbose=True).info["info"])
+    assert info["runtimeSpec"]["ociVersion"] == handler["ociVersion"]
+
+
+def test_an_old_runtime_gets_a_specification_that_it_speaks(own_node, script):
+    node = own_node(config=handlers(old=script("old", OLD)))
+    container = node.create((node.run_pod(handler="old"), node.pod_config()), ["true"])
+    info = json.loads(node.client.ContainerStatus(container_id=container, verbose=True).info["info"])
+    assert info["runtimeSpec"]["ociVersion"] == "1.0.0"
+    assert known(node, "old")["commands"] == ["update"]
+    features = {h.name: h.features.recursive_read_only_mounts for h in node.client.Status().runtime_handlers}
+    assert not features["old"]
+
+
+def test_a_command_that_the_runtime_has_not_is_told(own_node, script):
+    node = own_node(config=handlers(old=script("old", OLD)))
+    config = node.pod_config()
+    container = node.sleeper((node.run_pod(config, handler="old"), config))
+    done = subprocess.run([node.daemon.crisp, "pause", container, "--socket", node.daemon.socket], stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 1 and "old version 0.9 has no command pause" in done.stderr
+
+
+@pytest.mark.parametrize("text", [None, "#!/bin/sh\necho 'no library libx' >&2; exit 127\n", "#!/no/such/interpreter\n"],
+                         ids=["missing", "broken", "no-interpreter"])
+def test_a_handler_that_cannot_be_used_fails_its_own_pods_alone(own_node, tmp_path, text):
+    path = str(tmp_path / "broken")
+    if text:
+        put(path, text)
+    node = own_node(config=handlers(broken=path))
+    wait_for(lambda: not is_usable(node, "broken"), "the condition")
+    assert not condition(node).status and "broken" in condition(node).message and path in condition(node).message
+    assert condition(node, "RuntimeReady").status
+    message = error_of(lambda: node.run_pod(handler="broken"), KINDS.FAILED_PRECONDITION)
+    assert path in message and (not text or "no library" in message or "No such file" in message)
+    assert node.output(node.pod(), "echo fine") == "fine\n"
+    put(path, SCRIPT.format(runtime=program("runc")))
+    node.run_pod(handler="broken")
+    wait_for(lambda: is_usable(node, "broken"), "the handler to be in order")
+
+
+def test_a_handler_that_was_mended_is_seen_without_a_pod(own_node, tmp_path):
+    path = str(tmp_path / "late")
+    node = own_node(config=handlers(late=path))
+    wait_for(lambda: not is_usable(node, "late"), "the condition")
+    put(path, SCRIPT.format(runtime=program("runc")))
+    wait_for(lambda: known(node, "late")["version"], "it to be probed")
+    assert is_usable(node, "late")
+
+
+def test_the_limit_of_a_slow_runtime_is_its_own(own_node, script):
+    slow = script("slow", "#!/bin/sh\ncase \"$*\" in *\\ create\\ *) sleep 1000;; esac\nexec {runtime} \"$@\"\n")
+    config = handlers(slow=slow)
+    config["runtime.handlers.slow"] += "create_timeout = 1\n"
+    node = own_node(config=config)
+    pod_config = node.pod_config()
+    container = node.create((node.run_pod(pod_config, handler="slow"), pod_config), ["true"])
+    assert error_of(lambda: node.start(container), KINDS.DEADLINE_EXCEEDED)
+    assert node.output(node.pod(), "echo fine") == "fine\n"
+
+
+def test_roots_without_pivot_root(own_node, script, tmp_path):
+    noting = script("noting", f"#!/bin/sh\necho \"$*\" >>{tmp_path}/calls\nexec {{runtime}} \"$@\"\n")
+    config = handlers(noting=noting)
+    config["runtime"] = "no_pivot = true\n"
+    node = own_node(config=config)
+    pod_config = node.pod_config()
+    assert node.output((node.run_pod(pod_config, handler="noting"), pod_config), "echo in; ls /proc/self/exe") == "in\n/proc/self/exe\n"
+    with open(tmp_path / "calls") as file:
+        calls = file.read()
+    assert [line for line in calls.splitlines() if " create " in line and "--no-pivot" in line]
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/crun"), reason="crun is not installed")
+def test_runc_and_crun_side_by_side(own_node):
+    wrapper = []
+    if legacy_cgroups.needed(program("crun")):
+        wrapper = [sys.executable, "-c", "import sys, os; sys.path.insert(0, sys.argv[1]); from kit import legacy_cgroups; "
+                   "legacy_cgroups.enter(); os.execv(sys.argv[2], sys.argv[2:])", os.path.dirname(os.path.dirname(legacy_cgroups.__file__))]
+    node = own_node(wrapper=wrapper)
+    for handler in ("runc", "crun"):
+        config = node.pod_config()
+        pod = node.run_pod(config, handler=handler), config
+        container = node.sleeper(pod)
+        assert node.exec_sh(container, "echo $$; echo here").endswith("here\n")
+        info = json.loads(node.client.ContainerStatus(container_id=container, verbose=True).info["info"])
+        assert info["runtimeHandler"] == handler and info["runtimePath"] == program(handler)
+    assert len(node.client.ListContainers(filter={"state": {"state": 1}}).containers) == 2
+
+
+@pytest.mark.skipif(not os.path.exists("/usr/bin/crun") or not legacy_cgroups.needed("/usr/bin/crun"),
+                    reason="crun is not installed, or can run here")
+def test_crun_on_a_hybrid_host_is_told(own_node):
+    node = own_node()
+    message = error_of(lambda: node.run_pod(handler="crun"), KINDS.FAILED_PRECONDITION)
+    assert "hybrid" in message and "crun 1.9" in message

@@ -1,0 +1,240 @@
+"""
+What a shim like Kata's receives, checked byte by byte against the protocol's definition, by a shim that records it. The fake stands
+for what Debian's shim (1.6) has not: a start answered in JSON, version 3 of the task API, a sandbox container, and processes that are
+none of the host's.
+"""
+import json
+import os
+import signal
+import sys
+
+import pytest
+from grpc import StatusCode
+from kit import shim_pb
+from kit.paths import TOP
+from kit.wait import wait_for
+from support import EXITED, NOTREADY, RUNNING, error_of
+
+FAKE = f"{TOP}/contrib/kit/fake_shim.py"
+
+
+class Recorded:
+    def __init__(self, folder):
+        self.folder = folder
+
+    def all(self):
+        with open(f"{self.folder}/requests") as file:
+            return [json.loads(line) for line in file]
+
+    def one(self, **wanted):
+        found = [entry for entry in self.all() if all(entry.get(key) == value for key, value in wanted.items())]
+        assert len(found) == 1, (wanted, found)
+        return found[0]
+
+    def methods(self):
+        return [entry.get("method") or entry["what"] for entry in self.all()]
+
+    def messages(self, method, kind):
+        """The requests of one method, each proven to be the protocol's own form of what it says."""
+        found = []
+        for entry in self.all():
+            if entry.get("method") == method:
+                frame = shim_pb.ttrpc.Request.FromString(bytes.fromhex(entry["frame"]))
+                assert frame.SerializeToString(deterministic=True).hex() == entry["frame"]
+                message = kind.FromString(bytes.fromhex(entry["payload"]))
+                assert message.SerializeToString(deterministic=True).hex() == entry["payload"]
+                assert not message.UnknownFields()
+                found.append(message)
+        return found
+
+
+@pytest.fixture
+def fake(own_node, tmp_path):
+    """A daemon whose handler "vm" is the fake."""
+    def make(answer="json3", **more):
+        program = tmp_path / "containerd-shim-fake-v2"
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE} {tmp_path} {answer} "$@"\n')
+        program.chmod(0o755)
+        lines = "".join(f"{key} = {value}\n" for key, value in more.items())
+        node = own_node(config={"runtime.handlers.vm": f'kind = "shim"\npath = "{program}"\n{lines}'})
+        return node, Recorded(tmp_path)
+    return make
+
+
+def pod_of(node, **more):
+    config = node.pod_config(**more)
+    return node.run_pod(config, handler="vm"), config
+
+
+def test_the_start(fake):
+    node, recorded = fake(shim_config='"/etc/vm.toml"', shim_options_type='"io.example.options"')
+    pod = pod_of(node)
+    start = recorded.one(what="start")
+    words = start["arguments"]
+    assert words[-1] == "start"
+    assert {words[i]: words[i + 1] for i in range(0, len(words) - 1, 2)} == {
+        "-namespace": "k8s.io", "-address": node.daemon.socket, "-publish-binary": "/bin/false", "-id": pod[0]}
+    environment = start["environment"]
+    assert environment["NAMESPACE"] == "k8s.io" and environment["GRPC_ADDRESS"] == node.daemon.socket
+    assert os.path.exists(environment["TTRPC_ADDRESS"])
+    assert os.path.basename(start["cwd"]) == pod[0]
+    from google.protobuf.any_pb2 import Any
+    options = Any.FromString(bytes.fromhex(start["stdin"]))
+    assert options.type_url == "runtimeoptions.v1.Options"
+    said = shim_pb.options.Options.FromString(options.value)
+    assert (said.type_url, said.config_path) == ("io.example.options", "/etc/vm.toml")
+    assert recorded.messages("Create", shim_pb.task.CreateTaskRequest)[0].options == options
+    node.remove_pod(pod[0])
+
+
+def test_the_sandbox_container(fake):
+    node, recorded = fake()
+    pod = pod_of(node, annotations={"of.the": "pod"})
+    config = recorded.one(what="start")["config"]
+    notes = config["annotations"]
+    assert notes["io.kubernetes.cri.container-type"] == notes["io.kubernetes.cri-o.ContainerType"] == "sandbox"
+    assert notes["io.kubernetes.cri.sandbox-id"] == notes["io.kubernetes.cri-o.SandboxID"] == pod[0]
+    assert notes["io.kubernetes.cri.sandbox-name"] == pod[1]["metadata"]["name"]
+    assert notes["of.the"] == "pod"
+    assert config["process"]["args"] == ["/pause", "--hold"]
+    assert os.access(f"{config['root']['path']}/pause", os.X_OK) and config["root"]["readonly"]
+    network = next(n["path"] for n in config["linux"]["namespaces"] if n["type"] == "network")
+    assert os.stat(network)
+    create = recorded.messages("Create", shim_pb.task.CreateTaskRequest)
+    assert [message.id for message in create] == [pod[0]]
+    assert create[0].bundle == recorded.one(what="start")["cwd"]
+    assert recorded.messages("Start", shim_pb.task.StartRequest)[0].id == pod[0]
+    before = len(recorded.all())
+    node.remove_pod(pod[0])
+    methods = recorded.methods()[before:]
+    assert [m for m in methods if m in ("Kill", "Wait", "Shutdown")] == ["Kill", "Wait", "Shutdown"]
+    assert recorded.messages("Shutdown", shim_pb.task.ShutdownRequest)[0].now
+
+
+@pytest.mark.parametrize("answer, version", [("json3", "v3"), ("json2", "v2"), ("plain", "v2")])
+def test_a_container(fake, answer, version):
+    node, recorded = fake(answer)
+    pod = pod_of(node)
+    container = node.run(pod, ["exit", "7"])
+    assert node.wait_exit(container).exit_code == 7
+    assert node.text(pod, container) == "guest runs exit 7\n"
+    assert {entry["service"] for entry in recorded.all() if entry["what"] == "request"} == {f"containerd.task.{version}.Task"}
+    create = recorded.messages("Create", shim_pb.task.CreateTaskRequest)[1]
+    assert create.id == container and not create.terminal and create.stdin == ""
+    assert (os.path.basename(create.stdout), os.path.basename(create.stderr)) == ("stdout", "stderr")
+    with open(f"{create.bundle}/config.json") as file:
+        config = json.load(file)
+    notes = config["annotations"]
+    assert notes["io.kubernetes.cri.container-type"] == notes["io.kubernetes.cri-o.ContainerType"] == "container"
+    assert notes["io.kubernetes.cri.sandbox-id"] == notes["io.kubernetes.cri-o.SandboxID"] == pod[0]
+    assert recorded.messages("Wait", shim_pb.task.WaitRequest)[0].id == container
+    node.client.RemoveContainer(container_id=container)
+    assert recorded.messages("Delete", shim_pb.task.DeleteRequest)[0].id == container
+    node.remove_pod(pod[0])
+
+
+def test_signals_go_by_way_of_the_shim(fake):
+    """What is seen as the container's process is the machine's: it must not get them."""
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+    assert node.status(container).state == RUNNING
+    node.stop(container, timeout=60)
+    assert node.status(container).exit_code == 143
+    kill = recorded.messages("Kill", shim_pb.task.KillRequest)[0]
+    assert (kill.id, kill.exec_id, kill.signal) == (container, "", signal.SIGTERM)
+    other = node.run(pod, ["wait"], name="other")
+    node.stop(other, timeout=0)
+    assert node.status(other).exit_code == 137
+    node.remove_pod(pod[0])
+
+
+def test_a_command(fake):
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+    done = node.exec(container, "echo", "in the guest")
+    assert (done.stdout, done.exit_code) == (b"guest runs echo in the guest\nin the guest\n", 0)
+    message = recorded.messages("Exec", shim_pb.task.ExecProcessRequest)[0]
+    assert message.id == container and message.exec_id and not message.terminal
+    assert message.spec.type_url == "types.containerd.io/opencontainers/runtime-spec/1/Process"
+    process = json.loads(message.spec.value)
+    assert process["args"] == ["echo", "in the guest"] and process["cwd"] == "/"
+    ended = recorded.messages("Delete", shim_pb.task.DeleteRequest)[0]
+    assert (ended.id, ended.exec_id) == (container, message.exec_id)
+    assert not [name for name in os.listdir(f"{node.daemon.run}/containers/{container}") if "crisp-exec" in name]
+    error_of(lambda: node.exec(container, "wait", timeout=1), StatusCode.DEADLINE_EXCEEDED)
+    kill = recorded.messages("Kill", shim_pb.task.KillRequest)[0]
+    assert kill.exec_id and kill.signal == signal.SIGKILL
+    node.remove_pod(pod[0])
+
+
+def test_a_guests_out_of_memory_kill(fake):
+    node, recorded = fake()
+    pod = pod_of(node)
+    status = node.wait_exit(node.run(pod, ["oom"]))
+    assert (status.exit_code, status.reason) == (137, "OOMKilled")
+    node.remove_pod(pod[0])
+
+
+def test_limits(fake):
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+    node.client.UpdateContainerResources(container_id=container, linux={"memory_limit_in_bytes": 64 << 20})
+    update = recorded.messages("Update", shim_pb.task.UpdateTaskRequest)[0]
+    assert update.id == container
+    assert update.resources.type_url == "types.containerd.io/opencontainers/runtime-spec/1/LinuxResources"
+    assert json.loads(update.resources.value)["memory"]["limit"] == 64 << 20
+    node.remove_pod(pod[0])
+
+
+def test_what_the_shim_refuses_is_told(fake):
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.create(pod, ["fail"])
+    assert 'the guest has no room: "none"' in error_of(lambda: node.start(container), StatusCode.UNKNOWN)
+    assert (node.status(container).state, node.status(container).reason) == (EXITED, "StartError")
+    node.remove_pod(pod[0])
+
+
+def test_a_dead_machine(fake):
+    """Its program is run once for each container and for the pod, with the bundle, to clean up."""
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+    pid = shim_of(pod[0])
+    os.kill(pid, signal.SIGKILL)
+    assert node.wait_exit(container).exit_code == 255
+    wait_for(lambda: node.pod_status(pod[0]).state == NOTREADY, "the pod not to be ready")
+    node.remove_pod(pod[0])
+    deleted = {entry["arguments"][entry["arguments"].index("-id") + 1]: entry for entry in recorded.all() if entry["what"] == "delete"}
+    assert set(deleted) == {container, pod[0]}
+    for identity, entry in deleted.items():
+        bundle = entry["arguments"][entry["arguments"].index("-bundle") + 1]
+        assert os.path.realpath(bundle) == entry["cwd"]
+
+
+def test_the_daemon_comes_back(fake):
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+    node.daemon.restart()
+    assert node.status(container).state == RUNNING
+    assert node.exec(container, "echo", "still here").exit_code == 0
+    node.stop(container, timeout=60)
+    assert node.status(container).exit_code == 143
+    assert recorded.methods().count("start") == 1
+    node.remove_pod(pod[0])
+
+
+def shim_of(pod):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                words = file.read().split(b"\0")
+        except OSError:
+            continue
+        if FAKE.encode() in words and pod.encode() in words:
+            return int(pid)
+    raise AssertionError("no shim runs")
