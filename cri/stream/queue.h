@@ -22,10 +22,10 @@ void queue_add(struct queue *queue, const void *bytes, size_t length);
 /* Room for length bytes at the end; queue_added says how many of them were written. */
 char *queue_reserve(struct queue *queue, size_t length);
 void queue_added(struct queue *queue, size_t length);
-/* The first bytes; length is how many there are. */
+/* The first bytes; length is how many there are. Null perhaps where there are none. */
 static inline const char *queue_front(const struct queue *queue)
 {
-        return queue->data + queue->head;
+        return queue->data ? queue->data + queue->head : NULL;
 }
 void queue_drop(struct queue *queue, size_t length);
 void queue_fini(struct queue *queue);
