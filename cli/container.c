@@ -51,7 +51,7 @@ int cli_inspect(char *const *arguments)
                 code = ask(&common, "ContainerInspect", &request.base,
                            (ProtobufCMessage **)&response);
         }
-        if (code != 0)
+        if (code != 0 || !response)
                 return code;
         cli_indent(response->json, &out);
         return cli_print(&out);
@@ -96,7 +96,7 @@ int cli_verify(char *const *arguments)
                 code = ask(&common, "ContainerVerify", &request.base,
                            (ProtobufCMessage **)&response);
         }
-        if (code != 0)
+        if (code != 0 || !response)
                 return code;
         code = write_findings(response, !quiet, &out);
         if (common.json) {

@@ -161,7 +161,7 @@ int container_attach_handler(struct rpc *rpc, const void *request_, void *respon
                 result = container_find(request->container_id, &container, err);
         if (result == 0)
                 result = container_require_running(container, err);
-        if (result < 0)
+        if (result < 0 || !container)
                 return error_context(err, "attach");
         struct attachment *attachment = xcalloc(1, sizeof *attachment);
         *attachment = (struct attachment){
