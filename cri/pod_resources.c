@@ -114,7 +114,7 @@ int pod_update_handler(struct rpc *rpc, const void *request_, void *response, st
                 result = check(request->resources, "resources", err);
         if (result == 0)
                 result = pod_find(request->pod_sandbox_id, &pod, err);
-        if (result < 0)
+        if (result < 0 || !pod)
                 return result;
         task_lock(&pod->lock, CLOCK_NEVER);
         result = pod->phase == POD_REMOVED || pod->stopping
