@@ -162,15 +162,23 @@ static void count_lost_lines(const struct container *container, const struct mon
                     container->id, "lines", lines, NULL);
 }
 
+/* A command in it, which the monitor has not seen. */
+static bool command_was_killed(const struct container *container)
+{
+        AUTO_FREE char *mark = container_run_path(container, EXEC_OOM_MARK);
+        return access(mark, F_OK) == 0;
+}
+
 void container_exited(struct container *container, const struct monitor_exit *exit)
 {
         if (container->phase == CONTAINER_EXITED)
                 return;
-        const char *reason = exit->oom_killed       ? "OOMKilled"
+        bool oom_killed = exit->oom_killed || command_was_killed(container);
+        const char *reason = oom_killed             ? "OOMKilled"
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
         container->exit_told = true;
-        metric_counts[COUNT_OOM_KILLED] += exit->oom_killed;
+        metric_counts[COUNT_OOM_KILLED] += oom_killed;
         count_lost_lines(container, exit);
         if (container->forbidden_calls) {
                 reason = SECCOMP_NOTIFIER_REASON;
@@ -216,13 +224,9 @@ int container_read_exit(const struct container *container, struct monitor_exit *
                         struct error *err)
 {
         AUTO_FREE char *directory = container_state_path(container, "");
-        AUTO_FREE char *mark = container_run_path(container, EXEC_OOM_MARK);
-        bool command_killed = access(mark, F_OK) == 0;
         int result = exit_record_read(directory, exit, err);
-        if (result == 0 && command_killed)
-                exit->oom_killed = true;
-        if (result != -ENOENT ||
-            (!command_killed && !cgroup_oom_killed(&node.cgroups, container->cgroup_path)))
+        if (result != -ENOENT || (!command_was_killed(container) &&
+                                  !cgroup_oom_killed(&node.cgroups, container->cgroup_path)))
                 return result;
         /* Its exit code nobody will know; that it was short of memory the kernel still says, until
          * the cgroup goes. */

@@ -108,8 +108,7 @@ static void test_differences(void **state)
                    "warning capabilities effective: CAP_CHOWN is gone: the process gave it up\n");
         check_with("uid", "5", "warning user: 5, and it was started as 0\n");
         check_with("seccomp", "'disabled'", "FAIL seccomp: disabled, and should be a filter\n");
-        check_with("noNewPrivileges", "false",
-                   "FAIL no new privileges: not set, and should be\n");
+        check_with("noNewPrivileges", "false", "FAIL no new privileges: not set, and should be\n");
         check_with("label", "'mine2 (enforce)'",
                    "FAIL AppArmor profile: mine2 (enforce), and should be mine\n");
         check_with("oomScoreAdj", "6", "FAIL OOM score adjustment: 6, and should be 5\n");
