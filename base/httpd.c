@@ -28,6 +28,7 @@ static int find_functions(void *library, struct error *err)
                 {"MHD_get_connection_info", &loaded.get_connection_info},
                 {"MHD_get_connection_values", &loaded.get_connection_values},
                 {"MHD_upgrade_action", &loaded.upgrade_action},
+                {"MHD_add_connection", &loaded.add_connection},
         };
         for (size_t i = 0; i < sizeof functions / sizeof *functions; i++) {
                 void *found = dlsym(library, functions[i].name);

@@ -24,6 +24,7 @@ struct httpd {
         __typeof__(&MHD_get_connection_info) get_connection_info;
         __typeof__(&MHD_get_connection_values) get_connection_values;
         __typeof__(&MHD_upgrade_action) upgrade_action;
+        __typeof__(&MHD_add_connection) add_connection;
 };
 
 /* Loads it, or finds it loaded; it stays. FAILED_PRECONDITION where it is not installed. Blocks on

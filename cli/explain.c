@@ -194,6 +194,31 @@ static void write_error(const char *kind, const char *name, const char *error, s
         buffer_add_text(out, "\n");
 }
 
+/* After an unclean stop. */
+static void write_checkup(const Crisp__V1__ImageCheckup *checkup, struct buffer *out)
+{
+        char age[TEXT_VALUE_MAX];
+
+        buffer_printf(out,
+                      "%sThe machine went down while images were kept: of %" PRIu32
+                      " that were pulled last %" PRIu32 " are looked at (since %s)",
+                      out->length ? "\n" : "", checkup->images, checkup->looked_at,
+                      since_text(age, checkup->started_at));
+        if (checkup->mended)
+                buffer_printf(out, ", %" PRIu32 " fetched again", checkup->mended);
+        if (checkup->removed)
+                buffer_printf(out, ", %" PRIu32 " broken and removed", checkup->removed);
+        if (checkup->unknown)
+                buffer_printf(out, ", %" PRIu32 " left to the next start", checkup->unknown);
+        if (*checkup->image) {
+                buffer_add_text(out, "; now ");
+                text_clean(out, checkup->step);
+                buffer_add_text(out, " ");
+                text_clean(out, checkup->image);
+        }
+        buffer_add_text(out, "\n");
+}
+
 static void write_all(const Crisp__V1__ExplainResponse *all, struct buffer *out)
 {
         write_pulls(all, out);
@@ -202,6 +227,8 @@ static void write_all(const Crisp__V1__ExplainResponse *all, struct buffer *out)
         write_pods(all, out);
         write_containers(all, out);
         write_images(all, out);
+        if (all->checkup)
+                write_checkup(all->checkup, out);
         for (size_t i = 0; i < all->n_pods; i++)
                 write_error("pod", all->pods[i]->name, all->pods[i]->error, out);
         for (size_t i = 0; i < all->n_containers; i++)
@@ -233,6 +260,8 @@ static void join(const struct messages *messages, Crisp__V1__ExplainResponse *al
                 append(&all->containers, &all->n_containers, (void *const *)part->containers,
                        part->n_containers);
                 append(&all->images, &all->n_images, (void *const *)part->images, part->n_images);
+                if (part->checkup)
+                        all->checkup = part->checkup;
         }
 }
 

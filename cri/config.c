@@ -24,6 +24,7 @@
 #define MESSAGE_MAX           (256 * 1024 * 1024)
 #define PORT_MAX              65535
 #define IDLE_MAX              604800 /* seconds: a week */
+#define CIPHERS_MAX           64
 #define SESSIONS_MAX          65536
 #define PLUGIN_DIRS_MAX       64
 #define REGISTRY_DIRS_MAX     16
@@ -172,6 +173,11 @@ const struct config_setting config_settings[] = {
         {"streaming.port", CONFIG_NUMBER, PLACE(streaming.port), 0, PORT_MAX},
         {"streaming.idle_timeout", CONFIG_NUMBER, PLACE(streaming.idle_timeout), 1, IDLE_MAX},
         {"streaming.max_sessions", CONFIG_NUMBER, PLACE(streaming.max_sessions), 1, SESSIONS_MAX},
+        {"streaming.tls_cert", CONFIG_PATH_OR_NONE, PLACE(streaming.tls_cert)},
+        {"streaming.tls_key", CONFIG_PATH_OR_NONE, PLACE(streaming.tls_key)},
+        {"streaming.tls_client_ca", CONFIG_PATH_OR_NONE, PLACE(streaming.tls_client_ca)},
+        {"streaming.tls_min_version", CONFIG_TEXT_OR_NONE, PLACE(streaming.tls_min_version)},
+        {"streaming.tls_ciphers", CONFIG_TEXTS, PLACE(streaming.tls_ciphers), 0, CIPHERS_MAX},
         {"nri.listen", CONFIG_OFF, PLACE(nri.listen)},
         {"stats.collection_period", CONFIG_NUMBER, PLACE(stats.collection_period), 0, SECONDS_MAX},
         {"stats.pod_metrics", CONFIG_POD_METRICS, PLACE(stats.pod_metrics), 0, METRIC_WORDS_MAX},
@@ -379,6 +385,10 @@ struct config *config_new(const struct config_machine *machine)
         config->streaming.address = xstrdup("127.0.0.1");
         config->streaming.idle_timeout = 4 * 3600;
         config->streaming.max_sessions = 1024;
+        config->streaming.tls_cert = xstrdup("");
+        config->streaming.tls_key = xstrdup("");
+        config->streaming.tls_client_ca = xstrdup("");
+        config->streaming.tls_min_version = xstrdup("1.2");
         config->nri.listen = xstrdup("");
         config->stats.collection_period = 10;
         strv_push(&config->stats.pod_metrics, "all");
@@ -531,6 +541,11 @@ void config_free(struct config *config)
         free(config->runtime.bind_mount_prefix);
         free(config->runtime.default_mounts_file);
         free(config->streaming.address);
+        free(config->streaming.tls_cert);
+        free(config->streaming.tls_key);
+        free(config->streaming.tls_client_ca);
+        free(config->streaming.tls_min_version);
+        strv_free(config->streaming.tls_ciphers);
         free(config->nri.listen);
         strv_free(config->stats.pod_metrics);
         free(config->metrics.listen);

@@ -346,6 +346,15 @@ struct config {
                 unsigned idle_timeout;
                 /* Open at a time. [1024] */
                 unsigned max_sessions;
+                /* PEM files of the certificate, with its chain, and its key; empty is no TLS. [""]
+                 */
+                char *tls_cert, *tls_key;
+                /* PEM file of certificates, of one of which clients need one; or empty. [""] */
+                char *tls_client_ca;
+                /* 1.2 or 1.3. ["1.2"] */
+                char *tls_min_version;
+                /* Cipher suites by IANA's or OpenSSL's names; empty is OpenSSL's default. [[]] */
+                char **tls_ciphers;
         } streaming;
 
         struct {

@@ -26,6 +26,12 @@ struct ends {
         int ours, theirs;
 };
 
+static void close_one(int *fd)
+{
+        if (*fd >= 0)
+                close(take_fd(fd));
+}
+
 static int make_pipe(bool we_read, struct ends *ends, struct error *err)
 {
         int fds[2];
@@ -67,7 +73,7 @@ static int attach(struct attachment *attachment, struct ends pipes[PIPES], struc
         if (result < 0 && err->code == ERROR_RESOURCE_EXHAUSTED)
                 bound_reached(BOUND_ATTACH_CLIENTS);
         if (result == 0 && !has_input)
-                cleanup_fd(&pipes[INPUT].ours);
+                close_one(&pipes[INPUT].ours);
         return result;
 }
 
@@ -85,8 +91,8 @@ static int open_attachment(void *attachment_, struct stream_ends *ends, struct e
                                              take_fd(&pipes[ERRORS].ours)};
         }
         for (int i = 0; i < PIPES; i++) {
-                cleanup_fd(&pipes[i].ours);
-                cleanup_fd(&pipes[i].theirs);
+                close_one(&pipes[i].ours);
+                close_one(&pipes[i].theirs);
         }
         return result < 0 ? error_context(err, "container %s", attachment->container->id) : 0;
 }
@@ -124,7 +130,7 @@ static void resize_attachment(void *attachment_, uint16_t rows, uint16_t columns
 static void attachment_free(void *attachment_)
 {
         struct attachment *attachment = attachment_;
-        cleanup_fd(&attachment->control);
+        close_one(&attachment->control);
         container_unref(attachment->container);
         free(attachment);
 }

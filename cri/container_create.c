@@ -12,6 +12,7 @@
 #include "cri/container.h"
 #include "cri/container_pids.h"
 #include "cri/container_resources.h"
+#include "cri/container_usage.h"
 #include "cri/image_volume.h"
 #include "cri/init_system.h"
 #include "cri/pod_users.h"
@@ -188,6 +189,7 @@ static int create(struct container *container, struct error *err)
         if (result == 0) {
                 container_step(container, "writing the record");
                 container->phase = CONTAINER_CREATED;
+                container_usage_begin(container);
                 result = container_save(container, true, err);
         }
         if (result == 0)

@@ -5,6 +5,7 @@
 #include "base/task.h"
 #include "cri/container.h"
 #include "cri/streaming.h"
+#include "cri/tuning.h"
 #include "oci/exec_session.h"
 
 /* From the call to the end of its session. */
@@ -33,7 +34,7 @@ static int open_exec(void *exec_, struct stream_ends *ends, struct error *err)
                 return result;
         AUTO_FREE char *directory = container_run_path(container, "");
         AUTO_FREE char *bundle = container_state_path(container, "bundle");
-        const struct exec_options options = {
+        struct exec_options options = {
                 .handler = container->pod->handler,
                 .cgroups = &node.cgroups,
                 .id = container->id,
@@ -45,6 +46,9 @@ static int open_exec(void *exec_, struct stream_ends *ends, struct error *err)
                 .helper = node.exec_program,
                 .deadline = clock_after(container_runtime_patience(container)),
         };
+        struct cpu_list first;
+        if (tuning_exec_processor(container, &first))
+                options.processors = &first;
         bool interruptible = task_set_interruptible(true);
         result = exec_session_start(&options, &exec->session, &made, err);
         task_set_interruptible(interruptible);

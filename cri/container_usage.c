@@ -88,6 +88,12 @@ static void measure(struct container *container)
         container->usage = job.usage;
 }
 
+void container_usage_begin(struct container *container)
+{
+        container->usage = (struct container_usage){
+                .known = true, .timestamp = container->created_at, .inodes = 1};
+}
+
 struct folder_job {
         struct container_usage_total total;
 };

@@ -11,7 +11,7 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-/* In struct container; zeroes: not measured yet. */
+/* In struct container; zeroes: neither made by this daemon nor measured yet. */
 struct container_usage {
         bool known;
         bool final;                                     /* measured after its end */
@@ -20,6 +20,11 @@ struct container_usage {
         unsigned long long bytes, inodes;               /* of the writable layer */
         unsigned long long folder_bytes, folder_inodes; /* of all of its folder */
 };
+
+struct container;
+
+/* Its writable layer has just been made: it is empty, which is known without measuring. */
+void container_usage_begin(struct container *container);
 
 /* Has those measured whose time has come. */
 void container_usage_refresh(void);

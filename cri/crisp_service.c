@@ -96,7 +96,10 @@ static int handle_explain(struct rpc *rpc, const void *request, void *response, 
                         message.containers = all.containers + done;
                 if ((message.n_images = part(all.n_images, done)))
                         message.images = all.images + done;
-                if (message.n_pulls + message.n_pods + message.n_containers + message.n_images == 0)
+                message.checkup = done == 0 ? all.checkup : NULL;
+                if (message.n_pulls + message.n_pods + message.n_containers + message.n_images ==
+                            0 &&
+                    !message.checkup)
                         break;
                 result = rpc_send(rpc, &message, err);
         }

@@ -368,6 +368,24 @@ static void add_images(struct arena *arena, const char *object,
                 response->images[response->n_images++] = describe_image(arena, image);
 }
 
+static Crisp__V1__ImageCheckup *describe_checkup(struct arena *arena)
+{
+        struct suspects_progress progress;
+        if (!suspects_progress(node.suspects, &progress))
+                return NULL;
+        Crisp__V1__ImageCheckup *checkup = arena_alloc(arena, sizeof *checkup);
+        crisp__v1__image_checkup__init(checkup);
+        checkup->started_at = progress.since;
+        checkup->image = copied(arena, progress.image ? progress.image : "");
+        checkup->step = copied(arena, progress.step);
+        checkup->images = progress.images;
+        checkup->looked_at = progress.looked_at;
+        checkup->mended = progress.mended;
+        checkup->removed = progress.removed;
+        checkup->unknown = progress.unknown;
+        return checkup;
+}
+
 int explain_object(struct arena *arena, const char *object, Crisp__V1__ExplainResponse *response,
                    struct error *err)
 {
@@ -377,6 +395,8 @@ int explain_object(struct arena *arena, const char *object, Crisp__V1__ExplainRe
         response->pulls = explain_pulls(arena, pulls_alone ? "" : object, &response->n_pulls);
         if (pulls_alone)
                 return 0;
+        if (selection.all)
+                response->checkup = describe_checkup(arena);
         add_pods(arena, &selection, response);
         add_containers(arena, &selection, response);
         if (selection.by_id > 1)

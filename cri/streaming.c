@@ -13,6 +13,11 @@ int streaming_start(const struct config *config, struct error *err)
                 .port = config->streaming.port,
                 .idle_timeout = config->streaming.idle_timeout * NSEC_PER_SEC,
                 .max_sessions = config->streaming.max_sessions,
+                .tls = {.cert = config->streaming.tls_cert,
+                        .key = config->streaming.tls_key,
+                        .client_ca = config->streaming.tls_client_ca,
+                        .min_version = config->streaming.tls_min_version,
+                        .ciphers = (const char *const *)config->streaming.tls_ciphers},
         };
         return stream_server_start(&options, &server, err);
 }

@@ -151,8 +151,10 @@ static int start(struct fetcher *fetcher, struct error *err)
         if (fetcher->errand && fetcher->errand->fd >= 0)
                 child.extra_fds[child.extra_fd_count++] = fetcher->errand->fd;
         child.namespaces = BOX_NAMESPACES;
-        child.cgroup_fd = options->cgroup_fd;
-        child.cgroup_v1_tasks = options->cgroup_v1_tasks;
+        if (options->place) {
+                child.cgroup_fd = options->place->cgroup_fd;
+                child.cgroup_v1_tasks = options->place->cgroup_v1_tasks;
+        }
         return process_start(&child, &fetcher->process, err);
 }
 

@@ -15,6 +15,7 @@
 #include "base/clock.h"
 #include "base/error.h"
 #include "image/offline_request.h"
+#include "image/place.h"
 #include "image/request.h"
 
 #define FETCHER_LOG_LINES_MAX 200  /* of crisp-image's stderr; the rest is read and dropped */
@@ -29,10 +30,9 @@ struct fetcher; /* one that runs */
 struct fetcher_options {
         const char *program;
         char *const *environment;
-        int cgroup_fd; /* as process_options has them; -1 */
-        const char *const *cgroup_v1_tasks;
-        int64_t stall;    /* ns without a line */
-        int64_t deadline; /* monotonic ns */
+        const struct pull_place *place; /* null: the daemon's cgroup */
+        int64_t stall;                  /* ns without a line */
+        int64_t deadline;               /* monotonic ns */
         void (*on_progress)(void *argument, const struct fetch_progress *progress);
         /* Decides whether the pull goes on with what was signed; may wait. Called at most once, and
          * only where the request wants signatures. */

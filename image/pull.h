@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "image/credentials.h"
+#include "image/place.h"
 #include "image/request.h"
 #include "image/share.h"
 #include "image/sources.h"
@@ -25,18 +26,6 @@
 #define PULL_TOTAL_DEFAULT    (6 * 3600 * NSEC_PER_SEC)
 
 struct puller;
-
-/* Where a crisp-image starts: process_options' members, and what leave needs. */
-struct pull_place {
-        const char *cgroup; /* its path, for people; null: the daemon's */
-        int cgroup_fd;
-        const char *const *cgroup_v1_tasks;
-        void *spot, *leaf;
-};
-#define PULL_PLACE_INIT                                                                            \
-        {                                                                                          \
-                .cgroup_fd = -1                                                                    \
-        }
 
 struct pull_options {
         struct store *store;                    /* outlives the puller */

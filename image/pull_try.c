@@ -67,8 +67,7 @@ static int run_fetcher(const struct pull *pull, const struct fetch_request *requ
         int r = puller->enter ? puller->enter(pull->pod_cgroup, name, &place, err) : 0;
         if (r < 0)
                 return r;
-        options->cgroup_fd = place.cgroup_fd;
-        options->cgroup_v1_tasks = place.cgroup_v1_tasks;
+        options->place = &place;
         r = fetcher_run(options, request, arena, result, ended, err);
         if (r < 0 && r != -ECANCELED && place.cgroup && err->code == ERROR_INTERNAL)
                 error_context(err, "in cgroup %.200s", place.cgroup);

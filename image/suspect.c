@@ -20,6 +20,7 @@ struct suspects {
         bool unclean; /* and not looked at yet */
         struct task *task;
         struct event ended;
+        struct suspects_progress progress; /* since 0: no check began */
 };
 
 int suspects_new(struct store *store, struct offline *offline, const char *boot_id,
@@ -66,6 +67,12 @@ bool suspects_are_there(const struct suspects *suspects)
         return suspects->unclean;
 }
 
+bool suspects_progress(const struct suspects *suspects, struct suspects_progress *progress)
+{
+        *progress = suspects->progress;
+        return progress->since > 0;
+}
+
 /* ---- checking ---- */
 
 /* The IDs of images that were pulled last; additional stores' are not ours to mend. */
@@ -91,6 +98,7 @@ static void drop(struct suspects *suspects, const char *id, const struct error *
 
         log_failure(why, "an image is broken and cannot be fetched again: it is removed", "image",
                     id, NULL);
+        suspects->progress.removed++;
         if (store_remove(suspects->store, id, &err) < 0)
                 log_failure(&err, "a broken image could not be removed", "image", id, NULL);
 }
@@ -102,6 +110,8 @@ static int check(struct suspects *suspects, const char *id)
         struct offline_summary summary = {0};
         struct error err;
 
+        suspects->progress.image = id;
+        suspects->progress.step = "verifying";
         int r = offline_verify(suspects->offline, names, 1, NULL, &summary, &err);
         if (r == 0 && summary.failed == 0)
                 return 0;
@@ -115,9 +125,11 @@ static int check(struct suspects *suspects, const char *id)
         }
         log_warning("an image is broken since the machine went down: fetching it again", "image",
                     id, NULL);
+        suspects->progress.step = "fetching again";
         r = offline_repair(suspects->offline, names, 1, NULL, &summary, &err);
         if (r == 0 && summary.failed > 0)
                 r = error_set(&err, ERROR_DATA_LOSS, "it is still broken after that");
+        suspects->progress.mended += r == 0;
         if (r == 0)
                 log_info("a broken image is whole again", "image", id, NULL);
         else if (r != -ECANCELED)
@@ -142,11 +154,17 @@ static void check_task(void *argument)
         log_warning("the machine went down while images were kept here: those that were pulled "
                     "last are looked at again",
                     NULL);
+        suspects->progress = (struct suspects_progress){
+                .since = clock_real(), .step = "", .images = (unsigned)strv_length(ids)};
         task_set_interruptible(true);
         for (char **id = ids; id && *id && r != -ECANCELED; id++) {
                 r = check(suspects, *id);
                 all &= r == 0;
+                suspects->progress.looked_at += r == 0;
+                suspects->progress.unknown += r < 0;
         }
+        suspects->progress.image = NULL;
+        suspects->progress.step = "";
         task_set_interruptible(false);
         strv_free(ids);
         if (all) {

@@ -33,6 +33,17 @@ void suspects_free(struct suspects *suspects); /* no check may be under way; nul
 /* Whether there is something to look at. */
 bool suspects_are_there(const struct suspects *suspects);
 
+/* How the check after an unclean stop gets on; the strings are borrowed until the caller waits. */
+struct suspects_progress {
+        int64_t since;     /* real time, ns */
+        const char *image; /* ID of the one that is looked at; null: none, or not any more */
+        const char *step;  /* "verifying", "fetching again"; "" without image */
+        unsigned images, looked_at, mended, removed;
+        unsigned unknown; /* could not be looked at: the next start tries again */
+};
+/* False where the machine went down in order, as far as this start knows. */
+bool suspects_progress(const struct suspects *suspects, struct suspects_progress *progress);
+
 /*
  * Looks at suspect images one after the other, in a task of its own: verifies each, fetches what
  * is broken of it again by its repo digest, and removes it where that cannot be. Each is logged.

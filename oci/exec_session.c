@@ -31,7 +31,8 @@ struct pipes {
 static void close_all(int *fds, size_t count)
 {
         for (size_t i = 0; i < count; i++)
-                cleanup_fd(&fds[i]);
+                if (fds[i] >= 0)
+                        close(take_fd(&fds[i]));
 }
 
 static void pipes_fini(struct pipes *pipes)
@@ -96,7 +97,7 @@ static int start_process(struct exec_session *session, const struct pipes *pipes
         strv_free(argv);
         if (result < 0)
                 return result;
-        cleanup_fd(&theirs);
+        close(take_fd(&theirs));
         return wait_for_start(session, terminal, ours, err);
 }
 

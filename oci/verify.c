@@ -1,4 +1,4 @@
-#include "oci/verify_private.h"
+#include "oci/verify.h"
 
 #include <stdarg.h>
 #include <stdlib.h>
@@ -6,6 +6,7 @@
 
 #include "base/buffer.h"
 #include "base/memory.h"
+#include "oci/verify_private.h"
 
 void verify_say(const struct verify *verify, enum verify_verdict verdict, const char *what,
                 const char *format, ...)

@@ -21,6 +21,7 @@
 #include "cri/stream/handshake.h"
 #include "cri/stream/offers.h"
 #include "cri/stream/pump.h"
+#include "cri/stream/relay.h"
 #include "cri/stream/session.h"
 #include "cri/stream/websocket.h"
 
@@ -49,6 +50,8 @@ struct stream_server {
         struct MHD_Daemon *http;
         struct pump *pump;
         struct offers *offers;
+        struct tls *tls; /* or null */
+        struct relays *relays;
         struct pump_timer expiry, guard;
         pthread_mutex_t lock;
         struct guest *guests; /* under it */
@@ -341,7 +344,7 @@ static int listen_at(const struct stream_server_options *options, int *listener,
         return 0;
 }
 
-static char *base_url(int listener, const char *address)
+static char *base_url(const char *scheme, int listener, const char *address)
 {
         union {
                 struct sockaddr any;
@@ -351,22 +354,31 @@ static char *base_url(int listener, const char *address)
         socklen_t length = sizeof own;
         getsockname(listener, &own.any, &length);
         if (own.any.sa_family == AF_INET)
-                return xprintf("http://%s:%u", address, ntohs(own.four.sin_port));
-        return xprintf("http://[%s]:%u", address, ntohs(own.six.sin6_port));
+                return xprintf("%s://%s:%u", scheme, address, ntohs(own.four.sin_port));
+        return xprintf("%s://[%s]:%u", scheme, address, ntohs(own.six.sin6_port));
 }
 
 int stream_server_start(const struct stream_server_options *options, struct stream_server **result,
                         struct error *err)
 {
         int listener = -1;
-        int status = listen_at(options, &listener, err);
-        if (status < 0)
+        struct tls *tls = NULL;
+        int status = 0;
+        if (*options->tls.cert || *options->tls.key)
+                status = tls_open(&options->tls, &tls, err);
+        if (status == 0)
+                status = listen_at(options, &listener, err);
+        if (status < 0) {
+                tls_free(tls);
                 return status;
+        }
         struct stream_server *server = xcalloc(1, sizeof *server);
         server->options = *options;
         server->options.address = NULL;
+        server->options.tls = (struct stream_tls_options){0};
         server->listener = listener;
-        server->base = base_url(listener, options->address);
+        server->tls = tls;
+        server->base = base_url(tls ? "https" : "http", listener, options->address);
         server->offers = offers_new();
         pthread_mutex_init(&server->lock, NULL);
         *result = server;
@@ -379,6 +391,14 @@ static void expire_offers(void *server_)
         int64_t next = offers_expire(server->offers);
         if (next != CLOCK_NEVER)
                 pump_timer_set(server->pump, &server->expiry, next);
+}
+
+/* Decrypted, it comes from nowhere in particular. */
+static void take_decrypted(void *server_, int fd)
+{
+        struct stream_server *server = server_;
+        static const struct sockaddr_in nowhere = {.sin_family = AF_INET};
+        httpd->add_connection(server->http, fd, (const struct sockaddr *)&nowhere, sizeof nowhere);
 }
 
 static int start_threads(struct stream_server *server, struct error *err)
@@ -395,16 +415,22 @@ static int start_threads(struct stream_server *server, struct error *err)
                 server->expiry = (struct pump_timer){.callback = expire_offers, .argument = server};
                 server->guard = (struct pump_timer){.callback = guard_guests, .argument = server};
         }
+        unsigned flags = MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_UPGRADE |
+                         (server->tls ? MHD_USE_NO_LISTEN_SOCKET | MHD_USE_ITC : 0);
         server->http = httpd->start_daemon(
-                MHD_USE_EPOLL_INTERNAL_THREAD | MHD_ALLOW_UPGRADE, 0, NULL, NULL, on_request,
-                server, MHD_OPTION_LISTEN_SOCKET, server->listener, MHD_OPTION_CONNECTION_LIMIT,
+                flags, 0, NULL, NULL, on_request, server, MHD_OPTION_CONNECTION_LIMIT,
                 server->options.max_sessions + SPARE_CONNECTIONS, MHD_OPTION_CONNECTION_TIMEOUT,
                 (unsigned)STREAM_REQUEST_TIME, MHD_OPTION_CONNECTION_MEMORY_LIMIT,
                 (size_t)STREAM_REQUEST_MAX, MHD_OPTION_THREAD_STACK_SIZE, (size_t)HTTP_STACK_SIZE,
                 MHD_OPTION_NOTIFY_CONNECTION, on_connection, server, MHD_OPTION_URI_LOG_CALLBACK,
-                on_request_line, server, MHD_OPTION_END);
+                on_request_line, server, server->tls ? MHD_OPTION_END : MHD_OPTION_LISTEN_SOCKET,
+                server->listener, MHD_OPTION_END);
         if (!server->http)
                 return error_set(err, ERROR_INTERNAL, "streaming: the HTTP server does not start");
+        if (server->tls)
+                server->relays = relays_start(server->pump, server->tls, server->listener,
+                                              server->options.max_sessions + SPARE_CONNECTIONS,
+                                              take_decrypted, server);
         return 0;
 }
 
@@ -420,8 +446,10 @@ void stream_server_stop(struct stream_server *server)
                         on_released(guest);
         if (server->http)
                 httpd->stop_daemon(server->http);
-        else
-                close(server->listener);
+        if (!server->http || server->tls)
+                close(server->listener); /* microhttpd closes its own */
+        relays_free(server->relays);
+        tls_free(server->tls);
         offers_free(server->offers);
         pthread_mutex_destroy(&server->lock);
         free(server->base);

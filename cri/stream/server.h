@@ -15,6 +15,7 @@
 #include "base/buffer.h"
 #include "base/error.h"
 #include "cri/stream/backend.h"
+#include "cri/stream/tls.h"
 
 #define STREAM_OFFER_TIME   (INT64_C(60000000000)) /* ns that an URL is good for */
 #define STREAM_OFFERS_MAX   1000                   /* that nobody has come for yet */
@@ -28,6 +29,7 @@ struct stream_server_options {
         unsigned port;         /* 0: any that is free */
         int64_t idle_timeout;  /* ns without a byte after which a session ends */
         unsigned max_sessions; /* connections at a time; further ones are closed */
+        struct stream_tls_options tls;
 };
 
 /* Listens. Any failure names address and port. The loop's thread, and so are all below. */

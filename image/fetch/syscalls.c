@@ -7,6 +7,7 @@
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
+#include <netinet/in.h>
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -229,6 +230,25 @@ static int add_descriptor_rules(scmp_filter_ctx filter)
                                         SCMP_A1(SCMP_CMP_EQ, TCGETS));
 }
 
+/* TCP and UDP: whoever may ask for any protocol makes the kernel load the module that has it. */
+static int allow_ip(scmp_filter_ctx filter, int family)
+{
+        static const struct {
+                int type, protocol;
+        } sockets[] = {{SOCK_STREAM, 0},
+                       {SOCK_STREAM, IPPROTO_TCP},
+                       {SOCK_DGRAM, 0},
+                       {SOCK_DGRAM, IPPROTO_UDP}};
+        int r = 0;
+        for (size_t i = 0; i < sizeof(sockets) / sizeof(sockets[0]) && r == 0; i++)
+                r = ALLOW(filter, socket, 3, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family),
+                          SCMP_A1(SCMP_CMP_MASKED_EQ,
+                                  UINT32_MAX & ~(scmp_datum_t)(SOCK_CLOEXEC | SOCK_NONBLOCK),
+                                  (scmp_datum_t)sockets[i].type),
+                          SCMP_A2(SCMP_CMP_EQ, (scmp_datum_t)sockets[i].protocol));
+        return r;
+}
+
 /*
  * Registries are asked over IP; getaddrinfo asks the kernel over netlink which addresses there are,
  * and tries a caching daemon's UNIX socket, which is refused like all other families. A pair of
@@ -238,9 +258,8 @@ static int add_network_rules(scmp_filter_ctx filter)
 {
         int r;
 
-        if ((r = allow_all(filter, NETWORK, sizeof(NETWORK) / sizeof(NETWORK[0]))) < 0 ||
-            (r = ALLOW(filter, socket, 1, SCMP_A0(SCMP_CMP_EQ, AF_INET))) < 0 ||
-            (r = ALLOW(filter, socket, 1, SCMP_A0(SCMP_CMP_EQ, AF_INET6))) < 0 ||
+        if ((r = allow_ip(filter, AF_INET)) < 0 || (r = allow_ip(filter, AF_INET6)) < 0 ||
+            (r = allow_all(filter, NETWORK, sizeof(NETWORK) / sizeof(NETWORK[0]))) < 0 ||
             (r = ALLOW(filter, socket, 2, SCMP_A0(SCMP_CMP_EQ, AF_NETLINK),
                        SCMP_A2(SCMP_CMP_EQ, NETLINK_ROUTE))) < 0 ||
             (r = ALLOW(filter, socketpair, 1, SCMP_A0(SCMP_CMP_EQ, AF_UNIX))) < 0)

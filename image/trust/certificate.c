@@ -8,6 +8,7 @@
 #include <string.h>
 
 /* Fulcio's extensions: the issuer as bare text, and as an ASN.1 string. */
+#define AUTH_LEVEL    1 /* SSL_CTX_set_security_level(3): 80 bits */
 #define ISSUER_OID    "1.3.6.1.4.1.57264.1.1"
 #define ISSUER_V2_OID "1.3.6.1.4.1.57264.1.8"
 
@@ -101,6 +102,8 @@ static int verify_chain(X509 *certificate, STACK_OF(X509) * roots, STACK_OF(X509
                 X509_VERIFY_PARAM_set_time(parameters, (time_t)time);
                 /* An authority that the policy names need not be a root. */
                 X509_VERIFY_PARAM_set_flags(parameters, X509_V_FLAG_PARTIAL_CHAIN);
+                /* Nothing that hangs on MD5 or SHA-1, for which collisions can be made. */
+                X509_VERIFY_PARAM_set_auth_level(parameters, AUTH_LEVEL);
                 r = build_chain(context, err);
         } else {
                 refuse(err, "its certificate cannot be verified");
@@ -176,8 +179,10 @@ static int check_subject(X509 *certificate, const struct policy_requirement *req
         if (email && !has_email(certificate, email))
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "its certificate is not for %.300s", email);
-        if (host &&
-            X509_check_host(certificate, host, 0, X509_CHECK_FLAG_NEVER_CHECK_SUBJECT, NULL) != 1)
+        if (host && X509_check_host(certificate, host, 0,
+                                    X509_CHECK_FLAG_NEVER_CHECK_SUBJECT |
+                                            X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS,
+                                    NULL) != 1)
                 return error_set(err, ERROR_FAILED_PRECONDITION,
                                  "its certificate is not for %.300s", host);
         return requirement->has_fulcio ? check_issuer(certificate, requirement->oidc_issuer, err)

@@ -1,5 +1,6 @@
 """After the machine went down: what was pulled last is looked at again, and fetched again where it is broken."""
 import os
+import subprocess
 
 import pytest
 from kit.image import Image, Layer
@@ -44,6 +45,10 @@ def read(path):
         return file.read()
 
 
+def explain(node):
+    return subprocess.run([node.daemon.crisp, "explain", "--socket", node.daemon.socket], stdout=subprocess.PIPE, text=True, check=True).stdout
+
+
 def pull(node, registry, name):
     image = Image([Layer().file("data/file", WHOLE).file("data/name", name)])
     reference = registry.push(f"test/{name}", "1", image)
@@ -64,6 +69,8 @@ def test_a_broken_image_is_fetched_again_and_a_whole_one_is_left(own_node, regis
     assert os.stat(os.path.dirname(os.path.dirname(layer_file(node, whole)))).st_ino == untouched
     log = node.daemon.log_text()
     assert "a broken image is whole again" in log and broken.id in log
+    told = explain(node)
+    assert "of 3 that were pulled last 3 are looked at" in told and ", 1 fetched again" in told and "; now" not in told
 
 
 def test_what_cannot_be_fetched_again_is_removed(own_node, private_registry):
@@ -74,6 +81,8 @@ def test_what_cannot_be_fetched_again_is_removed(own_node, private_registry):
     reboot(node)
     wait_for(lambda: node.image_status(name) is None, "the broken image to be removed")
     assert "cannot be fetched again: it is removed" in node.daemon.log_text()
+    wait_for(lambda: "2 are looked at" in explain(node), "both to be looked at")
+    assert ", 1 broken and removed" in explain(node)
     assert node.image_status(node.image) is not None
 
 
@@ -83,7 +92,7 @@ def test_a_killed_daemon_is_no_machine_that_went_down(own_node, registry):
     broken, _ = pull(node, registry, "killed")
     break_file(layer_file(node, broken))
     marker = reboot(node, unclean=False)
-    assert "the machine went down" not in node.daemon.log_text()
+    assert "the machine went down" not in node.daemon.log_text() and "machine" not in explain(node)
     node.daemon.terminate()
     assert not os.path.exists(marker)
     node.daemon.start()

@@ -1,4 +1,5 @@
 """Pods whose users are others on the host: user namespaces, and what they change in all else."""
+import fcntl
 import json
 import os
 import shutil
@@ -8,7 +9,7 @@ import subprocess
 import pytest
 from kit.image import Layer
 from kit.wait import wait_for
-from support import CONTAINER, EXITED, KINDS, NODE, NOTREADY, POD, READY, RUNNING, TARGET, error_of
+from support import CONTAINER, KINDS, NODE, POD, READY, RUNNING, TARGET, Node, error_of
 
 HOST, LENGTH = 100000, 65536
 
@@ -63,7 +64,6 @@ def test_users_are_others_on_the_host(userns):
 
 def owner_of_namespace(path):
     """The inode of the user namespace that owns the namespace of this file."""
-    import fcntl
     with open(path) as file:
         fd = fcntl.ioctl(file, 0xB701)  # NS_GET_USERNS
     try:
@@ -395,7 +395,6 @@ def test_a_folder_that_lets_nobody_pass_is_told(own_daemon, busybox):
     daemon = own_daemon(start=False)
     os.chmod(daemon.root, 0o700)
     daemon.start()
-    from support import Node
     node = Node(daemon, busybox)
     message = error_of(lambda: node.run_pod(linux=node.namespaces(userns_options=users())), KINDS.FAILED_PRECONDITION)
     assert "user namespace" in message and daemon.root in message
@@ -555,3 +554,32 @@ def test_volumes_that_an_image_declares(own_node, image, kind):
     node.pull(name)
     container = node.sleeper(userns_pod(node), image=name, linux={"security_context": {"run_as_user": {"value": 33}}})
     assert node.exec_sh(container, "stat -c %u /data/there; touch /other/mine && stat -c %u /other /other/mine") == "33\n33\n33\n"
+
+
+def test_layers_that_another_store_lends(own_daemon, busybox, tmp_path):
+    lender = Node(own_daemon(), busybox)
+    folder = f"{tmp_path}/lent"
+    os.mkdir(folder)
+    subprocess.run(["mount", "--bind", f"{lender.daemon.state}/images", folder], check=True)
+    try:
+        borrower = own_daemon(config={"images": f'additional_stores = ["{folder}"]\n'}, start=False)
+        borrower.start()
+        node = Node(borrower, busybox)
+        wait_for(lambda: handler_features(node).user_namespaces, "the node to know that it can")
+        assert not os.listdir(f"{borrower.state}/images/layers")
+        container = node.sleeper(userns_pod(node))
+        assert node.exec_sh(container, "touch /new; stat -c %u / /bin/busybox /new") == "0\n0\n0\n"
+        assert not os.path.exists(f"{borrower.run}/containers/{container}/rootfs.lower")
+        node.remove_pod(node.client.ListPodSandbox().items[0].id)
+        borrower.terminate()
+    finally:
+        subprocess.run(["umount", "-l", folder], check=True)
+
+
+def test_nothing_of_the_mapped_layers_stays_mounted(userns):
+    node = userns
+    container = node.sleeper(userns_pod(node))
+    run = f"{node.daemon.run}/containers/{container}"
+    with open("/proc/self/mounts") as file:
+        assert [l.split()[1] for l in file if l.split()[1].startswith(run)] == [f"{run}/rootfs"]
+    assert "rootfs.lower" not in os.listdir(run)

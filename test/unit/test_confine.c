@@ -20,6 +20,7 @@
 #include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/ptrace.h>
+#include <netinet/in.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -160,6 +161,7 @@ static void resolves_names(void)
         EXPECT(getaddrinfo("localhost", "443", NULL, &found) == 0);
         freeaddrinfo(found);
         EXPECT(socket(AF_INET, SOCK_STREAM, 0) >= 0);
+        EXPECT(socket(AF_INET6, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, IPPROTO_UDP) >= 0);
         EXPECT(BOX_SANITIZED || (socket(AF_UNIX, SOCK_STREAM, 0) < 0 && errno == EAFNOSUPPORT));
         _exit(0);
 }
@@ -331,6 +333,17 @@ static void opens_a_packet_socket(void)
         socket(AF_PACKET, SOCK_RAW, 0);
 }
 
+/* The kernel would load a module for it. */
+static void opens_an_sctp_socket(void)
+{
+        socket(AF_INET, SOCK_STREAM, 132);
+}
+
+static void opens_a_raw_socket(void)
+{
+        socket(AF_INET6, SOCK_RAW, 6);
+}
+
 static void opens_an_audit_socket(void)
 {
         socket(AF_NETLINK, SOCK_RAW, 9);
@@ -392,6 +405,8 @@ static void test_other_calls_kill(void **state)
                 {changes_its_root, "chroot"},
                 {opens_by_handle, "open_by_handle_at"},
                 {opens_a_packet_socket, "AF_PACKET"},
+                {opens_an_sctp_socket, "SCTP"},
+                {opens_a_raw_socket, "SOCK_RAW"},
                 {opens_an_audit_socket, "NETLINK_AUDIT"},
                 {makes_memory_executable, "PROT_EXEC"},
                 {types_for_a_terminal, "TIOCSTI"},

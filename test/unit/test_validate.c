@@ -125,8 +125,7 @@ static void test_pods(void **state)
         pod_config.log_directory = (char *)"/var/log/../../etc";
         expect_pod(ERROR_INVALID_ARGUMENT, "config.log_directory:");
         namespaces.pid = RUNTIME__V1__NAMESPACE_MODE__TARGET;
-        expect_pod(ERROR_INVALID_ARGUMENT,
-                   "config.linux.security_context.namespace_options.target_id:");
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.namespace_options.pid:");
         namespaces.pid = RUNTIME__V1__NAMESPACE_MODE__TARGET;
         namespaces.target_id = (char *)"abc";
         expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.namespace_options.pid:");
@@ -134,9 +133,28 @@ static void test_pods(void **state)
         expect_pod(ERROR_INVALID_ARGUMENT,
                    "config.linux.security_context.namespace_options.network:");
         Runtime__V1__UserNamespace user = RUNTIME__V1__USER_NAMESPACE__INIT;
+        Runtime__V1__IDMapping ids = RUNTIME__V1__IDMAPPING__INIT, *list[] = {&ids};
         namespaces.userns_options = &user; /* mode POD */
-        expect_pod(ERROR_UNIMPLEMENTED,
-                   "config.linux.security_context.namespace_options.userns_options:");
+        expect_pod(ERROR_INVALID_ARGUMENT,
+                   "config.linux.security_context.namespace_options.userns_options.uids:");
+        ids.host_id = 1000;
+        ids.length = 10;
+        user.uids = list;
+        user.n_uids = 1;
+        namespaces.userns_options = &user;
+        expect_pod(ERROR_INVALID_ARGUMENT,
+                   "config.linux.security_context.namespace_options.userns_options.gids:");
+        user.gids = list;
+        user.n_gids = 1;
+        namespaces.userns_options = &user;
+        expect_pod(ERROR_OK, NULL);
+        namespaces.userns_options = &user;
+        namespaces.ipc = RUNTIME__V1__NAMESPACE_MODE__NODE;
+        expect_pod(ERROR_INVALID_ARGUMENT, "config.linux.security_context.namespace_options.ipc:");
+        namespaces.userns_options = &user;
+        user.mode = RUNTIME__V1__NAMESPACE_MODE__TARGET;
+        expect_pod(ERROR_INVALID_ARGUMENT,
+                   "config.linux.security_context.namespace_options.userns_options.mode:");
         selinux.type = (char *)"spc_t";
         selinux.level = (char *)"s0:c1,c2";
         expect_pod(ERROR_OK, NULL);

@@ -1,0 +1,50 @@
+/*
+ * tls: the certificate of the streaming server, and the TLS library, which is loaded only where
+ * there is one.
+ *
+ * libmicrohttpd's own TLS loses half-closes on an upgraded connection and crawls; so TLS is ours,
+ * and in front of it (relay.h). One thread.
+ */
+#ifndef CRISP_CRI_STREAM_TLS_H
+#define CRISP_CRI_STREAM_TLS_H
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <stdbool.h>
+
+#include "base/error.h"
+
+struct stream_tls_options {
+        const char *cert, *key;  /* PEM files, the chain in the first; "" is no TLS */
+        const char *client_ca;   /* PEM file: clients need a certificate of one of these; or "" */
+        const char *min_version; /* "1.2" or "1.3" */
+        const char *const *ciphers; /* strv of IANA's or OpenSSL's names; null for the default */
+};
+
+struct tls;
+
+/* Everything is read and checked now. Errors name the key of the configuration. Blocks on the disk.
+ */
+int tls_open(const struct stream_tls_options *options, struct tls **tls, struct error *err);
+void tls_free(struct tls *tls); /* null is allowed */
+
+/*
+ * The server's side of a new connection, of which fd stays the caller's; null when memory is out.
+ * Files that have changed are read before; where that fails the ones before stay in use, and that
+ * is logged once.
+ */
+SSL *tls_session(struct tls *tls, int fd);
+
+/* The functions of the library that others need, without their SSL_. */
+struct tls_library {
+        __typeof__(&SSL_accept) accept;
+        __typeof__(&SSL_read) read;
+        __typeof__(&SSL_write) write;
+        __typeof__(&SSL_shutdown) shutdown;
+        __typeof__(&SSL_get_error) get_error;
+        __typeof__(&SSL_free) free;
+        __typeof__(&ERR_clear_error) clear_error;
+};
+const struct tls_library *tls_library(const struct tls *tls);
+
+#endif
