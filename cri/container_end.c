@@ -190,11 +190,19 @@ static void count_lost_lines(const struct container *container, const struct mon
                     container->id, "lines", lines, NULL);
 }
 
+/* A command in it, which the monitor has not seen. */
+static bool command_was_killed(const struct container *container)
+{
+        AUTO_FREE char *mark = container_run_path(container, EXEC_OOM_MARK);
+        return access(mark, F_OK) == 0;
+}
+
 void container_exited(struct container *container, const struct monitor_exit *exit)
 {
         if (container->phase == CONTAINER_EXITED)
                 return;
-        bool oom_killed = exit->oom_killed || (container->oom_told && exit->exit_code != 0);
+        bool oom_killed = exit->oom_killed || (container->oom_told && exit->exit_code != 0) ||
+                          command_was_killed(container);
         const char *reason = oom_killed             ? "OOMKilled"
                              : exit->exit_code == 0 ? "Completed"
                                                     : "Error";
@@ -245,13 +253,9 @@ int container_read_exit(const struct container *container, struct monitor_exit *
                         struct error *err)
 {
         AUTO_FREE char *directory = container_state_path(container, "");
-        AUTO_FREE char *mark = container_run_path(container, EXEC_OOM_MARK);
-        bool command_killed = access(mark, F_OK) == 0;
         int result = exit_record_read(directory, exit, err);
-        if (result == 0 && command_killed)
-                exit->oom_killed = true;
-        if (result != -ENOENT ||
-            (!command_killed && !cgroup_oom_killed(&node.cgroups, container->cgroup_path)))
+        if (result != -ENOENT || (!command_was_killed(container) &&
+                                  !cgroup_oom_killed(&node.cgroups, container->cgroup_path)))
                 return result;
         /* Its exit code nobody will know; that it was short of memory the kernel still says, until
          * the cgroup goes. */

@@ -90,8 +90,7 @@ static void measure(struct container *container)
 
 void container_usage_begin(struct container *container)
 {
-        container->usage = (struct container_usage){
-                .known = true, .timestamp = container->created_at, .inodes = 1};
+        container->usage = (struct container_usage){.begun = true};
 }
 
 struct folder_job {

@@ -14,16 +14,17 @@
 /* In struct container; zeroes: neither made by this daemon nor measured yet. */
 struct container_usage {
         bool known;
-        bool final;                                     /* measured after its end */
-        int64_t timestamp;                              /* real ns, when it was measured */
-        int64_t next_at;                                /* monotonic ns: not measured before */
+        bool begun;        /* made by this daemon: until it is known, it is as good as empty */
+        bool final;        /* measured after its end */
+        int64_t timestamp; /* real ns, when it was measured */
+        int64_t next_at;   /* monotonic ns: not measured before */
         unsigned long long bytes, inodes;               /* of the writable layer */
         unsigned long long folder_bytes, folder_inodes; /* of all of its folder */
 };
 
 struct container;
 
-/* Its writable layer has just been made: it is empty, which is known without measuring. */
+/* Its writable layer has just been made. */
 void container_usage_begin(struct container *container);
 
 /* Has those measured whose time has come. */

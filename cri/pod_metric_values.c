@@ -187,7 +187,7 @@ static void add_cgroup(struct sink *sink, const struct cgroup_stats *stats,
 static void add_disk(struct sink *sink, const struct container *container,
                      const struct container_usage_total *disk)
 {
-        if (container->usage.known)
+        if (container->usage.known || container->usage.begun)
                 add(sink, METRIC_FS_USAGE, container->usage.bytes);
         if (!disk->fs_bytes)
                 return;

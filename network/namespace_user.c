@@ -73,7 +73,8 @@ int namespace_user_pin(const struct namespace_options *options, struct error *er
         if (pipe2(ends, O_CLOEXEC) < 0)
                 return error_errno(err, errno, "make a user namespace: pipe");
         AUTO_FD int input = ends[0];
-        AUTO_FD int kept = ends[1]; /* the child ends when it is closed, whatever becomes of us */
+        AUTO_FD __attribute__((unused)) int kept =
+                ends[1]; /* the child ends when it is closed, whatever becomes of us */
         child.path = options->users->program;
         child.argv = argv;
         child.stdin_fd = input;

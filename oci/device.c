@@ -42,7 +42,7 @@ int device_parse(struct arena *arena, const char *text, struct device_text *devi
         while (count < 3 && rest)
                 parts[count++] = strsep(&rest, ":");
         found.source = parts[0];
-        if (rest || (parts[2] && !device_is_access(parts[2])))
+        if (rest || !found.source || (parts[2] && !device_is_access(parts[2])))
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "device \"%s\": not SOURCE[:DESTINATION][:ACCESS], with ACCESS of "
                                  "the letters r, w and m",

@@ -219,11 +219,12 @@ int runtime_delete(const struct runtime_handler *handler, const char *id, bool f
         struct error why;
         int result = run_simple(handler, "delete", force ? WORDS("--force", id) : WORDS(id),
                                 deadline, &why);
-        if (result < 0 && why.code == ERROR_NOT_FOUND) {
-                /* crun forgets one whose hook failed, and leaves its folder. */
-                AUTO_FREE char *left = xprintf("%s/%s", handler->root, id);
-                result = task_offload(remove_left, left);
-        }
+        if (result < 0 && why.code == ERROR_NOT_FOUND)
+                result = 0;
+        /* crun forgets one whose hook failed, and leaves its folder. */
+        AUTO_FREE char *left = xprintf("%s/%s", handler->root, id);
+        if (result == 0 && access(left, F_OK) == 0)
+                task_offload(remove_left, left);
         if (result == 0)
                 return 0;
         if (err)

@@ -317,7 +317,7 @@ class Forwarder(Session):
 
     def __init__(self, url, tunnel=False, context=None, protocols=("portforward.k8s.io",)):
         self.lock = threading.Lock()
-        self.streams, self.serial = {}, 0
+        self.streams, self.serial, self.refused = {}, 0, set()
         self.web, self.early = None, b""
         if tunnel:
             self.web = WebSocket(url, ["SPDY/3.1+portforward.k8s.io"], context)
@@ -344,6 +344,8 @@ class Forwarder(Session):
         while content := self._next():
             for kind, stream, part in self.spdy.take(content):
                 if stream not in self.streams:
+                    if kind == "reset":
+                        self.refused.add(stream)
                     continue
                 role, forwarded = self.streams[stream]
                 if kind == "data":

@@ -70,7 +70,6 @@ def test_pods_that_cannot_be(node, change, field):
     assert not node.client.ListPodSandbox().items
 
 
-MAPPING = [{"host_id": 100000, "length": 65536}]
 
 
 @pytest.mark.parametrize("linux, field", [
@@ -78,7 +77,6 @@ MAPPING = [{"host_id": 100000, "length": 65536}]
     ({"security_context": {"namespace_options": {"network": 9}}}, "network"),
     ({"security_context": {"namespace_options": {"pid": TARGET, "target_id": "x"}}}, "pid"),
     ({"security_context": {"namespace_options": {"network": 1}}}, "network"),
-    ({"security_context": {"namespace_options": {"userns_options": {"mode": 0, "uids": MAPPING, "gids": MAPPING}}}}, "user"),
 ])
 def test_pods_whose_linux_part_cannot_be(node, linux, field):
     error = error_of(lambda: node.run_pod(linux=linux), KINDS.INVALID_ARGUMENT, KINDS.UNIMPLEMENTED)

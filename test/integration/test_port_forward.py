@@ -226,12 +226,9 @@ def test_streams_that_make_no_sense_are_refused_alone(node):
         resets = []
         for headers in ({"streamtype": "data"}, {"streamtype": "data", "port": "0"}, {"streamtype": "data", "port": "65536"},
                         {"streamtype": "other", "port": "7000"}, {"port": "7000"}, {"streamtype": "data", "port": "7000x"}):
-            stream = forwarder.spdy.open(headers)
-            refused = Forwarded(forwarder, 0)
-            forwarder.streams[stream] = "data", refused
-            resets.append(refused)
-        for refused in resets:
-            wait_for(lambda: refused.was_reset, "the stream to be refused")
+            resets.append(forwarder.spdy.open(headers))
+        for stream in resets:
+            wait_for(lambda: stream in forwarder.refused, "the stream to be refused")
         connection = forwarder.connect(7000)
         connection.send(b"fine")
         connection.finish()
