@@ -87,7 +87,7 @@ static int set_stages(const struct parser *parser, const char **stages)
 
 static int check_commands(const struct parser *parser)
 {
-        char *const *commands = parser->file->commands;
+        const char **commands = parser->file->commands;
         for (size_t i = 0; commands && i < parser->file->command_count; i++) {
                 int result = check_pattern(parser, commands[i]);
                 if (result < 0)

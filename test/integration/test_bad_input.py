@@ -70,8 +70,6 @@ def test_pods_that_cannot_be(node, change, field):
     assert not node.client.ListPodSandbox().items
 
 
-
-
 @pytest.mark.parametrize("linux, field", [
     ({"cgroup_parent": "/a/../../b"}, "cgroup"),
     ({"security_context": {"namespace_options": {"network": 9}}}, "network"),
