@@ -114,7 +114,7 @@ static void the_nearest_counts(void **state)
 
 static void switches_of_the_runtime_do_not_pass(void **state)
 {
-        char *list[] = {(char *)"run.oci.", NULL};
+        static char *list[] = {(char *)"run.oci.", NULL};
         (void)state;
         assert_true(annotation_may_pass(&config, &handler, "example.com/team"));
         assert_true(annotation_may_pass(&config, &handler, "bundles"));

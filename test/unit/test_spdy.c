@@ -198,7 +198,7 @@ static const char *const OUT_STREAM[] = {"streamType", "stdout", "Port", "80", N
 
 static void test_streams_open_talk_and_end(void **state)
 {
-        uint32_t length, word;
+        uint32_t length = 0, word = 0;
         (void)state;
         assert_int_equal(give_open(1, 0, ERROR_STREAM), 0);
         assert_int_equal(give_open(3, 0, OUT_STREAM), 0); /* from the same compression */
@@ -238,7 +238,7 @@ static void test_any_cut_of_the_bytes_means_the_same(void **state)
 
 static void test_streams_that_are_refused(void **state)
 {
-        uint32_t length, word;
+        uint32_t length = 0, word = 0;
         (void)state;
         assert_int_equal(give_open(2, 0, OUT_STREAM), 0); /* even: ours */
         assert_int_equal(next_frame(&length, &word), 0x80030003);
@@ -259,7 +259,7 @@ static void test_streams_that_are_refused(void **state)
 
 static void test_streams_have_a_bound(void **state)
 {
-        uint32_t length, word;
+        uint32_t length = 0, word = 0;
         (void)state;
         for (uint32_t i = 0; i < SPDY_STREAMS_MAX; i++)
                 assert_int_equal(give_open(2 * i + 1, 0, ERROR_STREAM), 0);
@@ -329,7 +329,7 @@ static void test_windows_count_once_the_peer_keeps_them(void **state)
 static void test_what_is_taken_in_is_given_back(void **state)
 {
         char text[20001];
-        uint32_t length, word;
+        uint32_t length = 0, word = 0;
         (void)state;
         memset(text, 'x', 20000);
         text[20000] = '\0';
@@ -347,7 +347,7 @@ static void test_what_is_taken_in_is_given_back(void **state)
 
 static void test_pings(void **state)
 {
-        uint32_t length, word;
+        uint32_t length = 0, word = 0;
         (void)state;
         assert_int_equal(give_control(6, 0, "\0\0\0\7", 4), 0);
         assert_int_equal(next_frame(&length, &word), 0x80030006);
