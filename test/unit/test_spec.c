@@ -170,7 +170,14 @@ static void linux_part(void **state)
         const struct spec_hugepage hugepages[] = {{"2MB", 0}};
         const struct spec_pair sysctls[] = {{"net.ipv4.ip_forward", "1"}};
         const struct spec_pair annotations[] = {{"k", "v"}, {"empty", NULL}};
-        const struct spec_device devices[] = {{"/dev/x", 'c', 10, 229, 0600, 1, 2, "rw"}};
+        const struct spec_device devices[] = {{.path = "/dev/x",
+                                               .type = 'c',
+                                               .device_major = 10,
+                                               .device_minor = 229,
+                                               .mode = 0600,
+                                               .uid = 1,
+                                               .gid = 2,
+                                               .access = "rw"}};
         const struct spec_device_rule rules[] = {{true, 'b', 8, -1, "r"}};
         AUTO_JSON json_t *seccomp = json_pack("{s:s}", "defaultAction", "SCMP_ACT_ALLOW");
         (void)state;
