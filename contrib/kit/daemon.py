@@ -192,6 +192,11 @@ class Daemon:
         with open(self.log, errors="replace") as file:
             return file.read()
 
+    @property
+    def sanitized(self):
+        """Whether it was built with a sanitizer."""
+        return os.path.basename(self.build).startswith("build-")
+
     def sanitizer_report(self):
         """What a sanitizer wrote to the log, if anything."""
         text = self.log_text() if os.path.exists(self.log) else ""

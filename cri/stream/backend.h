@@ -48,6 +48,7 @@ struct stream_backend {
         /* A connection to the port, inside the pod's network namespace (port-forward; several may
          * be under way). *fd is the server's. */
         int (*connect)(void *session, uint16_t port, int *fd, struct error *err);
+        /* At the daemon's end outside of a task: it must not wait. */
         void (*close)(void *session);
 };
 

@@ -215,5 +215,8 @@ void bridge_drop(struct bridge *bridge)
 
 void bridge_abandon(struct bridge *bridge)
 {
+        /* Where a task was at work with it, the task still is, for good. */
+        if (!bridge->busy && !bridge->closing)
+                bridge->backend->close(bridge->context);
         free(bridge);
 }

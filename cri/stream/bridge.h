@@ -30,7 +30,7 @@ struct bridge *bridge_new(struct pump *pump, const struct stream_backend *backen
 /* For one that no session took: has context closed, on the loop's thread, and goes. Any thread. */
 void bridge_drop(struct bridge *bridge);
 
-/* When the loop has ended: frees it alone. */
+/* When the loop has ended: has the context closed, outside of any task, and frees it. */
 void bridge_abandon(struct bridge *bridge);
 
 /* Who hears the answers; before anything else. */

@@ -106,7 +106,8 @@ def test_a_slow_reader_holds_back_only_itself(node, transport):
     container = node.sleeper(node.pod())
     slow = run(node, container, "head -c 100000000 /dev/zero", transport, reading=False)
     assert run(node, container, "head -c 10000000 /dev/zero | tr '\\0' x", transport).wait()[0] == b"x" * 10000000
-    assert resident(node) < 150 << 20
+    if not node.daemon.sanitized:  # they keep what was freed
+        assert resident(node) < 150 << 20
     slow.start_reading()
     assert len(slow.wait()[0]) == 100000000
 
