@@ -7,7 +7,9 @@ import subprocess
 def check(daemon, *words):
     done = subprocess.run([daemon.crisp, "check", "--config", f"{daemon.root}/crisp.toml", *words], stdout=subprocess.PIPE,
                           stderr=subprocess.PIPE, text=True, timeout=120)
-    return done.returncode, done.stdout, done.stderr
+    # a daemon built with AddressSanitizer says on each start that it cannot follow tasks
+    said = [line for line in done.stderr.splitlines(True) if "ASan doesn't fully support" not in line]
+    return done.returncode, done.stdout, "".join(said)
 
 
 def findings(daemon):
