@@ -481,7 +481,7 @@ def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler, hung):
     os.chmod(path, 0o755)
     with open(f"{daemon.root}/stuck", "w"):
         pass
-    daemon.write_config(extra={"runtime.handlers.half": daemon.handler_config()})
+    daemon.write_config(extra={"runtime.handlers.half": f'kind = "oci"\npath = "{path}"\n'})
     node = Node(daemon.start(), busybox)
     config = node.pod_config()
     pod = (node.run_pod(config, handler="half"), config)
