@@ -45,13 +45,20 @@ static int check_way(const char *path, struct error *err)
         return 0;
 }
 
+/* What the worker looks at. It may still be at work when a daemon that could not start has freed
+ * its node: so these are its own, for as long as the process is there. */
+static struct {
+        char *links, *target, *containers, *program;
+        struct error err;
+} job;
+
 /* Overlayfs over a mapped store, as a container's root has it. */
 static int try_mount(int namespace_fd, struct error *err)
 {
         char none[] = "", pin[64];
-        AUTO_FREE char *links = xprintf("%s/l", node.config->images.dir);
-        AUTO_FREE char *target = xprintf("%s/users-probe", node.config->run_dir);
-        struct rootfs rootfs = {.links = links, .lower = none, .root = none, .user_namespace = pin};
+        const char *target = job.target;
+        struct rootfs rootfs = {
+                .links = job.links, .lower = none, .root = none, .user_namespace = pin};
         snprintf(pin, sizeof pin, "/proc/self/fd/%d", namespace_fd);
         /* An earlier daemon may have died in the midst of it. */
         int result = rootfs_unmount(target, err);
@@ -66,13 +73,14 @@ static int try_mount(int namespace_fd, struct error *err)
 
 static int probe_on_worker(void *argument)
 {
-        struct error *err = argument;
+        struct error *err = &job.err;
+        (void)argument;
         const struct spec_id_map range = {0, 65536, 65536};
         const struct idmap map = {&range, 1, &range, 1};
-        int result = check_way(node.run_containers_dir, err);
+        int result = check_way(job.containers, err);
         if (result < 0)
                 return result;
-        AUTO_FD int namespace_fd = idmap_namespace(node.pause_program, &map, err);
+        AUTO_FD int namespace_fd = idmap_namespace(job.program, &map, err);
         return namespace_fd < 0 ? namespace_fd : try_mount(namespace_fd, err);
 }
 
@@ -80,11 +88,14 @@ static int probe_on_worker(void *argument)
 
 void users_probe(void)
 {
-        struct error err;
-        int result = task_offload(probe_on_worker, &err);
+        job.links = xprintf("%s/l", node.config->images.dir);
+        job.target = xprintf("%s/users-probe", node.config->run_dir);
+        job.containers = xstrdup(node.run_containers_dir);
+        job.program = xstrdup(node.pause_program);
+        int result = task_offload(probe_on_worker, NULL);
         if (result < 0) {
-                probe.problem = err;
-                log_failure(&err, "pods cannot have users of their own here", NULL);
+                probe.problem = job.err;
+                log_failure(&job.err, "pods cannot have users of their own here", NULL);
         }
         probe.possible = result == 0;
         probe.done = true;
