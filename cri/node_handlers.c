@@ -87,7 +87,9 @@ void node_handlers_open(void)
                 handler->shim_runtime = xstrdup(from->shim_runtime);
                 handler->shim_config = xstrdup(from->shim_config);
                 handler->shim_options_type = xstrdup(from->shim_options_type);
-                handler->sandbox = !from->shim_without_sandbox && !runtime_is_shim_of_runc(handler);
+                handler->sandbox_api = from->shim_sandbox_api;
+                handler->sandbox = from->shim_sandbox_api || (!from->shim_without_sandbox &&
+                                                              !runtime_is_shim_of_runc(handler));
                 handler->no_pivot = config->runtime.no_pivot;
                 handler->hybrid = node.cgroups.mode == CGROUP_MODE_HYBRID;
         }
