@@ -39,7 +39,8 @@ LIBRARIES := base api api/ttrpc network image image/fetch image/trust oci cri/st
 PROGRAMS  := crisp crisp-image crisp-trust crisp-monitor crisp-pause crisp-exec
 
 api_PROTOS := cri/runtime_v1 crisp/v1/crisp ttrpc/ttrpc ttrpc/status google/protobuf/any google/protobuf/empty google/protobuf/timestamp \
-              $(addprefix shim/,event events_v1 metrics mount runc_options runtimeoptions_v1 task task_events task_v2)
+              $(addprefix shim/,cgroup1_metrics cgroup2_metrics event events_v1 metrics mount platform runc_options runtimeoptions_v1 sandbox_v1 \
+                task task_events task_v2)
 api_GEN_C  := $(api_PROTOS:%=$B/gen/api/%.pb-c.c)
 api_GEN_H  := $(api_PROTOS:%=$B/gen/api/%.pb-c.h)
 

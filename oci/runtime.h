@@ -57,7 +57,8 @@ struct runtime_handler {
         char *shim_runtime;      /* the OCI runtime that runc's shim drives: a path */
         char *shim_config;       /* its configuration file, as others' shims want it */
         char *shim_options_type; /* the type that the shim gives to what is in that file */
-        bool sandbox;            /* a pod has a container of its own in the shim (Kata's VM) */
+        bool sandbox;            /* a pod has a sandbox of its own in the shim (Kata's VM) */
+        bool sandbox_api;        /* it is made by the sandbox API; else as a container */
         const struct runtime_operations *operations; /* a shim's; null is the command line */
         bool no_pivot;                               /* create with --no-pivot */
         bool hybrid; /* the machine has cgroup v1 with v2 beside it */

@@ -108,6 +108,24 @@ def test_a_handler_that_was_mended_is_seen_without_a_pod(own_node, tmp_path):
     assert is_usable(node, "late")
 
 
+def test_the_first_status_waits_for_what_handlers_say(own_daemon, script):
+    slow = script("slow", "#!/bin/sh\ncase $1 in --version) sleep 3;; esac\nexec {runtime} \"$@\"\n")
+    daemon = own_daemon(config=handlers(slow=slow))
+    status = daemon.client.Status(verbose=True)
+    assert {"", "slow", daemon.handler} <= {h.name for h in status.runtime_handlers if h.features.recursive_read_only_mounts}
+    assert json.loads(status.info["info"])["handlers"]["slow"]["version"]
+
+
+def test_a_handler_that_hangs_is_told_and_holds_up_nothing_else(own_daemon, script):
+    hangs = script("hangs", "#!/bin/sh\nsleep 1000\n")
+    daemon = own_daemon(config=handlers(hangs=hangs))
+    assert not daemon.client.ListPodSandbox().items
+    status = daemon.client.Status()
+    told = next(c for c in status.status.conditions if c.type == "RuntimeHandlersReady")
+    assert not told.status and hangs in told.message
+    assert next(h for h in status.runtime_handlers if h.name == "").features.recursive_read_only_mounts
+
+
 def test_the_limit_of_a_slow_runtime_is_its_own(own_node, script):
     slow = script("slow", "#!/bin/sh\ncase \"$*\" in *\\ create\\ *) sleep 1000;; esac\nexec {runtime} \"$@\"\n")
     config = handlers(slow=slow)

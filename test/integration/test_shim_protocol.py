@@ -10,7 +10,7 @@ import sys
 
 import pytest
 from grpc import StatusCode
-from kit import shim_pb
+from kit import cri, shim_pb
 from kit.paths import TOP
 from kit.wait import wait_for
 from support import EXITED, NOTREADY, RUNNING, error_of
@@ -127,7 +127,7 @@ def test_a_container(fake, answer, version):
     notes = config["annotations"]
     assert notes["io.kubernetes.cri.container-type"] == notes["io.kubernetes.cri-o.ContainerType"] == "container"
     assert notes["io.kubernetes.cri.sandbox-id"] == notes["io.kubernetes.cri-o.SandboxID"] == pod[0]
-    assert recorded.messages("Wait", shim_pb.task.WaitRequest)[0].id == container
+    assert container in [message.id for message in recorded.messages("Wait", shim_pb.task.WaitRequest)]
     node.client.RemoveContainer(container_id=container)
     assert recorded.messages("Delete", shim_pb.task.DeleteRequest)[0].id == container
     node.remove_pod(pod[0])
@@ -213,6 +213,55 @@ def test_a_dead_machine(fake):
     for identity, entry in deleted.items():
         bundle = entry["arguments"][entry["arguments"].index("-bundle") + 1]
         assert os.path.realpath(bundle) == entry["cwd"]
+
+
+@pytest.mark.parametrize("answer, api", [("json3", False), ("json3,sandbox", True)], ids=["container", "sandbox-api"])
+@pytest.mark.parametrize("restarted", [False, True], ids=["", "restarted"])
+def test_a_machine_that_dies_while_its_shim_lives(fake, answer, api, restarted):
+    """The shim is asked for the sandbox's end, on each connection; what is left can be stopped and removed."""
+    node, recorded = fake(answer, shim_sandbox_api=str(api).lower())
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+    if restarted:
+        node.daemon.restart()
+        wait_for(lambda: recorded.methods().count("WaitSandbox" if api else "Wait") >= (2 if api else 3), "the end to be asked for again")
+    os.kill(shim_of(pod[0]), signal.SIGUSR1)
+    wait_for(lambda: node.pod_status(pod[0]).state == NOTREADY, "the pod not to be ready")
+    error_of(lambda: node.create(pod, ["exit", "0"], name="late"), StatusCode.FAILED_PRECONDITION)
+    assert node.status(container).state == RUNNING
+    node.client.StopPodSandbox(pod_sandbox_id=pod[0])
+    assert node.status(container).exit_code == 137
+    node.client.RemovePodSandbox(pod_sandbox_id=pod[0])
+
+
+def test_the_sandbox_api(fake):
+    """In place of a container that stands for the pod; the pod's containers are the same."""
+    node, recorded = fake("json3,sandbox", shim_sandbox_api="true")
+    pod = pod_of(node, annotations={"of.the": "pod"})
+    container = node.run(pod, ["exit", "7"])
+    assert node.wait_exit(container).exit_code == 7
+    create = recorded.messages("CreateSandbox", shim_pb.sandbox.CreateSandboxRequest)[0]
+    config = recorded.one(what="start")["config"]
+    assert (create.sandbox_id, create.bundle_path) == (pod[0], recorded.one(what="start")["cwd"])
+    assert create.netns_path == next(n["path"] for n in config["linux"]["namespaces"] if n["type"] == "network")
+    assert dict(create.annotations) == config["annotations"] and create.annotations["of.the"] == "pod"
+    assert create.options.type_url == "runtime.v1.PodSandboxConfig"
+    said = cri.pb.PodSandboxConfig.FromString(create.options.value)
+    assert (said.metadata.name, said.annotations["of.the"]) == (pod[1]["metadata"]["name"], "pod")
+    assert not create.rootfs
+    assert recorded.messages("StartSandbox", shim_pb.sandbox.StartSandboxRequest)[0].sandbox_id == pod[0]
+    wait_for(lambda: "WaitSandbox" in recorded.methods(), "its end to be asked for")
+    assert [message.id for message in recorded.messages("Create", shim_pb.task.CreateTaskRequest)] == [container]
+    node.remove_pod(pod[0])
+    assert recorded.messages("StopSandbox", shim_pb.sandbox.StopSandboxRequest)[0].timeout_secs
+    assert recorded.messages("ShutdownSandbox", shim_pb.sandbox.ShutdownSandboxRequest)[0].sandbox_id == pod[0]
+    assert "Shutdown" not in recorded.methods() and "delete" not in recorded.methods()
+
+
+def test_a_shim_without_the_sandbox_api(fake):
+    node, recorded = fake("json3", shim_sandbox_api="true")
+    words = error_of(lambda: pod_of(node), StatusCode.FAILED_PRECONDITION)
+    assert "has no sandbox API: take shim_sandbox_api out" in words and "handler vm" in words
 
 
 def test_the_daemon_comes_back(fake):
