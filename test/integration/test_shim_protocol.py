@@ -287,3 +287,53 @@ def shim_of(pod):
         if FAKE.encode() in words and pod.encode() in words:
             return int(pid)
     raise AssertionError("no shim runs")
+
+
+def stats_of(node, container):
+    return node.client.ContainerStats(container_id=container).stats
+
+
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_statistics_of_a_guest(fake, version):
+    """What the shim tells of the guest's cgroup, of either version, in place of what the host sees."""
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait", version])
+    stats = stats_of(node, container)
+    assert stats.cpu.usage_core_nano_seconds.value == 7 * 10**9
+    assert stats.memory.usage_bytes.value == 300 << 20
+    assert stats.memory.working_set_bytes.value == 200 << 20
+    assert stats.memory.available_bytes.value == 312 << 20
+    assert stats.memory.rss_bytes.value == 150 << 20
+    assert (stats.memory.page_faults.value, stats.memory.major_page_faults.value) == (9000, 9)
+    assert recorded.messages("Stats", shim_pb.task.StatsRequest)[0].id == container
+    listed = node.client.ListContainerStats(filter={"id": container}).stats[0]
+    assert listed.memory.working_set_bytes.value == 200 << 20
+    node.remove_pod(pod[0])
+
+
+def test_a_guest_without_statistics(fake):
+    """The host's cgroup counts, which the fake makes none of; the rest is told, and the shim is not asked again."""
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait", "silent"])
+    for _ in range(2):
+        stats = stats_of(node, container)
+        assert stats.attributes.id == container and not stats.cpu.usage_core_nano_seconds.value
+        assert stats.writable_layer.used_bytes.value
+    assert recorded.methods().count("Stats") == 1
+    node.remove_pod(pod[0])
+
+
+def test_a_guest_whose_statistics_hang(fake):
+    """Others' are told nevertheless, and for a while it is not asked again."""
+    node, recorded = fake()
+    pod = pod_of(node)
+    hangs, fine = node.run(pod, ["wait", "hang"], name="hangs"), node.run(pod, ["wait", "v2"], name="fine")
+    for _ in range(2):
+        told = {stats.attributes.id: stats for stats in node.client.ListContainerStats().stats}
+        assert told[fine].memory.working_set_bytes.value == 200 << 20
+        assert not told[hangs].memory.working_set_bytes.value
+    asked = [message.id for message in recorded.messages("Stats", shim_pb.task.StatsRequest)]
+    assert (asked.count(hangs), asked.count(fine)) == (1, 2)
+    node.remove_pod(pod[0])
