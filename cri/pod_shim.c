@@ -74,11 +74,15 @@ static void put_annotations(const struct pod *pod, struct arena *arena, struct s
 {
         const Runtime__V1__PodSandboxConfig *config = pod_config(pod);
         const Runtime__V1__PodSandboxMetadata *metadata = config->metadata;
-        size_t most = OWN_ANNOTATIONS + POD_RESOURCES_ANNOTATIONS + config->n_annotations;
+        const struct config_handler *handler = annotation_handler(pod);
+        char *const *defaults = handler ? handler->default_annotations : NULL;
+        size_t most = OWN_ANNOTATIONS + POD_RESOURCES_ANNOTATIONS + config->n_annotations +
+                      strv_length(defaults) / 2;
         spec->annotations = arena_array(arena, most, sizeof(struct spec_pair));
+        for (size_t i = 0; defaults && defaults[i]; i += 2)
+                put(spec, defaults[i], defaults[i + 1]);
         for (size_t i = 0; i < config->n_annotations; i++)
-                if (annotation_may_pass(node.config, annotation_handler(pod),
-                                        config->annotations[i]->key))
+                if (annotation_may_pass(node.config, handler, config->annotations[i]->key))
                         put(spec, config->annotations[i]->key, config->annotations[i]->value);
         put(spec, "io.kubernetes.cri.container-type", "sandbox");
         put(spec, "io.kubernetes.cri.sandbox-id", pod->id);

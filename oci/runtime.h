@@ -174,6 +174,9 @@ int runtime_kill(const struct runtime_handler *handler, const char *id, int sign
 /* force kills first. Not known is fine. */
 int runtime_delete(const struct runtime_handler *handler, const char *id, bool force,
                    int64_t deadline, struct error *err);
+/* Removes what an OCI runtime keeps of a container, in its root folder: for one that it did not
+ * delete, and of which the kernel has nothing any more. Waits. */
+void runtime_forget(const struct runtime_handler *handler, const char *id);
 int runtime_pause(const struct runtime_handler *handler, const char *id, int64_t deadline,
                   struct error *err);
 int runtime_resume(const struct runtime_handler *handler, const char *id, int64_t deadline,

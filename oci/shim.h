@@ -18,6 +18,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "oci/cgroup_stats.h"
 #include "oci/runtime.h"
 #include "oci/spec.h"
 
@@ -88,5 +89,14 @@ void shim_kill(const char *pod_id);
  * absolute. */
 void shim_know_task(const char *container_id, const char *pod_id, const char *bundle);
 void shim_forget_task(const char *container_id);
+
+/*
+ * What a container uses, as its shim tells: for one whose processes are a guest's, of which the
+ * host's cgroups know nothing. detail may be null. stats->parts says what was told. UNIMPLEMENTED
+ * where the shim has no statistics; UNAVAILABLE where it has ended. Both are untouched on failure
+ * but for the time. Waits.
+ */
+int shim_stats(const char *container_id, int64_t deadline, struct cgroup_stats *stats,
+               struct cgroup_detail *detail, struct error *err);
 
 #endif

@@ -124,6 +124,11 @@ int shim_delete_task(struct shim *shim, const char *id, int64_t deadline, struct
 int shim_delete_dead(const struct runtime_handler *handler, const char *id, const char *bundle,
                      int64_t deadline, struct error *err);
 
+/* Reads metrics (io.containerd.cgroups.v1.Metrics or v2's) as shim_stats gives them; the times in
+ * stats stay. Pure; any thread. */
+int shim_stats_parse(const char *type, const uint8_t *bytes, size_t length,
+                     struct cgroup_stats *stats, struct cgroup_detail *detail, struct error *err);
+
 /* The server for events. */
 int shim_events_open(struct error *err);
 

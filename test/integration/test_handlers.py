@@ -137,6 +137,18 @@ def test_the_limit_of_a_slow_runtime_is_its_own(own_node, script):
     assert node.output(node.pod(), "echo fine") == "fine\n"
 
 
+def test_a_runtime_that_does_not_delete_leaves_nothing(own_node, script):
+    """The kernel says that nothing of the container is there; what the runtime keeps of it goes too."""
+    keeps = script("keeps", "#!/bin/sh\ncase \"$*\" in *\\ delete\\ *) echo 'no way' >&2; exit 1;; esac\nexec {runtime} \"$@\"\n")
+    node = own_node(config=handlers(keeps=keeps))
+    config = node.pod_config()
+    container = node.sh((node.run_pod(config, handler="keeps"), config), "exit 3")
+    assert node.wait_exit(container).exit_code == 3
+    assert os.path.exists(f"{node.daemon.run}/runtimes/keeps")
+    node.client.RemoveContainer(container_id=container)
+    assert not os.listdir(f"{node.daemon.run}/runtimes/keeps")
+
+
 def test_roots_without_pivot_root(own_node, script, tmp_path):
     noting = script("noting", f"#!/bin/sh\necho \"$*\" >>{tmp_path}/calls\nexec {{runtime}} \"$@\"\n")
     config = handlers(noting=noting)
