@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/pod_sysctl.h"
 #include "cri/container_resources.h"
 #include "cri/node.h"
 #include "cri/pod.h"
@@ -74,10 +75,26 @@ static int find_running(const char *name, struct container **container, struct e
 struct look {
         pid_t pid; /* 0: it does not run */
         const char *bundle, *cgroup_path;
-        const char *limits; /* JSON of linux.resources as it is now, or null */
+        const char *limits;               /* JSON of linux.resources as it is now, or null */
+        struct namespace_sysctl *sysctls; /* of its pod */
+        size_t sysctl_count;
         json_t *spec, *facts;
         struct error *err;
 };
+
+/* They are written when the pod's namespaces are made, and no runtime is told of them. */
+static void put_sysctls(const struct look *look)
+{
+        json_t *linux_object = json_object_get(look->spec, "linux");
+        json_t *all = json_object_get(linux_object, "sysctl");
+        if (!all && linux_object && look->sysctl_count) {
+                all = json_object();
+                json_object_set_new(linux_object, "sysctl", all);
+        }
+        for (size_t i = 0; all && i < look->sysctl_count; i++)
+                json_object_set_new(all, look->sysctls[i].name,
+                                    json_string(look->sysctls[i].value));
+}
 
 static int look_on_worker(void *argument)
 {
@@ -93,6 +110,7 @@ static int look_on_worker(void *argument)
                                     look->err);
         if (result < 0)
                 return result;
+        put_sysctls(look);
         /* It may have got other limits since its specification was written. */
         json_t *resources = json_object_get(json_object_get(look->spec, "linux"), "resources");
         if (resources && limits)
@@ -126,7 +144,11 @@ static int look_at(struct container *container, struct arena *arena, struct look
                         return result;
                 look->limits = limits;
         }
-        int result = task_offload(look_on_worker, look);
+        look->sysctls = pod_sysctls(container->pod, arena, &look->sysctl_count);
+        int result =
+                pod_sysctls_to_host(container->pod, arena, look->sysctls, look->sysctl_count, err);
+        if (result == 0)
+                result = task_offload(look_on_worker, look);
         return result < 0 ? error_context(err, "container %s", container->id) : 0;
 }
 
