@@ -7,11 +7,10 @@ import json
 import os
 import re
 import signal
-import sys
 
 import pytest
 from grpc import StatusCode
-from kit import cri, shim_pb
+from kit import cri, fake_shim, shim_pb
 from kit.paths import TOP
 from kit.wait import wait_for
 from support import EXITED, NOTREADY, RUNNING, error_of
@@ -54,8 +53,7 @@ def fake(own_node, tmp_path):
     """A daemon whose handler "vm" is the fake."""
     def make(answer="json3", **more):
         program = tmp_path / "containerd-shim-fake-v2"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE} {tmp_path} {answer} "$@"\n')
-        program.chmod(0o755)
+        fake_shim.install(program, tmp_path, answer)
         lines = "".join(f"{key} = {value}\n" for key, value in more.items())
         node = own_node(config={"runtime.handlers.vm": f'kind = "shim"\npath = "{program}"\n{lines}'})
         return node, Recorded(tmp_path)
