@@ -2,7 +2,6 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
 from kit import fake_shim, legacy_cgroups
@@ -166,10 +165,7 @@ def for_crun():
     """What the daemon is to be started by, so that crun can run in it: a mount namespace without what it does not understand."""
     if not os.path.exists("/usr/bin/crun"):
         pytest.skip("crun is not installed")
-    if not legacy_cgroups.needed(program("crun")):
-        return []
-    return [sys.executable, "-c", "import sys, os; sys.path.insert(0, sys.argv[1]); from kit import legacy_cgroups; "
-            "legacy_cgroups.enter(); os.execv(sys.argv[2], sys.argv[2:])", os.path.dirname(os.path.dirname(legacy_cgroups.__file__))]
+    return legacy_cgroups.wrapper(program("crun"))
 
 
 def all_handlers(tmp_path):
