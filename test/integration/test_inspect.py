@@ -7,6 +7,8 @@ import pytest
 from kit.wait import wait_for
 from test_tuning import a_disk, with_classes
 
+pytestmark = pytest.mark.handler
+
 
 def crisp(node, *words):
     done = subprocess.run([node.daemon.crisp, *words, "--socket", node.daemon.socket], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
