@@ -70,6 +70,13 @@ static int find_running(const char *name, struct container **container, struct e
         return 0;
 }
 
+/* What is seen here as its process is its machine's, of which the specification says nothing. */
+static bool is_guest(const struct container *container)
+{
+        const struct runtime_handler *handler = container->pod->handler;
+        return handler && handler->kind == RUNTIME_KIND_SHIM && handler->sandbox;
+}
+
 /* ---- what is looked at, on a worker ---- */
 
 struct look {
@@ -134,7 +141,7 @@ static int look_at(struct container *container, struct arena *arena, struct look
         AUTO_FREE char *cgroup_path = xstrdup(container->cgroup_path);
         AUTO_FREE char *limits = NULL;
         *look = (struct look){.bundle = bundle, .cgroup_path = cgroup_path, .err = err};
-        if (container->phase == CONTAINER_RUNNING)
+        if (container->phase == CONTAINER_RUNNING && !is_guest(container))
                 look->pid = container->pid;
         if (container->resources) {
                 struct spec_resources resources;
@@ -276,6 +283,11 @@ int container_verify_handler(struct rpc *rpc, const void *request_, void *respon
         AUTO_CONTAINER struct container *container = NULL;
         CLEANUP(look_fini) struct look look = {0};
         int result = find_running(request->container, &container, err);
+        if (result == 0 && is_guest(container))
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "container %s: runtime handler %s runs it in a machine of its "
+                                 "own, into which the host's kernel does not see",
+                                 container->id, container->pod->handler->name);
         if (result == 0)
                 result = look_at(container, rpc->arena, &look, err);
         if (result < 0)

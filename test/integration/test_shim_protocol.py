@@ -7,6 +7,7 @@ import json
 import os
 import re
 import signal
+import subprocess
 
 import pytest
 from grpc import StatusCode
@@ -224,6 +225,23 @@ def test_a_guests_out_of_memory_kill(fake):
     pod = pod_of(node)
     status = node.wait_exit(node.run(pod, ["oom"]))
     assert (status.exit_code, status.reason) == (137, "OOMKilled")
+    node.remove_pod(pod[0])
+
+
+def test_what_is_in_a_guest_is_not_verified(fake):
+    """What the host sees is the machine's process: to hold that against the specification would tell nonsense."""
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+
+    def crisp(verb):
+        words = [node.daemon.crisp, verb, container, "--socket", node.daemon.socket]
+        return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    shown = json.loads(crisp("inspect").stdout)
+    assert shown["handler"]["name"] == "vm" and shown["state"] == "running" and "kernel" not in shown
+    done = crisp("verify")
+    assert done.returncode == 1 and "runtime handler vm runs it in a machine of its own" in done.stderr
     node.remove_pod(pod[0])
 
 
