@@ -72,6 +72,13 @@ static void probe_users(void *argument)
 
 /* ---- the table ---- */
 
+static bool wants_sandbox(const struct runtime_handler *handler, const struct config_handler *from)
+{
+        if (handler->kind != RUNTIME_KIND_SHIM || from->shim_without_sandbox)
+                return false;
+        return from->shim_sandbox_api || !runtime_is_shim_of_runc(handler);
+}
+
 void node_handlers_open(void)
 {
         const struct config *config = node.config;
@@ -88,8 +95,7 @@ void node_handlers_open(void)
                 handler->shim_config = xstrdup(from->shim_config);
                 handler->shim_options_type = xstrdup(from->shim_options_type);
                 handler->sandbox_api = from->shim_sandbox_api;
-                handler->sandbox = from->shim_sandbox_api || (!from->shim_without_sandbox &&
-                                                              !runtime_is_shim_of_runc(handler));
+                handler->sandbox = wants_sandbox(handler, from);
                 handler->no_pivot = config->runtime.no_pivot;
                 handler->hybrid = node.cgroups.mode == CGROUP_MODE_HYBRID;
         }

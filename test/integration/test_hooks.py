@@ -7,6 +7,8 @@ from kit.wait import wait_for
 from support import EXITED, KINDS, RUNNING, error_of
 from test_devices import spec_of
 
+pytestmark = pytest.mark.handler
+
 ON_HOST = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]
 
 

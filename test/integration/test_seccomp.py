@@ -12,6 +12,8 @@ from kit.wait import wait_for
 from support import KINDS, error_of
 from test_image_volumes import Artifact
 
+pytestmark = pytest.mark.handler
+
 RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
 
 

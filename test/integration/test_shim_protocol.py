@@ -7,11 +7,11 @@ import json
 import os
 import re
 import signal
-import sys
+import subprocess
 
 import pytest
 from grpc import StatusCode
-from kit import cri, shim_pb
+from kit import cri, fake_shim, shim_pb
 from kit.paths import TOP
 from kit.wait import wait_for
 from support import EXITED, NOTREADY, RUNNING, error_of
@@ -54,8 +54,7 @@ def fake(own_node, tmp_path):
     """A daemon whose handler "vm" is the fake."""
     def make(answer="json3", **more):
         program = tmp_path / "containerd-shim-fake-v2"
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {FAKE} {tmp_path} {answer} "$@"\n')
-        program.chmod(0o755)
+        fake_shim.install(program, tmp_path, answer)
         lines = "".join(f"{key} = {value}\n" for key, value in more.items())
         node = own_node(config={"runtime.handlers.vm": f'kind = "shim"\npath = "{program}"\n{lines}'})
         return node, Recorded(tmp_path)
@@ -226,6 +225,23 @@ def test_a_guests_out_of_memory_kill(fake):
     pod = pod_of(node)
     status = node.wait_exit(node.run(pod, ["oom"]))
     assert (status.exit_code, status.reason) == (137, "OOMKilled")
+    node.remove_pod(pod[0])
+
+
+def test_what_is_in_a_guest_is_not_verified(fake):
+    """What the host sees is the machine's process: to hold that against the specification would tell nonsense."""
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+
+    def crisp(verb):
+        words = [node.daemon.crisp, verb, container, "--socket", node.daemon.socket]
+        return subprocess.run(words, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    shown = json.loads(crisp("inspect").stdout)
+    assert shown["handler"]["name"] == "vm" and shown["state"] == "running" and "kernel" not in shown
+    done = crisp("verify")
+    assert done.returncode == 1 and "runtime handler vm runs it in a machine of its own" in done.stderr
     node.remove_pod(pod[0])
 
 

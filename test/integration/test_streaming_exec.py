@@ -13,6 +13,8 @@ from streams import (PATIENCE, Refused, SpdySession, WebSession, WebSocket, boun
                      sessions, streams_of, upgrade)
 from support import KINDS, RUNNING, error_of
 
+pytestmark = pytest.mark.handler
+
 both = pytest.mark.parametrize("transport", ["spdy", "websocket"])
 
 
