@@ -221,6 +221,7 @@ const struct config_setting config_handler_settings[] = {
          offsetof(struct config_handler, shim_options_type)},
         {"shim_without_sandbox", CONFIG_BOOL,
          offsetof(struct config_handler, shim_without_sandbox)},
+        {"shim_sandbox_api", CONFIG_BOOL, offsetof(struct config_handler, shim_sandbox_api)},
         {"create_timeout", CONFIG_NUMBER, offsetof(struct config_handler, create_timeout), 0,
          SECONDS_MAX},
 };

@@ -171,6 +171,8 @@ int node_status_handler(struct rpc *rpc, const void *request_, void *response_, 
         Runtime__V1__RuntimeStatus *status = arena_alloc(rpc->arena, sizeof *status);
         runtime__v1__runtime_status__init(status);
         node_look_at_handlers();
+        /* The kubelet admits pods by what is said here. */
+        node_hear_handlers();
         status->conditions = arena_array(rpc->arena, 3, sizeof *status->conditions);
         status->conditions[status->n_conditions++] = runtime_condition(rpc->arena);
         status->conditions[status->n_conditions++] = network_condition(rpc->arena);

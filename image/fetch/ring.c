@@ -8,11 +8,19 @@
 
 #include "base/memory.h"
 
+/*
+ * Neither side gets more at a time than this part of the ring. One that took all of it would have
+ * the other one wait until it is done with all of it: they would take turns instead of working side
+ * by side.
+ */
+#define PIECES 8
+
 struct ring {
         pthread_mutex_t mutex;
         pthread_cond_t readable;
         pthread_cond_t writable;
         size_t size;
+        size_t piece;
         size_t head; /* bytes ever written */
         size_t tail; /* bytes ever read */
         bool finished;
@@ -24,6 +32,7 @@ struct ring *ring_new(size_t size)
 {
         struct ring *ring = xcalloc(1, sizeof(*ring) + size);
         ring->size = size;
+        ring->piece = size < PIECES ? 1 : size / PIECES;
         pthread_mutex_init(&ring->mutex, NULL);
         pthread_cond_init(&ring->readable, NULL);
         pthread_cond_init(&ring->writable, NULL);
@@ -55,6 +64,7 @@ size_t ring_write_begin(struct ring *ring, char **space)
         if (!ring->broken) {
                 size_t at = ring->head % ring->size;
                 count = smaller(ring->size - (ring->head - ring->tail), ring->size - at);
+                count = smaller(count, ring->piece);
                 *space = ring->bytes + at;
         }
         pthread_mutex_unlock(&ring->mutex);
@@ -102,7 +112,8 @@ ssize_t ring_read_begin(struct ring *ring, size_t minimum, const char **data)
                 pthread_cond_wait(&ring->readable, &ring->mutex);
         if (!ring->broken) {
                 size_t at = ring->tail % ring->size;
-                count = (ssize_t)smaller(ring->head - ring->tail, ring->size - at);
+                size_t there = smaller(ring->head - ring->tail, ring->size - at);
+                count = (ssize_t)smaller(there, minimum > ring->piece ? minimum : ring->piece);
                 *data = ring->bytes + at;
         }
         pthread_mutex_unlock(&ring->mutex);

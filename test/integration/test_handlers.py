@@ -108,6 +108,24 @@ def test_a_handler_that_was_mended_is_seen_without_a_pod(own_node, tmp_path):
     assert is_usable(node, "late")
 
 
+def test_the_first_status_waits_for_what_handlers_say(own_daemon, script):
+    slow = script("slow", "#!/bin/sh\ncase $1 in --version) sleep 3;; esac\nexec {runtime} \"$@\"\n")
+    daemon = own_daemon(config=handlers(slow=slow))
+    status = daemon.client.Status(verbose=True)
+    assert {"", "slow", daemon.handler} <= {h.name for h in status.runtime_handlers if h.features.recursive_read_only_mounts}
+    assert json.loads(status.info["info"])["handlers"]["slow"]["version"]
+
+
+def test_a_handler_that_hangs_is_told_and_holds_up_nothing_else(own_daemon, script):
+    hangs = script("hangs", "#!/bin/sh\nsleep 1000\n")
+    daemon = own_daemon(config=handlers(hangs=hangs))
+    assert not daemon.client.ListPodSandbox().items
+    status = daemon.client.Status()
+    told = next(c for c in status.status.conditions if c.type == "RuntimeHandlersReady")
+    assert not told.status and hangs in told.message
+    assert next(h for h in status.runtime_handlers if h.name == "").features.recursive_read_only_mounts
+
+
 def test_the_limit_of_a_slow_runtime_is_its_own(own_node, script):
     slow = script("slow", "#!/bin/sh\ncase \"$*\" in *\\ create\\ *) sleep 1000;; esac\nexec {runtime} \"$@\"\n")
     config = handlers(slow=slow)
@@ -117,6 +135,18 @@ def test_the_limit_of_a_slow_runtime_is_its_own(own_node, script):
     container = node.create((node.run_pod(pod_config, handler="slow"), pod_config), ["true"])
     assert error_of(lambda: node.start(container), KINDS.DEADLINE_EXCEEDED)
     assert node.output(node.pod(), "echo fine") == "fine\n"
+
+
+def test_a_runtime_that_does_not_delete_leaves_nothing(own_node, script):
+    """The kernel says that nothing of the container is there; what the runtime keeps of it goes too."""
+    keeps = script("keeps", "#!/bin/sh\ncase \"$*\" in *\\ delete\\ *) echo 'no way' >&2; exit 1;; esac\nexec {runtime} \"$@\"\n")
+    node = own_node(config=handlers(keeps=keeps))
+    config = node.pod_config()
+    container = node.sh((node.run_pod(config, handler="keeps"), config), "exit 3")
+    assert node.wait_exit(container).exit_code == 3
+    assert os.path.exists(f"{node.daemon.run}/runtimes/keeps")
+    node.client.RemoveContainer(container_id=container)
+    assert not os.listdir(f"{node.daemon.run}/runtimes/keeps")
 
 
 def test_roots_without_pivot_root(own_node, script, tmp_path):

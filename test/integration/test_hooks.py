@@ -165,6 +165,19 @@ def test_a_hook_that_fails_after_the_start_does_no_harm(node, write):
     node.client.RemoveContainer(container_id=container)
 
 
+def test_a_hook_that_fails_while_it_starts_leaves_nothing(node, write):
+    """runc ends the container, crun goes on, as the specification has it; the search for leftovers looks for what they keep of it."""
+    write(script="exit 1", stages=["poststart"])
+    container = node.create(node.pod(), ["sleep", "1000"])
+    if node.daemon.handler == "crun":
+        node.start(container)
+        node.stop(container, timeout=0)
+    else:
+        error_of(lambda: node.start(container), *set(KINDS) - {KINDS.OK})
+    assert node.status(container).state == EXITED
+    node.client.RemoveContainer(container_id=container)
+
+
 def test_the_trace_annotation_of_one_container(node, write):
     """It is under the container's name in the pod's annotations; hooks look for the bare name."""
     write(path="/bin/true", when={"annotations": {"^io.containers.trace-syscall$": ".*"}})
