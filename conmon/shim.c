@@ -161,11 +161,11 @@ static bool next_field(const uint8_t **at, const uint8_t *end, struct field *fie
 
 uint64_t shim_number(const uint8_t *message, size_t length, uint32_t number)
 {
-        const uint8_t *at = message, *end = message + length;
+        const uint8_t *at = message, *end = message ? message + length : NULL;
         uint64_t found = 0;
         struct field field;
 
-        while (message && next_field(&at, end, &field)) {
+        while (next_field(&at, end, &field)) {
                 if (field.number == number && field.type == VARINT)
                         found = field.value;
         }
@@ -174,11 +174,11 @@ uint64_t shim_number(const uint8_t *message, size_t length, uint32_t number)
 
 const uint8_t *shim_bytes(const uint8_t *message, size_t length, uint32_t number, size_t *size)
 {
-        const uint8_t *at = message, *end = message + length, *found = NULL;
+        const uint8_t *at = message, *end = message ? message + length : NULL, *found = NULL;
         struct field field;
 
         *size = 0;
-        while (message && next_field(&at, end, &field)) {
+        while (next_field(&at, end, &field)) {
                 if (field.number == number && field.type == DELIMITED) {
                         found = field.bytes;
                         *size = field.size;
