@@ -260,7 +260,9 @@ def cut_at(at, daemon, disk, boots, story, counter, env, trees):
     """A life that ends before a step, and the next one. False where the step was not reached."""
     acknowledged = []
     counter.arm(at)
-    daemon.start(env=env)
+    daemon.start(wait=False, env=env)
+    # Not always has the start as many steps before it answers: the first cuts may come before that.
+    wait_for(lambda: counter.reached or daemon.answers(), f"step {at} or the daemon to answer", 120)
     thread = threading.Thread(target=story.tell, args=(daemon.client, acknowledged))
     thread.start()
     wait_for(lambda: counter.reached or not thread.is_alive(), f"step {at} or the end")
