@@ -149,20 +149,9 @@ static const struct stream_backend backend = {
         .close = attachment_free,
 };
 
-int container_attach_handler(struct rpc *rpc, const void *request_, void *response_,
-                             struct error *err)
+static void *make_attachment(struct container *container, const void *request_)
 {
         const Runtime__V1__AttachRequest *request = request_;
-        Runtime__V1__AttachResponse *response = response_;
-        AUTO_CONTAINER struct container *container = NULL;
-        int result = streaming_check(request->tty, request->stdin, request->stdout, request->stderr,
-                                     err);
-        if (result == 0)
-                result = container_find(request->container_id, &container, err);
-        if (result == 0)
-                result = container_require_running(container, err);
-        if (result < 0 || !container)
-                return error_context(err, "attach");
         struct attachment *attachment = xcalloc(1, sizeof *attachment);
         *attachment = (struct attachment){
                 .container = container_ref(container),
@@ -172,18 +161,17 @@ int container_attach_handler(struct rpc *rpc, const void *request_, void *respon
                 .errors = request->stderr && !container_config(container)->tty,
                 .control = -1,
         };
-        const struct stream_offer offer = {
-                .kind = STREAM_ATTACH,
-                .tty = request->tty,
-                .want_input = request->stdin,
-                .want_output = request->stdout,
-                .want_errors = request->stderr,
-                .name = container->id,
-                .backend = &backend,
-                .session = attachment,
-        };
-        result = streaming_offer(&offer, rpc, &response->url, err);
-        if (result < 0)
-                attachment_free(attachment);
-        return result < 0 ? error_context(err, "attach") : 0;
+        return attachment;
+}
+
+int container_attach_handler(struct rpc *rpc, const void *request_, void *response_,
+                             struct error *err)
+{
+        static const struct streaming_call call = {
+                STREAM_ATTACH, "attach", container_require_running, make_attachment, &backend};
+        const Runtime__V1__AttachRequest *request = request_;
+        Runtime__V1__AttachResponse *response = response_;
+        const struct streaming_wish wish = {request->container_id, request->tty, request->stdin,
+                                            request->stdout, request->stderr};
+        return streaming_offer_container(&call, &wish, request, rpc, &response->url, err);
 }

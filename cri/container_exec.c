@@ -100,39 +100,27 @@ int container_require_exec(const struct container *container, struct error *err)
         return result;
 }
 
-int container_exec_handler(struct rpc *rpc, const void *request_, void *response_,
-                           struct error *err)
+static void *make_exec(struct container *container, const void *request_)
 {
         const Runtime__V1__ExecRequest *request = request_;
-        Runtime__V1__ExecResponse *response = response_;
-        AUTO_CONTAINER struct container *container = NULL;
-        int result = streaming_check(request->tty, request->stdin, request->stdout, request->stderr,
-                                     err);
-        if (result == 0 && !request->n_cmd)
-                result = error_set(err, ERROR_INVALID_ARGUMENT, "cmd: it must not be empty");
-        if (result == 0)
-                result = container_find(request->container_id, &container, err);
-        if (result == 0)
-                result = container_require_exec(container, err);
-        if (result < 0)
-                return error_context(err, "exec");
         struct exec *exec = xcalloc(1, sizeof *exec);
         exec->container = container_ref(container);
         exec->tty = request->tty;
         for (size_t i = 0; i < request->n_cmd; i++)
                 strv_push(&exec->command, request->cmd[i]);
-        const struct stream_offer offer = {
-                .kind = STREAM_EXEC,
-                .tty = request->tty,
-                .want_input = request->stdin,
-                .want_output = request->stdout,
-                .want_errors = request->stderr,
-                .name = container->id,
-                .backend = &backend,
-                .session = exec,
-        };
-        result = streaming_offer(&offer, rpc, &response->url, err);
-        if (result < 0)
-                exec_free(exec);
-        return result < 0 ? error_context(err, "exec") : 0;
+        return exec;
+}
+
+int container_exec_handler(struct rpc *rpc, const void *request_, void *response_,
+                           struct error *err)
+{
+        static const struct streaming_call call = {STREAM_EXEC, "exec", container_require_exec,
+                                                   make_exec, &backend};
+        const Runtime__V1__ExecRequest *request = request_;
+        Runtime__V1__ExecResponse *response = response_;
+        const struct streaming_wish wish = {request->container_id, request->tty, request->stdin,
+                                            request->stdout, request->stderr};
+        if (!request->n_cmd)
+                return error_set(err, ERROR_INVALID_ARGUMENT, "exec: cmd: it must not be empty");
+        return streaming_offer_container(&call, &wish, request, rpc, &response->url, err);
 }

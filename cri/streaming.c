@@ -38,14 +38,40 @@ int streaming_offer(const struct stream_offer *offer, struct rpc *rpc, char **ur
         return result;
 }
 
-int streaming_check(bool tty, bool want_input, bool want_output, bool want_errors,
-                    struct error *err)
+static int check_wish(const struct streaming_wish *wish, struct error *err)
 {
-        if (tty && want_errors)
+        if (wish->tty && wish->errors)
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "tty and stderr cannot both be true: a terminal has one output");
-        if (!want_input && !want_output && !want_errors)
+        if (!wish->input && !wish->output && !wish->errors)
                 return error_set(err, ERROR_INVALID_ARGUMENT,
                                  "one of stdin, stdout and stderr must be true");
         return 0;
+}
+
+int streaming_offer_container(const struct streaming_call *call, const struct streaming_wish *wish,
+                              const void *request, struct rpc *rpc, char **url, struct error *err)
+{
+        AUTO_CONTAINER struct container *container = NULL;
+        int result = check_wish(wish, err);
+        if (result == 0)
+                result = container_find(wish->container_id, &container, err);
+        if (result == 0)
+                result = call->require(container, err);
+        if (result < 0 || !container)
+                return error_context(err, "%s", call->name);
+        const struct stream_offer offer = {
+                .kind = call->kind,
+                .tty = wish->tty,
+                .want_input = wish->input,
+                .want_output = wish->output,
+                .want_errors = wish->errors,
+                .name = container->id,
+                .backend = call->backend,
+                .session = call->make(container, request),
+        };
+        result = streaming_offer(&offer, rpc, url, err);
+        if (result < 0)
+                call->backend->close(offer.session);
+        return result < 0 ? error_context(err, "%s", call->name) : 0;
 }

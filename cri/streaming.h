@@ -18,9 +18,27 @@ void streaming_stop(void);
 int streaming_offer(const struct stream_offer *offer, struct rpc *rpc, char **url,
                     struct error *err);
 
-/* INVALID_ARGUMENT for combinations that cannot be: none of the three, or a terminal with stderr.
+/* What Exec and Attach have in common: streams of a running container. */
+struct streaming_call {
+        enum stream_kind kind;
+        const char *name; /* for errors: "exec" */
+        /* Whether the container is fit for it. */
+        int (*require)(const struct container *container, struct error *err);
+        /* The backend's session, which its close frees; the container is borrowed. */
+        void *(*make)(struct container *container, const void *request);
+        const struct stream_backend *backend;
+};
+
+struct streaming_wish {
+        const char *container_id; /* or a unique prefix */
+        bool tty, input, output, errors;
+};
+
+/*
+ * Offers it; *url is the arena's. INVALID_ARGUMENT for combinations of streams that cannot be: none
+ * of the three, or a terminal with stderr.
  */
-int streaming_check(bool tty, bool want_input, bool want_output, bool want_errors,
-                    struct error *err);
+int streaming_offer_container(const struct streaming_call *call, const struct streaming_wish *wish,
+                              const void *request, struct rpc *rpc, char **url, struct error *err);
 
 #endif

@@ -1,78 +1,39 @@
 #include "network/connect.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/task.h"
+#include "network/visitor.h"
 
-#define STACK_SIZE (64 * 1024)
+#define TYPE (SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK)
 
-/* A socket belongs to the namespace that it was made in. */
-struct maker {
+struct order {
         const char *path;
         int family;
-        int fd;
-        int number; /* errno of a failure */
+        int *fd;
+        struct error *err;
 };
 
-static void *make(void *maker_)
+/* On a worker. */
+static int make_there(void *order_)
 {
-        struct maker *maker = maker_;
-        AUTO_FD int namespace = open(maker->path, O_RDONLY | O_CLOEXEC);
-        if (namespace < 0 || setns(namespace, CLONE_NEWNET) < 0) {
-                maker->number = errno;
-                return NULL;
-        }
-        maker->fd = socket(maker->family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-        if (maker->fd < 0)
-                maker->number = errno;
-        return NULL;
-}
-
-/* On a worker. A thread that ends afterwards, instead of a setns back: where the way back failed, a
- * worker would do later work in the pod's namespace. */
-static int make_in_thread(void *maker_)
-{
-        struct maker *maker = maker_;
-        pthread_attr_t attributes;
-        pthread_t thread;
-        sigset_t all, before;
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, STACK_SIZE);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int number = pthread_create(&thread, &attributes, make, maker);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        pthread_attr_destroy(&attributes);
-        if (number)
-                maker->number = number;
-        else
-                pthread_join(thread, NULL);
-        return 0;
+        struct order *order = order_;
+        return visitor_socket(order->path, order->family, TYPE, 0, order->fd, order->err);
 }
 
 static int make_socket(const char *path, int family, int *fd, struct error *err)
 {
-        struct maker maker = {.path = path, .family = family, .fd = -1};
-        if (path) {
-                task_offload(make_in_thread, &maker);
-        } else {
-                maker.fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
-                maker.number = errno;
-        }
-        if (maker.fd < 0)
-                return error_errno(err, maker.number, "socket in the pod's network namespace");
-        *fd = maker.fd;
-        return 0;
+        struct order order = {path, family, fd, err};
+        if (path)
+                return task_offload(make_there, &order);
+        *fd = socket(family, TYPE, 0);
+        return *fd < 0 ? error_errno(err, errno, "make a socket") : 0;
 }
 
 static int finish_connect(int fd, int64_t deadline)

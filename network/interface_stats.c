@@ -6,9 +6,6 @@
 #include <linux/netlink.h>
 #include <linux/rtnetlink.h>
 #include <net/if.h>
-#include <pthread.h>
-#include <sched.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -17,62 +14,24 @@
 
 #include "base/cleanup.h"
 #include "base/memory.h"
+#include "network/visitor.h"
 
-#define ENTRANT_STACK_SIZE (64 * 1024)
-#define MESSAGE_MAX        (32 * 1024) /* bytes of one answer: what the kernel fills at most */
-#define ANSWER_SECONDS     2
+#define MESSAGE_MAX    (32 * 1024) /* bytes of one answer: what the kernel fills at most */
+#define ANSWER_SECONDS 2
 
 /* ---- the socket ---- */
 
-struct entrant {
-        const char *path;
-        struct error *err;
-        int result; /* the socket */
-};
-
-static int enter_and_open(struct entrant *entrant)
-{
-        AUTO_FD int namespace_fd = open(entrant->path, O_RDONLY | O_CLOEXEC);
-        if (namespace_fd < 0)
-                return error_errno(entrant->err, errno, "open %s", entrant->path);
-        if (setns(namespace_fd, CLONE_NEWNET) < 0)
-                return error_errno(entrant->err, errno, "enter %s", entrant->path);
-        AUTO_FD int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-        if (fd < 0)
-                return error_errno(entrant->err, errno, "open a netlink socket");
-        struct timeval patience = {.tv_sec = ANSWER_SECONDS};
-        if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0)
-                return error_errno(entrant->err, errno, "prepare a netlink socket");
-        return take_fd(&fd);
-}
-
-static void *entrant_main(void *argument)
-{
-        struct entrant *entrant = argument;
-        entrant->result = enter_and_open(entrant);
-        return NULL;
-}
-
-/* By a thread that ends afterwards: one that failed to return would do others' work in there. */
 int interface_stats_open(const char *path, struct error *err)
 {
-        struct entrant entrant = {.path = path, .err = err};
-        pthread_attr_t attributes;
-        pthread_t thread;
-        sigset_t all, before;
-        pthread_attr_init(&attributes);
-#if !defined(__SANITIZE_ADDRESS__) && !defined(__SANITIZE_THREAD__)
-        pthread_attr_setstacksize(&attributes, ENTRANT_STACK_SIZE);
-#endif
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int number = pthread_create(&thread, &attributes, entrant_main, &entrant);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        pthread_attr_destroy(&attributes);
-        if (number)
-                return error_errno(err, number, "start a thread");
-        pthread_join(thread, NULL);
-        return entrant.result;
+        AUTO_FD int fd = -1;
+        int result =
+                visitor_socket(path, AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE, &fd, err);
+        if (result < 0)
+                return result;
+        struct timeval patience = {.tv_sec = ANSWER_SECONDS};
+        if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof patience) < 0)
+                return error_errno(err, errno, "prepare a netlink socket");
+        return take_fd(&fd);
 }
 
 /* ---- what the kernel answers ---- */

@@ -5,9 +5,7 @@
 #include <fcntl.h>
 #include <linux/magic.h>
 #include <net/if.h>
-#include <pthread.h>
 #include <sched.h>
-#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -23,11 +21,11 @@
 #include "base/memory.h"
 #include "network/namespace_sysctl.h"
 #include "network/namespace_user.h"
+#include "network/visitor.h"
 
-#define DIRECTORY_MODE   0711
-#define MAKER_STACK_SIZE (256 * 1024)
-#define STACKED_MAX      16 /* mounts on top of each other that interrupted tries may have left */
-#define NS_LINK_MAX      64 /* "mnt:[4026531841]" */
+#define DIRECTORY_MODE 0711
+#define STACKED_MAX    16 /* mounts on top of each other that interrupted tries may have left */
+#define NS_LINK_MAX    64 /* "mnt:[4026531841]" */
 
 /* What may be pinned: also what namespace_unpin touches. */
 static const char *const kinds[] = {"net", "ipc", "uts", "pid", "mnt", "user", "cgroup", "time"};
@@ -127,7 +125,6 @@ int namespace_pin_process(pid_t pid, const char *kind, const char *path, struct 
 struct maker {
         const struct namespace_options *options;
         struct error *err;
-        int result;
 };
 
 static int raise_loopback(struct error *err)
@@ -213,33 +210,10 @@ static int make_all(const struct namespace_options *options, struct error *err)
         return result;
 }
 
-static void *maker_main(void *argument)
+static int run_maker(void *maker_)
 {
-        struct maker *maker = argument;
-        maker->result = make_all(maker->options, maker->err);
-        return NULL;
-}
-
-/*
- * A thread that ends afterwards, instead of the calling one with a setns back: where the way back
- * failed, a worker would do later work in a pod's namespaces.
- */
-static int run_maker(struct maker *maker)
-{
-        pthread_attr_t attributes;
-        pthread_t thread;
-        sigset_t all, before;
-        pthread_attr_init(&attributes);
-        pthread_attr_setstacksize(&attributes, MAKER_STACK_SIZE);
-        sigfillset(&all);
-        pthread_sigmask(SIG_SETMASK, &all, &before);
-        int number = pthread_create(&thread, &attributes, maker_main, maker);
-        pthread_sigmask(SIG_SETMASK, &before, NULL);
-        pthread_attr_destroy(&attributes);
-        if (number)
-                return error_errno(maker->err, number, "start a thread");
-        pthread_join(thread, NULL);
-        return maker->result;
+        struct maker *maker = maker_;
+        return make_all(maker->options, maker->err);
 }
 
 /* ---- a pod's ---- */
@@ -295,7 +269,7 @@ int namespace_pin(const struct namespace_options *options, struct error *err)
         if (options->users)
                 result = namespace_user_pin(options, err);
         if (result == 0)
-                result = run_maker(&maker);
+                result = visitor_run(run_maker, &maker, err);
         if (result < 0) {
                 namespace_unpin(options->directory, NULL);
                 return error_context(err, "pin namespaces");

@@ -13,6 +13,8 @@ static const char *const names[STREAM_BOUNDS] = {
         [BOUND_WINDOW] = "window",
         [BOUND_STREAMS_TIME] = "streams_time",
         [BOUND_IDLE_TIME] = "idle_time",
+        [BOUND_GOODBYE_TIME] = "goodbye_time",
+        [BOUND_CERTIFICATE_TIME] = "certificate_time",
         [BOUND_ATTACH_CLIENTS] = "attach_clients",
         [BOUND_ATTACH_PATIENCE] = "attach_patience",
 };

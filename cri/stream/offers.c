@@ -1,6 +1,7 @@
 #include "cri/stream/offers.h"
 
 #include <pthread.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -18,14 +19,22 @@ struct offer {
 };
 
 struct offers {
+        int64_t lifetime;
         pthread_mutex_t lock;
         struct offer *first, **last;
         unsigned count;
 };
 
-struct offers *offers_new(void)
+static const char *const folders[] = {
+        [STREAM_EXEC] = "/exec/",
+        [STREAM_ATTACH] = "/attach/",
+        [STREAM_PORT_FORWARD] = "/portforward/",
+};
+
+struct offers *offers_new(int64_t lifetime)
 {
         struct offers *offers = xcalloc(1, sizeof *offers);
+        offers->lifetime = lifetime;
         pthread_mutex_init(&offers->lock, NULL);
         offers->last = &offers->first;
         return offers;
@@ -79,15 +88,15 @@ void offers_free(struct offers *offers)
 }
 
 int offers_add(struct offers *offers, struct bridge *bridge, const struct session_options *options,
-               char token[OFFERS_TOKEN_LENGTH + 1], struct error *err)
+               char path[OFFERS_PATH_SIZE], struct error *err)
 {
         offers_expire(offers);
         struct offer *offer = xcalloc(1, sizeof *offer);
         offer->bridge = bridge;
         offer->options = *options;
-        offer->deadline = clock_after(STREAM_OFFER_TIME);
+        offer->deadline = clock_after(offers->lifetime);
         id_random_hex(offer->token, OFFERS_TOKEN_LENGTH);
-        memcpy(token, offer->token, sizeof offer->token);
+        snprintf(path, OFFERS_PATH_SIZE, "%s%s", folders[options->kind], offer->token);
         pthread_mutex_lock(&offers->lock);
         bool full = offers->count >= STREAM_OFFERS_MAX;
         if (!full) {
@@ -114,11 +123,27 @@ static bool same_token(const char *a, const char *b)
         return difference == 0;
 }
 
-bool offers_take(struct offers *offers, enum stream_kind kind, const char *token,
-                 struct bridge **bridge, struct session_options *options)
+/* False for a path that none can have. */
+static bool parse_path(const char *path, enum stream_kind *kind, const char **token)
+{
+        for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
+                size_t length = strlen(folders[i]);
+                if (strncmp(path, folders[i], length) != 0)
+                        continue;
+                *kind = (enum stream_kind)i;
+                *token = path + length;
+                return strlen(*token) == OFFERS_TOKEN_LENGTH;
+        }
+        return false;
+}
+
+bool offers_take(struct offers *offers, const char *path, struct bridge **bridge,
+                 struct session_options *options)
 {
         struct offer *found = NULL;
-        if (strlen(token) != OFFERS_TOKEN_LENGTH)
+        enum stream_kind kind;
+        const char *token;
+        if (!parse_path(path, &kind, &token))
                 return false;
         offers_expire(offers);
         pthread_mutex_lock(&offers->lock);

@@ -19,14 +19,15 @@
 struct relay {
         struct relays *relays;
         struct relay *previous, *next;
-        SSL *tls;
+        SSL *tls;         /* null while it waits for a look at the certificate's files */
         int outer, inner; /* the client's connection, and ours to the server; -1: none yet */
         struct pump_watch outer_watch, inner_watch;
         struct queue to_inner, to_outer;
         bool wants_write;              /* the library does, before it goes on */
         bool outer_ended, inner_ended; /* no more comes from there */
         bool outer_told, inner_told;   /* no more comes from us */
-        struct pump_timer timer;       /* of the handshake */
+        bool deaf;                     /* the server is: what comes is dropped */
+        struct pump_timer timer;       /* of the look, the handshake, or the client's goodbye */
 };
 
 struct relays {
@@ -36,6 +37,8 @@ struct relays {
         struct pump_watch watch; /* of the listener */
         unsigned count, max;
         struct relay *first;
+        bool looking; /* at the certificate's files */
+        int64_t look_deadline;
         void (*deliver)(void *argument, int fd);
         void *argument;
 };
@@ -55,7 +58,8 @@ static void relay_free(struct relay *relay)
         if (relay->next)
                 relay->next->previous = relay->previous;
         relays->count--;
-        relays->library->free(relay->tls);
+        if (relay->tls)
+                relays->library->free(relay->tls);
         close(relay->outer);
         if (relay->inner >= 0)
                 close(relay->inner);
@@ -107,15 +111,23 @@ static bool open_inner(struct relay *relay)
         return true;
 }
 
-/* Each of these goes as far as it can; false ends the relay. */
+/*
+ * Each of these goes as far as it can; false ends the relay. Where the server has closed its end,
+ * what it said before still is the client's: that is read to its end and dropped meanwhile, for
+ * closing over unread bytes makes the kernel reset the connection.
+ */
 
 static bool read_outer(struct relay *relay)
 {
-        while (!relay->outer_ended && relay->to_inner.length < STREAM_QUEUE_MAX) {
+        size_t dropped = 0;
+        while (!relay->outer_ended && relay->to_inner.length + dropped < STREAM_QUEUE_MAX) {
                 char *room = queue_reserve(&relay->to_inner, PIECE_SIZE);
                 int got = relay->relays->library->read(relay->tls, room, PIECE_SIZE);
                 if (got > 0) {
-                        queue_added(&relay->to_inner, (size_t)got);
+                        if (relay->deaf)
+                                dropped += (size_t)got; /* not without an end in one go */
+                        else
+                                queue_added(&relay->to_inner, (size_t)got);
                         continue;
                 }
                 int what = meaning(relay, got);
@@ -127,37 +139,48 @@ static bool read_outer(struct relay *relay)
         return true;
 }
 
-static bool write_inner(struct relay *relay)
+static void write_inner(struct relay *relay)
 {
         while (relay->to_inner.length) {
                 ssize_t sent = send(relay->inner, queue_front(&relay->to_inner),
                                     relay->to_inner.length, MSG_NOSIGNAL);
                 if (sent < 0 && errno == EINTR)
                         continue;
-                if (sent < 0)
-                        return errno == EAGAIN;
+                if (sent < 0 && errno == EAGAIN)
+                        return;
+                if (sent < 0) {
+                        queue_fini(&relay->to_inner);
+                        relay->deaf = relay->inner_told = true;
+                        return;
+                }
                 queue_drop(&relay->to_inner, (size_t)sent);
         }
         if (relay->outer_ended && !relay->inner_told) {
                 shutdown(relay->inner, SHUT_WR);
                 relay->inner_told = true;
         }
-        return true;
 }
 
-static bool read_inner(struct relay *relay)
+static void read_inner(struct relay *relay)
 {
         while (!relay->inner_ended && relay->to_outer.length < STREAM_QUEUE_MAX) {
                 char *room = queue_reserve(&relay->to_outer, PIECE_SIZE);
                 ssize_t got = recv(relay->inner, room, PIECE_SIZE, 0);
                 if (got < 0 && errno == EINTR)
                         continue;
-                if (got < 0)
-                        return errno == EAGAIN;
-                queue_added(&relay->to_outer, (size_t)got);
-                relay->inner_ended = got == 0;
+                if (got < 0 && errno == EAGAIN)
+                        return;
+                if (got > 0)
+                        queue_added(&relay->to_outer, (size_t)got);
+                else
+                        relay->inner_ended = true;
         }
-        return true;
+}
+
+/* Who takes nothing, or does not close its end, keeps its place for so long and no longer. */
+static void wait_for_client(struct relay *relay)
+{
+        pump_timer_set(relay->relays->pump, &relay->timer, clock_after(RELAY_GOODBYE_TIME));
 }
 
 static bool write_outer(struct relay *relay)
@@ -170,11 +193,17 @@ static bool write_outer(struct relay *relay)
                 if (sent <= 0)
                         return meaning(relay, sent) == 0;
                 queue_drop(&relay->to_outer, (size_t)sent);
+                if (relay->inner_ended)
+                        wait_for_client(relay);
         }
         if (relay->inner_ended && !relay->outer_told) {
-                relay->relays->library->shutdown(relay->tls);
+                /* Without the whole of it the client takes the end for one that somebody made. */
+                int told = relay->relays->library->shutdown(relay->tls);
+                if (told < 0)
+                        return meaning(relay, told) == 0;
                 shutdown(relay->outer, SHUT_WR);
                 relay->outer_told = true;
+                wait_for_client(relay);
         }
         return true;
 }
@@ -191,12 +220,20 @@ static void go_on(struct relay *relay)
 {
         bool well = true;
         relay->wants_write = false;
+        /* What an earlier call left there, for another connection too, would count as this one's.
+         */
+        relay->relays->library->clear_error();
         if (relay->inner < 0)
                 well = shake_hands(relay);
-        if (well && relay->inner >= 0)
-                well = read_outer(relay) && write_inner(relay) && read_inner(relay) &&
-                       write_outer(relay);
-        if (!well || (relay->outer_told && relay->inner_told)) {
+        if (well && relay->inner >= 0 && (well = read_outer(relay))) {
+                write_inner(relay);
+                bool ended = relay->inner_ended;
+                read_inner(relay);
+                if (relay->inner_ended && !ended)
+                        wait_for_client(relay);
+                well = write_outer(relay);
+        }
+        if (!well || (relay->outer_told && relay->inner_told && relay->outer_ended)) {
                 relay_end(relay);
                 return;
         }
@@ -223,35 +260,68 @@ static void on_inner(void *relay, uint32_t events)
         go_on(relay);
 }
 
-static void on_late(void *relay)
+static void begin(struct relay *relay)
 {
-        bound_reached(BOUND_REQUEST_TIME);
+        relay->tls = tls_session(relay->relays->tls, relay->outer);
+        if (!relay->tls) {
+                relay_end(relay);
+                return;
+        }
+        pump_timer_set(relay->relays->pump, &relay->timer, clock_after(RELAY_HANDSHAKE_TIME));
+        go_on(relay);
+}
+
+static void on_time(void *relay_)
+{
+        struct relay *relay = relay_;
+        if (!relay->tls) {
+                bound_reached(BOUND_CERTIFICATE_TIME);
+                begin(relay);
+                return;
+        }
+        bound_reached(relay->inner < 0 ? BOUND_REQUEST_TIME : BOUND_GOODBYE_TIME);
         relay_end(relay);
+}
+
+static void looked(void *relays_)
+{
+        struct relays *relays = relays_;
+        relays->looking = false;
+        for (struct relay *relay = relays->first, *next; relay; relay = next) {
+                next = relay->next;
+                if (!relay->tls)
+                        begin(relay);
+        }
+}
+
+/* A connection gets the certificate that is there when it comes, unless its disk hangs: nothing
+ * waits longer than RELAY_LOOK_TIME for one look. */
+static void look(struct relays *relays)
+{
+        if (relays->looking)
+                return;
+        relays->looking = true;
+        relays->look_deadline = clock_after(RELAY_LOOK_TIME);
+        tls_refresh(relays->tls, relays->pump, looked, relays);
 }
 
 static void take_client(struct relays *relays, int fd)
 {
-        SSL *tls = tls_session(relays->tls, fd);
         int yes = 1;
-        if (!tls) {
-                close(fd);
-                return;
-        }
         setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &yes, sizeof yes);
         struct relay *relay = xcalloc(1, sizeof *relay);
         *relay = (struct relay){.relays = relays,
                                 .next = relays->first,
-                                .tls = tls,
                                 .outer = fd,
                                 .inner = -1,
                                 .outer_watch = {fd, 0, on_outer, relay},
-                                .timer = {.callback = on_late, .argument = relay}};
+                                .timer = {.callback = on_time, .argument = relay}};
         if (relay->next)
                 relay->next->previous = relay;
         relays->first = relay;
         relays->count++;
-        pump_timer_set(relays->pump, &relay->timer, clock_after(RELAY_HANDSHAKE_TIME));
-        go_on(relay);
+        look(relays);
+        pump_timer_set(relays->pump, &relay->timer, relays->look_deadline);
 }
 
 static void on_client(void *relays_, uint32_t events)

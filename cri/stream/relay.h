@@ -8,7 +8,11 @@
 #include "cri/stream/pump.h"
 #include "cri/stream/tls.h"
 
-#define RELAY_HANDSHAKE_TIME (INT64_C(30000000000)) /* ns from the connection's start */
+#define RELAY_LOOK_TIME      (INT64_C(1000000000))  /* ns for a look at the certificate's files */
+#define RELAY_HANDSHAKE_TIME (INT64_C(30000000000)) /* ns from then on */
+#define RELAY_GOODBYE_TIME                                                                         \
+        (INT64_C(30000000000)) /* ns without the client taking a byte of what is left, or closing  \
+                                */
 
 struct relays;
 

@@ -166,25 +166,6 @@ static enum MHD_Result answer_text(struct MHD_Connection *connection, unsigned s
         return result;
 }
 
-/* "/exec/TOKEN" and the like; false for any other path. */
-static bool parse_path(const char *path, enum stream_kind *kind, const char **token)
-{
-        static const char *const folders[] = {
-                [STREAM_EXEC] = "/exec/",
-                [STREAM_ATTACH] = "/attach/",
-                [STREAM_PORT_FORWARD] = "/portforward/",
-        };
-        for (size_t i = 0; i < sizeof folders / sizeof *folders; i++) {
-                size_t length = strlen(folders[i]);
-                if (strncmp(path, folders[i], length) == 0) {
-                        *kind = (enum stream_kind)i;
-                        *token = path + length;
-                        return true;
-                }
-        }
-        return false;
-}
-
 static enum MHD_Result on_header(void *request, enum MHD_ValueKind kind, const char *name,
                                  const char *value)
 {
@@ -281,8 +262,6 @@ static enum MHD_Result on_request(void *server_, struct MHD_Connection *connecti
         struct handshake_answer answer;
         struct session_options options;
         struct bridge *bridge;
-        enum stream_kind kind;
-        const char *token;
         (void)version;
         (void)upload;
         if (!*context) {
@@ -296,13 +275,12 @@ static enum MHD_Result on_request(void *server_, struct MHD_Connection *connecti
                 return MHD_NO; /* nothing is uploaded here */
         if (strcmp(method, "GET") != 0 && strcmp(method, "POST") != 0)
                 return answer_text(connection, MHD_HTTP_METHOD_NOT_ALLOWED, "GET or POST\n", NULL);
-        if (!parse_path(path, &kind, &token) ||
-            !offers_take(server->offers, kind, token, &bridge, &options))
+        if (!offers_take(server->offers, path, &bridge, &options))
                 return answer_text(connection, MHD_HTTP_NOT_FOUND,
                                    "this URL is not known, was used already, or is too old\n",
                                    NULL);
         httpd->get_connection_values(connection, MHD_HEADER_KIND, on_header, &request);
-        handshake_decide(&request, kind, &answer);
+        handshake_decide(&request, options.kind, &answer);
         if (answer.status == MHD_HTTP_SWITCHING_PROTOCOLS &&
             session_count() >= server->options.max_sessions) {
                 bound_reached(BOUND_SESSIONS);
@@ -379,7 +357,7 @@ int stream_server_start(const struct stream_server_options *options, struct stre
         server->listener = listener;
         server->tls = tls;
         server->base = base_url(tls ? "https" : "http", listener, options->address);
-        server->offers = offers_new();
+        server->offers = offers_new(STREAM_OFFER_TIME);
         pthread_mutex_init(&server->lock, NULL);
         *result = server;
         return 0;
@@ -485,27 +463,22 @@ static int fill_options(const struct stream_server *server, const struct stream_
 int stream_server_offer(struct stream_server *server, const struct stream_offer *offer, char **url,
                         struct error *err)
 {
-        static const char *const folders[] = {
-                [STREAM_EXEC] = "exec",
-                [STREAM_ATTACH] = "attach",
-                [STREAM_PORT_FORWARD] = "portforward",
-        };
         struct session_options options;
-        char token[OFFERS_TOKEN_LENGTH + 1];
+        char path[OFFERS_PATH_SIZE];
         int result = fill_options(server, offer, &options, err);
         if (result == 0)
                 result = start_threads(server, err);
         if (result < 0)
                 return result;
         struct bridge *bridge = bridge_new(server->pump, offer->backend, offer->session);
-        result = offers_add(server->offers, bridge, &options, token, err);
+        result = offers_add(server->offers, bridge, &options, path, err);
         if (result < 0) {
                 bound_reached(BOUND_OFFERS);
                 free(bridge);
                 return result;
         }
         pump_post(server->pump, expire_offers, server);
-        *url = xprintf("%s/%s/%s", server->base, folders[offer->kind], token);
+        *url = xprintf("%s%s", server->base, path);
         return 0;
 }
 

@@ -302,6 +302,7 @@ static void on_time(void *session_)
         if (now >= session->deadline) {
                 session->deadline = CLOCK_NEVER;
                 if (session->state != SESSION_RUNNING) {
+                        bound_reached(BOUND_GOODBYE_TIME);
                         gone(session);
                         return;
                 }

@@ -1,5 +1,6 @@
 #include "cri/stream/tls.h"
 
+#include <assert.h>
 #include <dlfcn.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 #include "base/cleanup.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/task.h"
 
 #define LIBRARY       "libssl.so.3"
 #define FILES         3
@@ -28,6 +30,7 @@ struct tls {
         int min_version;
         SSL_CTX *context;
         struct stamp stamps[FILES];
+        bool looking;
 };
 
 static struct {
@@ -244,7 +247,7 @@ int tls_open(const struct stream_tls_options *options, struct tls **result, stru
 
 void tls_free(struct tls *tls)
 {
-        if (!tls)
+        if (!tls || tls->looking) /* a worker has it still, for good */
                 return;
         if (tls->context)
                 library.ctx_free(tls->context);
@@ -256,30 +259,71 @@ void tls_free(struct tls *tls)
         free(tls);
 }
 
-static void refresh(struct tls *tls)
+/* A look at the files, on its way from the pump's thread to a worker and back. */
+struct look {
+        struct tls *tls;
+        struct pump *pump;
+        void (*done)(void *argument);
+        void *argument;
+        struct stamp before[FILES], now[FILES];
+        SSL_CTX *context; /* made anew; or null */
+        struct error failure;
+};
+
+/* On a worker: of tls it reads what never changes. */
+static int look_at_files(void *look_)
 {
-        struct stamp now[FILES];
-        struct error err = {0};
-        SSL_CTX *context;
-        read_stamps(tls, now);
-        if (memcmp(now, tls->stamps, sizeof now) == 0)
-                return;
-        memcpy(tls->stamps, now, sizeof now); /* one that fails is said once */
-        if (make_context(tls, &context, &err) < 0) {
-                log_failure(&err,
+        struct look *look = look_;
+        read_stamps(look->tls, look->now);
+        if (memcmp(look->now, look->before, sizeof look->now) == 0)
+                return 0;
+        return make_context(look->tls, &look->context, &look->failure);
+}
+
+static void take_look(void *look_)
+{
+        AUTO_FREE struct look *look = look_;
+        struct tls *tls = look->tls;
+        tls->looking = false;
+        /* One that fails is said once. */
+        memcpy(tls->stamps, look->now, sizeof tls->stamps);
+        if (look->context) {
+                library.ctx_free(tls->context);
+                tls->context = look->context;
+                log_info("streaming: the certificate has changed", "file", tls->cert, NULL);
+        } else if (look->failure.code) {
+                log_failure(&look->failure,
                             "streaming: the certificate has changed and cannot be used; the "
                             "one before stays in use",
                             NULL);
-                return;
         }
-        library.ctx_free(tls->context);
-        tls->context = context;
-        log_info("streaming: the certificate has changed", "file", tls->cert, NULL);
+        look->done(look->argument);
+}
+
+static void look_task(void *look_)
+{
+        struct look *look = look_;
+        task_offload(look_at_files, look);
+        pump_post(look->pump, take_look, look);
+}
+
+static void start_look(void *look)
+{
+        task_start("streaming certificate", look_task, look);
+}
+
+void tls_refresh(struct tls *tls, struct pump *pump, void (*done)(void *argument), void *argument)
+{
+        struct look *look = xcalloc(1, sizeof *look);
+        *look = (struct look){.tls = tls, .pump = pump, .done = done, .argument = argument};
+        memcpy(look->before, tls->stamps, sizeof look->before);
+        assert(!tls->looking);
+        tls->looking = true;
+        loop_post(start_look, look);
 }
 
 SSL *tls_session(struct tls *tls, int fd)
 {
-        refresh(tls);
         SSL *session = library.new(tls->context);
         if (session && library.set_fd(session, fd) != 1) {
                 library.shared.free(session);

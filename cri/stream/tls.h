@@ -3,7 +3,7 @@
  * there is one.
  *
  * libmicrohttpd's own TLS loses half-closes on an upgraded connection and crawls; so TLS is ours,
- * and in front of it (relay.h). One thread.
+ * and in front of it (relay.h). On the pump's thread, once that runs.
  */
 #ifndef CRISP_CRI_STREAM_TLS_H
 #define CRISP_CRI_STREAM_TLS_H
@@ -13,6 +13,7 @@
 #include <stdbool.h>
 
 #include "base/error.h"
+#include "cri/stream/pump.h"
 
 struct stream_tls_options {
         const char *cert, *key;  /* PEM files, the chain in the first; "" is no TLS */
@@ -26,12 +27,17 @@ struct tls;
 /* Everything is read and checked now. Errors name the key of the configuration. Blocks on the disk.
  */
 int tls_open(const struct stream_tls_options *options, struct tls **tls, struct error *err);
-void tls_free(struct tls *tls); /* null is allowed */
+/* When the pump and the loop have ended. Null is allowed. */
+void tls_free(struct tls *tls);
 
 /*
- * The server's side of a new connection, of which fd stays the caller's; null when memory is out.
- * Files that have changed are read before; where that fails the ones before stay in use, and that
- * is logged once.
+ * Looks at the files, on a worker of the loop's: that may take as long as a disk likes. Those that
+ * have changed are used from then on; where that fails the ones before stay in use, and that is
+ * logged once. done is called afterwards; until then there is no second look.
+ */
+void tls_refresh(struct tls *tls, struct pump *pump, void (*done)(void *argument), void *argument);
+
+/* The server's side of a new connection, of which fd stays the caller's; null when memory is out.
  */
 SSL *tls_session(struct tls *tls, int fd);
 

@@ -2,7 +2,9 @@
 import base64
 import json
 import os
+import select
 import socket
+import ssl
 import subprocess
 import threading
 from urllib.parse import urlparse
@@ -27,11 +29,44 @@ class Refused(Exception):
         self.status, self.text, self.headers = status, text, headers
 
 
+class Tls:
+    """A TLS connection for two threads, one that reads and one that writes: OpenSSL's is for one at a time, and Python has no lock."""
+
+    def __init__(self, plain, context, name):
+        self.sock = context.wrap_socket(plain, server_hostname=name)
+        self.sock.setblocking(False)
+        self.lock = threading.Lock()
+
+    def _call(self, function, *arguments):
+        while True:
+            readable, writable = [], []
+            with self.lock:
+                try:
+                    return function(*arguments)
+                except ssl.SSLWantReadError:
+                    readable = [self.sock]
+                except ssl.SSLWantWriteError:
+                    writable = [self.sock]
+            if not any(select.select(readable, writable, [], PATIENCE)):
+                raise TimeoutError(f"nothing for {PATIENCE} s")
+
+    def recv(self, count):
+        return self._call(self.sock.recv, count)
+
+    def sendall(self, content):
+        left = memoryview(content)
+        while left:
+            left = left[self._call(self.sock.send, left):]
+
+    def __getattr__(self, name):
+        return getattr(self.sock, name)
+
+
 def connect(url, context=None):
     parts = urlparse(url)
     plain = socket.create_connection((parts.hostname, parts.port), timeout=PATIENCE)
     plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    return context.wrap_socket(plain, server_hostname=parts.hostname) if parts.scheme == "https" else plain
+    return Tls(plain, context, parts.hostname) if parts.scheme == "https" else plain
 
 
 def read_head(sock, left=b""):
@@ -199,6 +234,9 @@ class Session:
             self.sock.shutdown(socket.SHUT_RDWR)
         except OSError:
             pass
+        # Not before the reader has let go: it would go on with whoever gets the descriptor next.
+        if self.reader.ident:
+            self.reader.join()
         self.sock.close()
 
 
@@ -301,6 +339,9 @@ class Forwarded:
 
     def wait(self, seconds=PATIENCE):
         wait_for(lambda: self.ended or "connection" in self.forwarder.ended, f"the end; got {self.got[-200:]} {self.error}", seconds)
+        if self.forwarder.problem:
+            raise self.forwarder.problem
+        assert self.ended, f"the whole session ended; got {self.got[-200:]} {self.error}"
         return bytes(self.got)
 
     def wait_for(self, count, seconds=PATIENCE):

@@ -9,6 +9,7 @@ from kit.image import Image, Layer
 from kit.paths import program
 from kit.registry import Registry
 from kit.wait import wait_for
+from streams import run as stream
 from support import KINDS, error_of
 from test_image_volumes import Artifact
 
@@ -352,6 +353,16 @@ def test_execs_are_told_too_and_after_a_restart(tracer, caller, tmp_path):
     tracer.daemon.start()
     assert tracer.exec_sh(container, "/syscalls swapoff keyctl").split() == ["swapoff", "ENOSYS", "keyctl", "ENOSYS"]
     assert told(tracer) == {"swapoff": 1, "keyctl": 1}
+
+
+@pytest.mark.parametrize("transport", ["spdy", "websocket"])
+def test_execs_over_streams_are_told_too(tracer, caller, tmp_path, transport):
+    pod, container = traced(tracer, caller, tmp_path, "trap 'exit 0' TERM; while :; do sleep 1000 & wait; done", {NOTIFIER: "log"})
+    out, _, status = stream(tracer, container, "/syscalls swapoff keyctl", transport).wait()
+    assert out.split() == [b"swapoff", b"ENOSYS", b"keyctl", b"ENOSYS"] and b"Success" in status
+    out, _, _ = stream(tracer, container, "/syscalls swapoff", transport, stdin=True, tty=True).wait()
+    assert out.split() == [b"swapoff", b"ENOSYS"]
+    assert told(tracer) == {"swapoff": 2, "keyctl": 1}
 
 
 def test_a_flood_of_calls_holds_up_nobody(tracer, caller, tmp_path):

@@ -1,5 +1,4 @@
 """Exec: commands whose streams are the client's, over SPDY and WebSockets."""
-import hashlib
 import json
 import os
 import struct
@@ -9,8 +8,7 @@ import time
 import pytest
 from kit.wait import wait_for
 from spdy import SYN_STREAM, control
-from streams import (PATIENCE, Refused, SpdySession, WebSession, WebSocket, bound, connect, exec_url, read_head, request, run, sample,
-                     sessions, streams_of, upgrade)
+from streams import (Refused, SpdySession, WebSocket, bound, connect, exec_url, request, run, sessions, streams_of)
 from support import KINDS, RUNNING, error_of
 
 pytestmark = pytest.mark.handler
@@ -422,48 +420,3 @@ def test_explain_shows_open_sessions(node):
     for session in opened:
         session.vanish()
     wait_for(lambda: "session" not in subprocess.run(explain, capture_output=True, text=True).stdout, "none to be shown")
-
-
-# ---- much ----
-
-@both
-@pytest.mark.slow
-def test_two_gibibytes_each_way(node, transport):
-    container = node.sleeper(node.pod())
-    total = 2 << 30
-    session = run(node, container, f"head -c {total} /dev/zero | tr '\\0' q & sha256sum >&2; wait", transport, stdin=True, reading=False)
-    digest, count = hashlib.sha256(), [0]
-    out = session.got["stdout"] = type("Counter", (bytearray,), {
-        "__iadd__": lambda self, part: (digest.update(part), count.__setitem__(0, count[0] + len(part)), self)[-1]})()
-    session.start_reading()
-    part = os.urandom(1 << 20)
-    sent = hashlib.sha256()
-    for _ in range(total >> 20):
-        session.send(part)
-        sent.update(part)
-    session.close_stdin()
-    _, err, _ = session.wait(600)
-    assert sent.hexdigest() in err.decode()
-    expected = hashlib.sha256()
-    for _ in range(total >> 20):
-        expected.update(b"q" * (1 << 20))
-    assert count[0] == total and digest.hexdigest() == expected.hexdigest()
-    assert resident(node) < 100 << 20
-    assert not out
-
-
-@pytest.mark.slow
-def test_two_hundred_sessions_at_once(node):
-    container = node.sleeper(node.pod())
-    open_ones = []
-    for i in range(200):
-        open_ones.append(run(node, container, "cat", ("spdy", "websocket")[i % 2], stdin=True))
-    assert sample(node, "crisp_streaming_sessions") == 200
-    for i, session in enumerate(open_ones):
-        session.send(b"%d\n" % i)
-    for i, session in enumerate(open_ones):
-        session.wait_for(b"%d\n" % i)
-        session.close_stdin()
-    for session in open_ones:
-        assert session.status()["status"] == "Success"
-    wait_for(lambda: sessions(node) == 0, "the sessions' ends")

@@ -4,9 +4,10 @@ import ssl
 import subprocess
 
 import pytest
+from kit.hung_disk import HungDisk
 from kit.paths import program
 from kit.wait import wait_for
-from streams import Forwarder, SpdySession, WebSession, bound, connect, exec_url, sessions, streams_of
+from streams import Forwarder, SpdySession, WebSession, bound, connect, exec_url, read_head, sessions, streams_of
 from test_port_forward import server
 
 both = pytest.mark.parametrize("session", [SpdySession, WebSession], ids=["spdy", "websocket"])
@@ -114,6 +115,60 @@ def test_the_certificate_is_read_again_when_it_changes(own_node, keys):
     assert "the certificate has changed and cannot be used" in node.daemon.log_text()
     certificate(keys, "node", "ca", "78")
     assert serial() == "4E"
+
+
+def test_a_disk_that_hangs_holds_up_no_stream(own_node, keys, tmp_path):
+    """Whoever comes meanwhile gets the certificate from before, after a moment."""
+    (tmp_path / "disk").symlink_to(keys)
+    files = [f'tls_cert = "{tmp_path}/disk/node.crt"', f'tls_key = "{tmp_path}/disk/node.key"']
+    node = own_node(config={"streaming": "\n".join(files)})
+    container = node.sleeper(node.pod())
+    session = SpdySession(exec_url(node, container, "cat", stdin=True), streams_of(stdin=True), context=trusting(keys))
+    session.send(b"before\n")
+    session.wait_for("before")
+
+    def lead_to(folder):
+        (tmp_path / "new").symlink_to(folder)
+        os.rename(tmp_path / "new", tmp_path / "disk")
+
+    def run(command):
+        return SpdySession(exec_url(node, container, command), streams_of(), context=trusting(keys))
+
+    disk = HungDisk()
+    try:
+        lead_to(disk.path)
+        assert run("true").status()["status"] == "Success"
+        assert disk.waiting  # that look did happen, and hangs
+        assert bound(node, "certificate_time") == 1
+        assert run("true").status()["status"] == "Success"
+        session.send(b"meanwhile\n")
+        session.wait_for("meanwhile")
+    finally:
+        disk.release()
+    lead_to(keys)
+    certificate(keys, "node", "ca", "119")
+
+    def serial():
+        sock = connect(exec_url(node, container, "true"), trusting(keys))
+        try:
+            return sock.getpeercert()["serialNumber"]
+        finally:
+            sock.close()
+    wait_for(lambda: serial() == "77", "the new certificate")
+    session.send(b"after\n")
+    session.wait_for("after")
+    session.vanish()
+    disk.close()
+
+
+def test_what_the_server_said_last_arrives_though_it_takes_no_more(own_node, keys):
+    """The client still sends when the server is done with it."""
+    node = own_node(config=config(keys))
+    container = node.sleeper(node.pod())
+    sock = connect(exec_url(node, container, "true"), trusting(keys))
+    sock.sendall(b"GET /exec/none HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n" + b"x" * 100000)
+    assert read_head(sock)[0] == 404
+    sock.close()
 
 
 def test_clients_need_a_certificate_where_that_is_asked_for(own_node, keys):
