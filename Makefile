@@ -39,7 +39,8 @@ LIBRARIES := base api api/ttrpc network image image/fetch image/trust oci cri/st
 PROGRAMS  := crisp crisp-image crisp-trust crisp-monitor crisp-pause crisp-exec
 
 api_PROTOS := cri/runtime_v1 crisp/v1/crisp ttrpc/ttrpc ttrpc/status google/protobuf/any google/protobuf/empty google/protobuf/timestamp \
-              $(addprefix shim/,event events_v1 metrics mount runc_options runtimeoptions_v1 task task_events task_v2)
+              $(addprefix shim/,cgroup1_metrics cgroup2_metrics event events_v1 metrics mount platform runc_options runtimeoptions_v1 sandbox_v1 \
+                task task_events task_v2)
 api_GEN_C  := $(api_PROTOS:%=$B/gen/api/%.pb-c.c)
 api_GEN_H  := $(api_PROTOS:%=$B/gen/api/%.pb-c.h)
 
@@ -178,6 +179,8 @@ includes:
 # ---- fuzzing ----
 
 FUZZ_SECONDS  ?= 30
+# 0: another one each time
+FUZZ_SEED     ?= 0
 FUZZ_SANITIZE := fuzzer-no-link,address,undefined
 FUZZ_B        := build-$(subst $(comma),-,$(FUZZ_SANITIZE))
 
@@ -186,7 +189,7 @@ $B/fuzz/%: $B/test/fuzz/%.o $(call libs,cli cri cri/stream oci image/fetch image
 	$(CC) $(CFLAGS) $(LDFLAGS) -fsanitize=fuzzer -o $@ $(filter %.o,$^) -Wl,--start-group $(filter %.a,$^) -Wl,--end-group $(IMAGE_LIBS) $(TRUST_LIBS) $(DAEMON_LIBS)
 
 ## fuzz           each fuzz target for FUZZ_SECONDS (30), with clang; what is found stays in build-fuzzer-*/fuzz, with a log of each.
-##                FUZZ="reference policy" runs these alone; with -j several at once
+##                FUZZ="reference policy" runs these alone; with -j several at once; FUZZ_SEED=1 goes the same way again
 FUZZ ?= $(FUZZERS:fuzz_%=%)
 .PHONY: fuzz
 fuzz:
@@ -196,7 +199,7 @@ fuzz:
 .PHONY: $(FUZZ:%=$(FUZZ_B)/fuzz/%.ran)
 $(FUZZ:%=$(FUZZ_B)/fuzz/%.ran): $(FUZZ_B)/fuzz/%.ran: $(FUZZ_B)/fuzz/fuzz_%
 	@mkdir -p $(FUZZ_B)/fuzz/$*.corpus
-	@$< -max_total_time=$(FUZZ_SECONDS) -artifact_prefix=$(FUZZ_B)/fuzz/$*. $(FUZZ_B)/fuzz/$*.corpus test/fuzz/corpus/$* \
+	@$< -max_total_time=$(FUZZ_SECONDS) -seed=$(FUZZ_SEED) -artifact_prefix=$(FUZZ_B)/fuzz/$*. $(FUZZ_B)/fuzz/$*.corpus test/fuzz/corpus/$* \
 		>$(FUZZ_B)/fuzz/$*.log 2>&1 && echo "$*: $$(tail -n 1 $(FUZZ_B)/fuzz/$*.log)" || \
 		{ grep -v '^#[0-9]' $(FUZZ_B)/fuzz/$*.log | tail -n 60; echo "$*: FAILED, its log: $(FUZZ_B)/fuzz/$*.log"; false; }
 

@@ -3,51 +3,17 @@
 #include <assert.h>
 #include <errno.h>
 #include <pthread.h>
-#include <signal.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/eventfd.h>
-#include <sys/mman.h>
-#include <ucontext.h>
 #include <unistd.h>
 
+#include "base/coroutine.h"
 #include "base/memory.h"
 #include "base/timer.h"
 #include "base/worker.h"
 
-#if defined(__SANITIZE_ADDRESS__)
-#define WITH_ASAN 1
-#elif defined(__has_feature)
-#if __has_feature(address_sanitizer)
-#define WITH_ASAN 1
-#endif
-#endif
-#if defined(__SANITIZE_THREAD__)
-#define WITH_TSAN 1
-#elif defined(__has_feature)
-#if __has_feature(thread_sanitizer)
-#define WITH_TSAN 1
-#endif
-#endif
-
-#ifdef WITH_ASAN
-#include <sanitizer/asan_interface.h>
-#include <sanitizer/common_interface_defs.h>
-#include <sanitizer/lsan_interface.h>
-#endif
-#ifdef WITH_TSAN
-#include <sanitizer/tsan_interface.h>
-#endif
-
-#if defined(WITH_ASAN) || defined(WITH_TSAN)
-#define STACK_SIZE (TASK_STACK_SIZE * 4) /* instrumented frames are several times larger */
-#else
-#define STACK_SIZE TASK_STACK_SIZE
-#endif
-
-#define GUARD_SIZE       4096
-#define STACKS_KEPT      16 /* of ended tasks, for the next ones */
 #define EVENTS_AT_A_TIME 64
 
 struct waiter {
@@ -58,21 +24,12 @@ struct waiter {
 
 struct task {
         const char *name;
-        task_function *function;
-        void *argument;
-        ucontext_t context;
-        char *stack; /* guard page first */
+        struct coroutine *coroutine;
         struct timer_entry timer;
         struct task *next_ready;
         int wait_result;
         bool waiting; /* has switched away and nothing has woken it */
-        bool interruptible, interrupted, finished;
-#ifdef WITH_ASAN
-        void *fake_stack;
-#endif
-#ifdef WITH_TSAN
-        void *fiber;
-#endif
+        bool interruptible, interrupted;
 };
 
 struct watch {
@@ -96,20 +53,9 @@ static struct {
                                   found */
         struct task *ready_first, **ready_last;
         unsigned tasks;
-        ucontext_t context;
         struct watch *dead_watches;
-        char *stacks[STACKS_KEPT];
-        unsigned stacks_kept;
         pthread_mutex_t posts_lock; /* protects the two below */
         struct post *posts_first, **posts_last;
-#ifdef WITH_ASAN
-        void *fake_stack;
-        const void *stack_bottom;
-        size_t stack_size;
-#endif
-#ifdef WITH_TSAN
-        void *fiber;
-#endif
 } loop = {.epoll_fd = -1, .wake_fd = -1, .posts_lock = PTHREAD_MUTEX_INITIALIZER};
 
 /* Null outside tasks, on every thread. */
@@ -135,9 +81,6 @@ int loop_init(unsigned max_workers, struct error *err)
         loop.posts_first = NULL;
         loop.posts_last = &loop.posts_first;
         loop.stopping = false;
-#ifdef WITH_TSAN
-        loop.fiber = __tsan_get_current_fiber();
-#endif
         worker_pool_init(max_workers);
         return 0;
 }
@@ -179,91 +122,17 @@ static void run_posts(void)
         }
 }
 
-static void stack_free(char *stack)
-{
-#ifdef WITH_ASAN
-        __asan_unpoison_memory_region(stack + GUARD_SIZE, STACK_SIZE);
-        __lsan_unregister_root_region(stack + GUARD_SIZE, STACK_SIZE);
-#endif
-        munmap(stack, STACK_SIZE + GUARD_SIZE);
-}
-
-static char *stack_new(void)
-{
-        if (loop.stacks_kept)
-                return loop.stacks[--loop.stacks_kept];
-        char *stack = mmap(NULL, STACK_SIZE + GUARD_SIZE, PROT_READ | PROT_WRITE,
-                           MAP_PRIVATE | MAP_ANONYMOUS | MAP_STACK | MAP_NORESERVE, -1, 0);
-        if (stack == MAP_FAILED || mprotect(stack, GUARD_SIZE, PROT_NONE) < 0)
-                abort(); /* as with every small allocation */
-#ifdef WITH_ASAN
-        /* What only a waiting task's stack points to is not leaked. */
-        __lsan_register_root_region(stack + GUARD_SIZE, STACK_SIZE);
-#endif
-        return stack;
-}
-
-static void task_free(struct task *task)
-{
-#ifdef WITH_ASAN
-        __asan_unpoison_memory_region(task->stack + GUARD_SIZE, STACK_SIZE);
-#endif
-#ifdef WITH_TSAN
-        __tsan_destroy_fiber(task->fiber);
-#endif
-        if (loop.stacks_kept < STACKS_KEPT)
-                loop.stacks[loop.stacks_kept++] = task->stack;
-        else
-                stack_free(task->stack);
-        free(task);
-        loop.tasks--;
-}
-
 /* From the loop into a task, until the task waits or ends. */
 static void run_task(struct task *task)
 {
         current_task = task;
-#ifdef WITH_ASAN
-        __sanitizer_start_switch_fiber(&loop.fake_stack, task->stack + GUARD_SIZE, STACK_SIZE);
-#endif
-#ifdef WITH_TSAN
-        __tsan_switch_to_fiber(task->fiber, 0);
-#endif
-        swapcontext(&loop.context, &task->context);
-#ifdef WITH_ASAN
-        __sanitizer_finish_switch_fiber(loop.fake_stack, NULL, NULL);
-#endif
+        bool goes_on = coroutine_enter(task->coroutine);
         current_task = NULL;
-        if (task->finished)
-                task_free(task);
-}
-
-/* From a task back to the loop. */
-static void leave_task(struct task *task)
-{
-#ifdef WITH_ASAN
-        __sanitizer_start_switch_fiber(task->finished ? NULL : &task->fake_stack, loop.stack_bottom,
-                                       loop.stack_size);
-#endif
-#ifdef WITH_TSAN
-        __tsan_switch_to_fiber(loop.fiber, 0);
-#endif
-        swapcontext(&task->context, &loop.context);
-#ifdef WITH_ASAN
-        __sanitizer_finish_switch_fiber(task->fake_stack, &loop.stack_bottom, &loop.stack_size);
-#endif
-}
-
-static void task_main(void)
-{
-#ifdef WITH_ASAN
-        __sanitizer_finish_switch_fiber(NULL, &loop.stack_bottom, &loop.stack_size);
-#endif
-        struct task *task = current_task;
-        task->function(task->argument);
-        task->finished = true;
-        leave_task(task);
-        abort();
+        if (goes_on)
+                return;
+        coroutine_free(task->coroutine);
+        free(task);
+        loop.tasks--;
 }
 
 static void run_ready(void)
@@ -326,8 +195,7 @@ void loop_fini(void)
         }
         loop.posts_last = &loop.posts_first;
         pthread_mutex_unlock(&loop.posts_lock);
-        while (loop.stacks_kept)
-                stack_free(loop.stacks[--loop.stacks_kept]);
+        coroutine_fini();
         close(loop.epoll_fd);
         loop.epoll_fd = -1;
         loop.tasks = 0;
@@ -390,17 +258,7 @@ struct task *task_start(const char *name, task_function *function, void *argumen
 {
         struct task *task = xcalloc(1, sizeof *task);
         task->name = name;
-        task->function = function;
-        task->argument = argument;
-        task->stack = stack_new();
-        getcontext(&task->context);
-        task->context.uc_stack.ss_sp = task->stack + GUARD_SIZE;
-        task->context.uc_stack.ss_size = STACK_SIZE;
-        task->context.uc_link = NULL;
-        makecontext(&task->context, task_main, 0);
-#ifdef WITH_TSAN
-        task->fiber = __tsan_create_fiber(0);
-#endif
+        task->coroutine = coroutine_new(function, argument);
         *loop.ready_last = task;
         loop.ready_last = &task->next_ready;
         loop.tasks++;
@@ -440,7 +298,7 @@ static int wait_for_wake(struct task *task, int64_t deadline)
         if (deadline != CLOCK_NEVER)
                 timer_add(timer, deadline, wake_at_deadline, task);
         task->waiting = true;
-        leave_task(task);
+        coroutine_leave();
         timer_remove(timer);
         return task->wait_result;
 }

@@ -20,10 +20,6 @@
 #include "base/clock.h"
 #include "base/error.h"
 
-#define TASK_STACK_SIZE                                                                            \
-        (128 * 1024) /* bytes of address space; only what is touched costs memory                  \
-                      */
-
 struct task;
 typedef void task_function(void *argument);
 

@@ -13,7 +13,7 @@
 #include "cli/columns.h"
 #include "cli/text.h"
 
-#define JSON_INDENT_WIDTH 2
+#define COMMANDS "list, pull, rm, inspect, load, save, check, verify and repair"
 
 /* Removing frees the disk before it answers. */
 #define REMOVE_DEADLINE (3600 * NSEC_PER_SEC)
@@ -30,14 +30,11 @@ int cli_images(char *const *arguments)
         };
 
         if (!*arguments)
-                return options_wrong(
-                        "images: a command is missing: list, pull, rm, inspect, load, save, "
-                        "check, verify or repair",
-                        "");
+                return options_wrong("images: a command is missing: " COMMANDS, "");
         for (size_t i = 0; i < sizeof commands / sizeof *commands; i++)
                 if (strcmp(commands[i].name, *arguments) == 0)
                         return commands[i].run(arguments + 1);
-        return options_wrong("images: unknown command ", *arguments);
+        return options_wrong("images: its commands are " COMMANDS ", not ", *arguments);
 }
 
 /* ---- list ---- */
@@ -85,6 +82,14 @@ static void add_row(struct columns *columns, const struct row *row)
         snprintf(text, sizeof text, "%" PRIu32, image->users);
         columns_add(columns, image->users ? text : NULL);
         columns_add(columns, image->pinned ? "yes" : NULL);
+}
+
+static void write_ids(const Crisp__V1__ImageListResponse *all, struct buffer *out)
+{
+        for (size_t i = 0; i < all->n_images; i++) {
+                text_clean(out, all->images[i]->id);
+                buffer_add_text(out, "\n");
+        }
 }
 
 static void write_table(const Crisp__V1__ImageListResponse *all, struct buffer *out)
@@ -135,7 +140,11 @@ static int gather_images(struct client *client, const char *name, struct message
 int images_list(char *const *arguments)
 {
         struct options_common common = {0};
-        const struct option options[] = {OPTIONS_SOCKET(common), OPTIONS_JSON(common), {0}};
+        bool quiet = false;
+        const struct option options[] = {OPTIONS_SOCKET(common),
+                                         OPTIONS_JSON(common),
+                                         {.name = "--quiet", .letter = "-q", .flag = &quiet},
+                                         {0}};
         AUTO_FREE const char **words = cli_words(arguments);
         AUTO_CLIENT struct client *client = NULL;
         AUTO_MESSAGES struct messages messages = {0};
@@ -147,12 +156,16 @@ int images_list(char *const *arguments)
                 return code;
         if (words[0] && words[1])
                 return options_wrong("unexpected argument ", words[1]);
+        if (common.json && quiet)
+                return options_wrong("images list: --json or --quiet, not both", "");
         if (cli_connect(&common, &client, &err) < 0 ||
             gather_images(client, words[0] ? words[0] : "", &messages, &err) < 0)
                 return cli_failed(&err);
         Crisp__V1__ImageListResponse all = join(&messages);
         if (common.json)
                 cli_json(&all.base, &out);
+        else if (quiet)
+                write_ids(&all, &out);
         else
                 write_table(&all, &out);
         free(all.images);

@@ -5,6 +5,7 @@
  * Exit codes: 0 when all went well, 1 when something failed, 2 for a command line that is not
  * understood.
  */
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -24,7 +25,7 @@ static const char usage_text[] =
         "       crisp check [--config FILE] [--json]\n"
         "                                      whether this machine can be a node, and what to do\n"
         "       crisp images COMMAND           what the daemon has, and brings here:\n"
-        "           list [IMAGE] [--json]\n"
+        "           list [IMAGE] [--json] [-q]\n"
         "           pull IMAGE [--creds USER[:PASSWORD] [--password-stdin] | --authfile FILE] "
         "[-q]\n"
         "           rm IMAGE...\n"
@@ -164,11 +165,22 @@ static int print_alone(char *const *arguments, const char *text)
         return finish_output();
 }
 
+/* Whether help is asked for, as one asks any other program for it. */
+static bool asks_for_help(char *const *arguments)
+{
+        for (; *arguments && strcmp(*arguments, "--") != 0; arguments++)
+                if (strcmp(*arguments, "--help") == 0 || strcmp(*arguments, "-h") == 0)
+                        return true;
+        return false;
+}
+
 int main(int argc, char **argv)
 {
         const char *command = argc > 1 ? argv[1] : "";
         char *const *rest = argc > 1 ? argv + 2 : argv;
 
+        if (*command && asks_for_help(argv + 1))
+                return print_alone(argv + argc, usage_text);
         if (strcmp(command, "serve") == 0)
                 return with_config(rest, run_serve);
         if (strcmp(command, "config") == 0)
@@ -191,8 +203,7 @@ int main(int argc, char **argv)
                 return cli_unpause(rest);
         if (strcmp(command, "version") == 0 || strcmp(command, "--version") == 0)
                 return print_alone(rest, "crisp " CRISP_VERSION "\n");
-        if (strcmp(command, "help") == 0 || strcmp(command, "--help") == 0 ||
-            strcmp(command, "-h") == 0)
+        if (strcmp(command, "help") == 0)
                 return print_alone(rest, usage_text);
         if (!*command)
                 return usage_error("a command is missing: serve, config, check, images, explain, "

@@ -87,6 +87,8 @@ struct config_handler {
         char *shim_options_type; /* the type of what is in it; the shim's own word. [""] */
         /* The shim gets no sandbox container for a pod; runc's never does. [false] */
         bool shim_without_sandbox;
+        /* A pod's sandbox is made by the shim's sandbox API in place of a container. [false] */
+        bool shim_sandbox_api;
         /* Seconds for one create, start or delete. [runtime.create_timeout] */
         unsigned create_timeout;
 };

@@ -278,23 +278,35 @@ static int check_workloads(const struct loader *loader)
         return 0;
 }
 
-static int check_whole(const struct loader *loader)
+static int check_handlers(const struct loader *loader)
 {
-        const struct config *config = loader->config;
-        int rc = check_workloads(loader);
-
-        if (rc < 0)
-                return rc;
-
-        for (size_t i = 0; i < config->runtime.handler_count; i++) {
-                const struct config_handler *handler = &config->runtime.handlers[i];
+        for (size_t i = 0; i < loader->config->runtime.handler_count; i++) {
+                const struct config_handler *handler = &loader->config->runtime.handlers[i];
 
                 if (!handler->path)
                         return error_set(loader->err, ERROR_INVALID_ARGUMENT,
                                          "%s: runtime.handlers.%s: path is missing",
                                          (const char *)table_get(loader->places, handler->name),
                                          handler->name);
+                if (handler->shim_sandbox_api && handler->shim_without_sandbox)
+                        return error_set(loader->err, ERROR_INVALID_ARGUMENT,
+                                         "%s: runtime.handlers.%s: shim_sandbox_api and "
+                                         "shim_without_sandbox cannot be together",
+                                         (const char *)table_get(loader->places, handler->name),
+                                         handler->name);
         }
+        return 0;
+}
+
+static int check_whole(const struct loader *loader)
+{
+        const struct config *config = loader->config;
+        int rc = check_workloads(loader);
+
+        if (rc == 0)
+                rc = check_handlers(loader);
+        if (rc < 0)
+                return rc;
         if (!config_handler_find(config, config->runtime.default_handler))
                 return error_set(
                         loader->err, ERROR_INVALID_ARGUMENT,

@@ -430,8 +430,12 @@ static int delete_from_runtime(struct container *container, struct error *err)
         int result = handler ? runtime_delete(handler, container->id, true, deadline, &why)
                              : error_set(&why, ERROR_FAILED_PRECONDITION,
                                          "its runtime handler is not configured any more");
-        if (result < 0)
+        if (result < 0) {
                 result = delete_without_runtime(container, &why, err);
+                /* crun, told to delete one whose hook fails, fails itself now and then. */
+                if (result == 0 && handler)
+                        runtime_forget(handler, container->id);
+        }
         container->in_runtime = result < 0;
         return result;
 }

@@ -9,6 +9,7 @@
 #include "base/json.h"
 #include "base/memory.h"
 #include "cri/container.h"
+#include "cri/pod_sysctl.h"
 #include "cri/container_resources.h"
 #include "cri/node.h"
 #include "cri/pod.h"
@@ -69,15 +70,38 @@ static int find_running(const char *name, struct container **container, struct e
         return 0;
 }
 
+/* What is seen here as its process is its machine's, of which the specification says nothing. */
+static bool is_guest(const struct container *container)
+{
+        const struct runtime_handler *handler = container->pod->handler;
+        return handler && handler->kind == RUNTIME_KIND_SHIM && handler->sandbox;
+}
+
 /* ---- what is looked at, on a worker ---- */
 
 struct look {
         pid_t pid; /* 0: it does not run */
         const char *bundle, *cgroup_path;
-        const char *limits; /* JSON of linux.resources as it is now, or null */
+        const char *limits;               /* JSON of linux.resources as it is now, or null */
+        struct namespace_sysctl *sysctls; /* of its pod */
+        size_t sysctl_count;
         json_t *spec, *facts;
         struct error *err;
 };
+
+/* They are written when the pod's namespaces are made, and no runtime is told of them. */
+static void put_sysctls(const struct look *look)
+{
+        json_t *linux_object = json_object_get(look->spec, "linux");
+        json_t *all = json_object_get(linux_object, "sysctl");
+        if (!all && linux_object && look->sysctl_count) {
+                all = json_object();
+                json_object_set_new(linux_object, "sysctl", all);
+        }
+        for (size_t i = 0; all && i < look->sysctl_count; i++)
+                json_object_set_new(all, look->sysctls[i].name,
+                                    json_string(look->sysctls[i].value));
+}
 
 static int look_on_worker(void *argument)
 {
@@ -93,6 +117,7 @@ static int look_on_worker(void *argument)
                                     look->err);
         if (result < 0)
                 return result;
+        put_sysctls(look);
         /* It may have got other limits since its specification was written. */
         json_t *resources = json_object_get(json_object_get(look->spec, "linux"), "resources");
         if (resources && limits)
@@ -116,7 +141,7 @@ static int look_at(struct container *container, struct arena *arena, struct look
         AUTO_FREE char *cgroup_path = xstrdup(container->cgroup_path);
         AUTO_FREE char *limits = NULL;
         *look = (struct look){.bundle = bundle, .cgroup_path = cgroup_path, .err = err};
-        if (container->phase == CONTAINER_RUNNING)
+        if (container->phase == CONTAINER_RUNNING && !is_guest(container))
                 look->pid = container->pid;
         if (container->resources) {
                 struct spec_resources resources;
@@ -126,7 +151,11 @@ static int look_at(struct container *container, struct arena *arena, struct look
                         return result;
                 look->limits = limits;
         }
-        int result = task_offload(look_on_worker, look);
+        look->sysctls = pod_sysctls(container->pod, arena, &look->sysctl_count);
+        int result =
+                pod_sysctls_to_host(container->pod, arena, look->sysctls, look->sysctl_count, err);
+        if (result == 0)
+                result = task_offload(look_on_worker, look);
         return result < 0 ? error_context(err, "container %s", container->id) : 0;
 }
 
@@ -254,6 +283,11 @@ int container_verify_handler(struct rpc *rpc, const void *request_, void *respon
         AUTO_CONTAINER struct container *container = NULL;
         CLEANUP(look_fini) struct look look = {0};
         int result = find_running(request->container, &container, err);
+        if (result == 0 && is_guest(container))
+                return error_set(err, ERROR_FAILED_PRECONDITION,
+                                 "container %s: runtime handler %s runs it in a machine of its "
+                                 "own, into which the host's kernel does not see",
+                                 container->id, container->pod->handler->name);
         if (result == 0)
                 result = look_at(container, rpc->arena, &look, err);
         if (result < 0)

@@ -13,13 +13,11 @@
 #include "base/task.h"
 #include "cri/container.h"
 #include "cri/events.h"
+#include "cri/node_handlers.h"
 #include "cri/pod_shim.h"
-#include "cri/pod_users.h"
 #include "cri/pull_cgroup.h"
 
-#define PROBE_DEADLINE (10 * NSEC_PER_SEC)
-#define PROBE_PAUSE    (10 * NSEC_PER_SEC)
-#define PULL_STALLS    4 /* stalls of a registry in a row before a pull says anything */
+#define PULL_STALLS 4 /* stalls of a registry in a row before a pull says anything */
 
 struct node node;
 
@@ -74,62 +72,6 @@ static int make_folders(struct error *err)
                         return error_errno(err, errno, "change the mode of %s", folders[i].path);
         }
         return 0;
-}
-
-static void probe_handlers(void *argument)
-{
-        (void)argument;
-        for (size_t i = 0; i < node.handler_count; i++) {
-                struct error err;
-                /* One that does not work fails its own pods, in words; the others go on. */
-                bool told = node.handlers[i].problem;
-                if (runtime_ready(&node.handlers[i], clock_after(PROBE_DEADLINE), &err) < 0 &&
-                    !told)
-                        log_failure(&err, "a runtime handler cannot be used", "handler",
-                                    node.handlers[i].name, NULL);
-        }
-}
-
-void node_look_at_handlers(void)
-{
-        static int64_t last; /* monotonic ns */
-        bool wanted = false;
-        for (size_t i = 0; i < node.handler_count; i++)
-                wanted = wanted || !runtime_is_known(&node.handlers[i]);
-        if (!wanted || clock_monotonic() - last < PROBE_PAUSE)
-                return;
-        last = clock_monotonic();
-        task_start("probe runtime handlers", probe_handlers, NULL);
-}
-
-static void probe_users(void *argument)
-{
-        (void)argument;
-        users_probe();
-}
-
-static void open_handlers(void)
-{
-        const struct config *config = node.config;
-        node.handler_count = config->runtime.handler_count;
-        node.handlers = xcalloc(node.handler_count, sizeof *node.handlers);
-        for (size_t i = 0; i < node.handler_count; i++) {
-                const struct config_handler *from = &config->runtime.handlers[i];
-                runtime_handler_init(&node.handlers[i], from->name, from->path, from->root,
-                                     from->kind == CONFIG_HANDLER_OCI ? RUNTIME_KIND_OCI
-                                                                      : RUNTIME_KIND_SHIM,
-                                     node.cgroup_driver == CGROUP_DRIVER_SYSTEMD);
-                node.handlers[i].shim_runtime = xstrdup(from->shim_runtime);
-                node.handlers[i].shim_config = xstrdup(from->shim_config);
-                node.handlers[i].shim_options_type = xstrdup(from->shim_options_type);
-                node.handlers[i].sandbox =
-                        !from->shim_without_sandbox && !runtime_is_shim_of_runc(&node.handlers[i]);
-                node.handlers[i].no_pivot = config->runtime.no_pivot;
-                node.handlers[i].hybrid = node.cgroups.mode == CGROUP_MODE_HYBRID;
-        }
-        pod_shim_open();
-        node_look_at_handlers();
-        task_start("probe user namespaces", probe_users, NULL);
 }
 
 /* A file that is wrong is told by each pull, and stops nothing else. */
@@ -281,7 +223,7 @@ int node_open(const struct config *config, struct error *err)
                 result = open_network(err);
         if (result < 0)
                 return result;
-        open_handlers();
+        node_handlers_open();
         if (config->runtime.selinux)
                 node.selinux = selinux_open("");
         return 0;
@@ -321,9 +263,7 @@ void node_close(void)
         sources_free(node.sources);
         store_free(node.images);
         selinux_free(node.selinux);
-        for (size_t i = 0; i < node.handler_count; i++)
-                runtime_handler_fini(&node.handlers[i]);
-        free(node.handlers);
+        node_handlers_close();
         cgroup_system_fini(&node.cgroups);
         table_free(node.containers);
         table_free(node.container_names);
@@ -337,32 +277,4 @@ void node_close(void)
         free(node.pause_program);
         free(node.exec_program);
         node = (struct node){0};
-}
-
-int node_handler_ready(const char *name, const struct runtime_handler **handler, struct error *err)
-{
-        const struct runtime_handler *found;
-        int result = node_handler(name, &found, err);
-        if (result < 0)
-                return result;
-        struct runtime_handler *own = &node.handlers[found - node.handlers];
-        result = runtime_ready(own, clock_after(PROBE_DEADLINE), err);
-        if (result == 0)
-                *handler = own;
-        return result;
-}
-
-int node_handler(const char *name, const struct runtime_handler **handler, struct error *err)
-{
-        const char *wanted = *name ? name : node.config->runtime.default_handler;
-        for (size_t i = 0; i < node.handler_count; i++) {
-                if (strcmp(node.handlers[i].name, wanted) == 0) {
-                        *handler = &node.handlers[i];
-                        return 0;
-                }
-        }
-        return error_set(err, ERROR_INVALID_ARGUMENT,
-                         "runtime_handler: \"%s\" is not configured: add "
-                         "[runtime.handlers.%s] to crisp.toml, or correct the RuntimeClass",
-                         wanted, wanted);
 }

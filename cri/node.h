@@ -85,4 +85,10 @@ int node_handler_ready(const char *name, const struct runtime_handler **handler,
  */
 void node_look_at_handlers(void);
 
+/*
+ * Waits until each handler, and the probe for user namespaces, has been heard once: before, nothing
+ * true can be said of what they can do. At most 12 s from the daemon's start. For tasks.
+ */
+void node_hear_handlers(void);
+
 #endif

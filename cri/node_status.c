@@ -127,11 +127,15 @@ static json_t *describe_handler(const struct runtime_handler *handler)
         for (unsigned i = 0; i < RUNTIME_COMMANDS; i++)
                 if (handler->commands[i])
                         json_array_append_new(commands, json_string(runtime_command_name(i)));
-        return json_pack("{s:s, s:s?, s:s?, s:s, s:o, s:b, s:b}", "path", handler->path, "version",
-                         handler->version, "problem", handler->problem, "ociVersion",
-                         runtime_spec_version(handler), "commands", commands,
-                         "recursiveReadOnlyMounts", handler->recursive_read_only, "idmappedMounts",
-                         handler->idmapped_mounts);
+        return json_pack("{s:s, s:s, s:s, s:s?, s:s?, s:s, s:o, s:b, s:b}", "kind",
+                         handler->kind == RUNTIME_KIND_SHIM ? "shim" : "oci", "sandbox",
+                         !handler->sandbox      ? "none"
+                         : handler->sandbox_api ? "api"
+                                                : "container",
+                         "path", handler->path, "version", handler->version, "problem",
+                         handler->problem, "ociVersion", runtime_spec_version(handler), "commands",
+                         commands, "recursiveReadOnlyMounts", handler->recursive_read_only,
+                         "idmappedMounts", handler->idmapped_mounts);
 }
 
 static void add_info(struct rpc *rpc, Runtime__V1__StatusResponse *response)
@@ -171,6 +175,8 @@ int node_status_handler(struct rpc *rpc, const void *request_, void *response_, 
         Runtime__V1__RuntimeStatus *status = arena_alloc(rpc->arena, sizeof *status);
         runtime__v1__runtime_status__init(status);
         node_look_at_handlers();
+        /* The kubelet admits pods by what is said here. */
+        node_hear_handlers();
         status->conditions = arena_array(rpc->arena, 3, sizeof *status->conditions);
         status->conditions[status->n_conditions++] = runtime_condition(rpc->arena);
         status->conditions[status->n_conditions++] = network_condition(rpc->arena);

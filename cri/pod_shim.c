@@ -74,11 +74,15 @@ static void put_annotations(const struct pod *pod, struct arena *arena, struct s
 {
         const Runtime__V1__PodSandboxConfig *config = pod_config(pod);
         const Runtime__V1__PodSandboxMetadata *metadata = config->metadata;
-        size_t most = OWN_ANNOTATIONS + POD_RESOURCES_ANNOTATIONS + config->n_annotations;
+        const struct config_handler *handler = annotation_handler(pod);
+        char *const *defaults = handler ? handler->default_annotations : NULL;
+        size_t most = OWN_ANNOTATIONS + POD_RESOURCES_ANNOTATIONS + config->n_annotations +
+                      strv_length(defaults) / 2;
         spec->annotations = arena_array(arena, most, sizeof(struct spec_pair));
+        for (size_t i = 0; defaults && defaults[i]; i += 2)
+                put(spec, defaults[i], defaults[i + 1]);
         for (size_t i = 0; i < config->n_annotations; i++)
-                if (annotation_may_pass(node.config, annotation_handler(pod),
-                                        config->annotations[i]->key))
+                if (annotation_may_pass(node.config, handler, config->annotations[i]->key))
                         put(spec, config->annotations[i]->key, config->annotations[i]->value);
         put(spec, "io.kubernetes.cri.container-type", "sandbox");
         put(spec, "io.kubernetes.cri.sandbox-id", pod->id);
@@ -122,31 +126,31 @@ static void put_namespaces(const struct pod *pod, struct arena *arena, struct sp
         spec->namespace_count = count;
 }
 
-static int make_config(const struct pod *pod, char **text, struct error *err)
+static int make_config(const struct pod *pod, struct arena *arena, struct spec_options *spec,
+                       char **text, struct error *err)
 {
         static char program[] = "/pause", hold[] = "--hold", path[] = "PATH=/";
         static char *const args[] = {program, hold, NULL}, *const env[] = {path, NULL};
-        AUTO_ARENA struct arena *arena = arena_new();
         AUTO_CGROUP_PLACE struct cgroup_place place = {0};
         AUTO_FREE char *root = pause_root();
         const struct spec_mount_defaults mounts = {0};
-        struct spec_options spec = {.args = args,
-                                    .env = env,
-                                    .cwd = "/",
-                                    .root = root,
-                                    .root_readonly = true,
-                                    .no_new_privileges = true,
-                                    .masked_paths = SPEC_MASKED_PATHS,
-                                    .readonly_paths = SPEC_READONLY_PATHS};
         int result = cgroup_place(node.cgroup_driver, pod_cgroup_parent(pod), pod->id, &place, err);
         if (result < 0)
                 return result;
-        spec.cgroup_path = place.runtime_path;
-        spec.hostname = pod_has_network(pod) ? pod_config(pod)->hostname : NULL;
-        spec.mounts = spec_default_mounts(arena, &mounts, 0, &spec.mount_count);
-        put_annotations(pod, arena, &spec);
-        put_namespaces(pod, arena, &spec);
-        return spec_build(&spec, text, err);
+        *spec = (struct spec_options){.args = args,
+                                      .env = env,
+                                      .cwd = "/",
+                                      .root = arena_strdup(arena, root),
+                                      .root_readonly = true,
+                                      .no_new_privileges = true,
+                                      .masked_paths = SPEC_MASKED_PATHS,
+                                      .readonly_paths = SPEC_READONLY_PATHS};
+        spec->cgroup_path = arena_strdup(arena, place.runtime_path);
+        spec->hostname = pod_has_network(pod) ? pod_config(pod)->hostname : NULL;
+        spec->mounts = spec_default_mounts(arena, &mounts, 0, &spec->mount_count);
+        put_annotations(pod, arena, spec);
+        put_namespaces(pod, arena, spec);
+        return spec_build(spec, text, err);
 }
 
 /* ---- where the shim itself lives: beside the monitors, not in the pod's memory limit ---- */
@@ -161,7 +165,9 @@ static int shim_place(const struct pod *pod, struct cgroup_place *place, struct 
 struct prepare {
         const struct pod *pod;
         struct cgroup_leaf *leaf;
-        char *config;
+        struct arena *arena;
+        struct spec_options spec; /* in the arena */
+        char *config;             /* the same as JSON, on the heap */
         struct error *err;
 };
 
@@ -176,7 +182,41 @@ static int prepare_on_worker(void *argument)
                                           prepare->err);
         if (result == 0 && prepare->pod->handler->sandbox)
                 result = make_pause_root(prepare->err);
-        return result < 0 ? result : make_config(prepare->pod, &prepare->config, prepare->err);
+        return result < 0 ? result
+                          : make_config(prepare->pod, prepare->arena, &prepare->spec,
+                                        &prepare->config, prepare->err);
+}
+
+/* What the sandbox API tells besides the bundle. */
+static void put_sandbox(const struct pod *pod, const struct prepare *prepare,
+                        struct shim_start *start)
+{
+        const ProtobufCMessage *config = &pod_config(pod)->base;
+        size_t size = protobuf_c_message_get_packed_size(config);
+        uint8_t *packed = arena_alloc(prepare->arena, size + 1);
+        AUTO_FREE char *netns = pod_has_network(pod) ? pod_namespace_path(pod, "net") : NULL;
+        start->netns = netns ? arena_strdup(prepare->arena, netns) : NULL;
+        start->annotations = prepare->spec.annotations;
+        start->annotation_count = prepare->spec.annotation_count;
+        start->pod_config_type = config->descriptor->name;
+        start->pod_config = packed;
+        start->pod_config_length = protobuf_c_message_pack(config, packed);
+}
+
+static int start_prepared(const struct pod *pod, const struct prepare *prepare, struct error *err)
+{
+        AUTO_FREE char *folder = pod_path(pod, "shim");
+        struct shim_start start = {
+                .handler = pod->handler,
+                .pod_id = pod->id,
+                .folder = folder,
+                .config = prepare->config,
+                .cgroup_fd = prepare->leaf->fd,
+                .cgroup_v1_tasks = (const char *const *)prepare->leaf->tasks,
+        };
+        put_sandbox(pod, prepare, &start);
+        return shim_start(&start,
+                          clock_after(config_create_timeout(node.config, pod->handler->name)), err);
 }
 
 int pod_shim_start(struct pod *pod, struct error *err)
@@ -184,23 +224,12 @@ int pod_shim_start(struct pod *pod, struct error *err)
         if (!has_shim(pod))
                 return 0;
         AUTO_CGROUP_LEAF struct cgroup_leaf leaf = CGROUP_LEAF_INIT;
-        struct prepare prepare = {.pod = pod, .leaf = &leaf, .err = err};
+        AUTO_ARENA struct arena *arena = arena_new();
+        struct prepare prepare = {.pod = pod, .leaf = &leaf, .arena = arena, .err = err};
         pod_step(pod, "starting its shim");
         int result = task_offload(prepare_on_worker, &prepare);
-        if (result == 0) {
-                AUTO_FREE char *folder = pod_path(pod, "shim");
-                const struct shim_start start = {
-                        .handler = pod->handler,
-                        .pod_id = pod->id,
-                        .folder = folder,
-                        .config = prepare.config,
-                        .cgroup_fd = leaf.fd,
-                        .cgroup_v1_tasks = (const char *const *)leaf.tasks,
-                };
-                result = shim_start(
-                        &start, clock_after(config_create_timeout(node.config, pod->handler->name)),
-                        err);
-        }
+        if (result == 0)
+                result = start_prepared(pod, &prepare, err);
         free(prepare.config);
         return result < 0 ? error_context(err, "start its shim") : 0;
 }

@@ -65,6 +65,8 @@ void users_probe(void);
 /* FAILED_PRECONDITION saying why not, also of a handler that cannot. Task; waits for
  * users_probe. */
 int users_require(const struct runtime_handler *handler, struct error *err);
+/* Waits until users_probe has found out, or until the deadline (monotonic ns). Task. */
+void users_hear(int64_t deadline);
 /* Whether they can, as far as it is known by now. */
 bool users_possible(void);
 

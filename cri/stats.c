@@ -17,8 +17,12 @@ static struct stats_source *container_source(struct container *container)
 {
         if (container->phase != CONTAINER_RUNNING || !container->cgroup_path)
                 return NULL;
-        if (!container->stats)
-                container->stats = stats_source_new(container->cgroup_path, NULL, container->pid);
+        if (container->stats)
+                return container->stats;
+        const struct runtime_handler *handler = container->pod->handler;
+        container->stats = stats_source_new(container->cgroup_path, NULL, container->pid);
+        if (handler && handler->kind == RUNTIME_KIND_SHIM && handler->sandbox)
+                stats_source_set_guest(container->stats, container->id);
         return container->stats;
 }
 

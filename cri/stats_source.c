@@ -10,6 +10,7 @@
 #include "base/memory.h"
 #include "base/worker.h"
 #include "cri/node.h"
+#include "oci/shim.h"
 
 #define SOCKETS_MAX      1024         /* netlink sockets that are kept */
 #define SOCKETS_FRACTION 8            /* of the process's descriptors, at most */
@@ -25,6 +26,9 @@ struct stats_source {
         struct stats_reading last;
         bool known;
         struct stats_rate rate;
+
+        char *guest;         /* the container to ask a shim for, or null */
+        int64_t guest_pause; /* monotonic ns: before, it is not asked */
 
         char *cgroup, *netns;
         pid_t pid;
@@ -69,6 +73,11 @@ struct stats_source *stats_source_new(const char *cgroup, const char *netns, pid
         return source;
 }
 
+void stats_source_set_guest(struct stats_source *source, const char *container_id)
+{
+        source->guest = xstrdup(container_id);
+}
+
 struct stats_source *stats_source_ref(struct stats_source *source)
 {
         source->refs++;
@@ -105,6 +114,7 @@ void stats_source_unref(struct stats_source *source)
         close_all(source);
         drop_reading(&source->last);
         drop_reading(&source->fresh);
+        free(source->guest);
         free(source->cgroup);
         free(source->netns);
         free(source);
@@ -339,17 +349,73 @@ static void pass_stuck(struct batch *batch)
         }
 }
 
+/* ---- guests: on the loop's thread, each in a task, for a shim may hang ---- */
+
+struct guest {
+        struct stats_source *source; /* held by the batch, which waits */
+        size_t *left;
+        struct event *progress;
+};
+
+static void ask_guest(void *argument)
+{
+        struct guest *guest = argument;
+        struct stats_source *source = guest->source;
+        struct stats_reading *fresh = &source->fresh;
+        struct error err;
+        if (shim_stats(source->guest, clock_after(STATS_SOURCE_TIME), &fresh->stats,
+                       fresh->detail ? &fresh->detail->cgroup : NULL, &err) < 0) {
+                /* What it never has, the host's cgroup stands for; else there is none this time. */
+                if (err.code == ERROR_UNIMPLEMENTED) {
+                        log_info("a shim tells no statistics: the host's are taken", "container",
+                                 source->guest, "reason", err.message, NULL);
+                        free(take_ptr(source->guest));
+                } else {
+                        log_failure(&err, "a shim does not tell statistics", "container",
+                                    source->guest, NULL);
+                        fresh->stats.parts = 0;
+                }
+                source->guest_pause = clock_after(STATS_GUEST_PAUSE);
+        }
+        --*guest->left;
+        event_signal(guest->progress);
+        free(guest);
+}
+
+static void ask_guests(struct batch *batch)
+{
+        size_t left = 0;
+        for (size_t i = 0; i < batch->count; i++) {
+                struct stats_source *source = batch->items[i].source;
+                if (!source->guest || atomic_load(&batch->items[i].state) != ITEM_DONE)
+                        continue;
+                if (clock_monotonic() < source->guest_pause) {
+                        source->fresh.stats.parts = 0;
+                        continue;
+                }
+                struct guest *guest = xcalloc(1, sizeof *guest);
+                *guest = (struct guest){source, &left, &batch->progress};
+                left++;
+                task_start("ask a shim for statistics", ask_guest, guest);
+        }
+        while (left)
+                task_wait(&batch->progress, CLOCK_NEVER);
+}
+
 /* Waits for a batch and takes in what was read. */
 static void finish_batch(struct batch *batch)
 {
         while (!batch->ended)
                 if (task_wait(&batch->progress, clock_after(STATS_SOURCE_TIME)) == -ETIMEDOUT)
                         pass_stuck(batch);
+        ask_guests(batch);
         for (size_t i = 0; i < batch->count; i++) {
+                struct stats_source *source = batch->items[i].source;
                 int state = atomic_load(&batch->items[i].state);
                 /* A stuck one is taken in by run_ended. */
                 if (state != ITEM_STUCK)
-                        take_reading(batch->items[i].source, state == ITEM_DONE);
+                        take_reading(source, state == ITEM_DONE &&
+                                                     (!source->guest || source->fresh.stats.parts));
         }
         batch_unref(batch);
 }

@@ -49,6 +49,10 @@ struct stats_source;
  * or null; pid the first process, or 0. One reference.
  */
 struct stats_source *stats_source_new(const char *cgroup, const char *netns, pid_t pid);
+/* Its processes are a guest's: what its shim tells of the container counts, where it tells
+ * anything. One that does not answer is asked again after STATS_GUEST_PAUSE. */
+#define STATS_GUEST_PAUSE (30 * NSEC_PER_SEC)
+void stats_source_set_guest(struct stats_source *source, const char *container_id);
 struct stats_source *stats_source_ref(struct stats_source *source);
 void stats_source_unref(struct stats_source *source); /* null is allowed */
 

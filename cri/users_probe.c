@@ -102,6 +102,13 @@ void users_probe(void)
         event_signal(&probe.found);
 }
 
+void users_hear(int64_t deadline)
+{
+        while (!probe.done)
+                if (task_wait(&probe.found, deadline) < 0)
+                        break;
+}
+
 bool users_possible(void)
 {
         return probe.possible;

@@ -10,6 +10,7 @@
 
 #include "base/file.h"
 #include "base/memory.h"
+#include "oci/facts_private.h"
 #include "oci/spec_private.h"
 
 static int read_file(pid_t pid, const char *name, struct buffer *text, struct error *err)
@@ -60,7 +61,7 @@ static json_t *pinned(const json_t *spec)
 
 /* ---- cgroups ---- */
 
-/* Without the line feed; null where there is none. */
+/* Without the last line feed; null where there is none. */
 static json_t *limit_text(const struct cgroup_system *system, const char *path,
                           const char *controller, const char *name)
 {
@@ -68,7 +69,8 @@ static json_t *limit_text(const struct cgroup_system *system, const char *path,
         AUTO_BUFFER struct buffer text = BUFFER_INIT;
         if (!file || file_read(file, FACTS_LIMIT_MAX, &text, NULL) < 0 || !text.data)
                 return NULL;
-        text.data[strcspn(text.data, "\n")] = '\0';
+        while (text.length && text.data[text.length - 1] == '\n')
+                text.data[--text.length] = '\0';
         return json_string(text.data);
 }
 
@@ -84,8 +86,12 @@ static bool is_limit(const char *name, bool v2)
                                             "memory.oom.group",
                                             "freezer.state",
                                             "memory.memsw.limit_in_bytes",
-                                            "devices.list",
                                             "blkio.weight",
+                                            "blkio.bfq.weight",
+                                            "blkio.throttle.read_bps_device",
+                                            "blkio.throttle.write_bps_device",
+                                            "blkio.throttle.read_iops_device",
+                                            "blkio.throttle.write_iops_device",
                                             "cgroup.freeze",
                                             "memory.swappiness",
                                             "memory.soft_limit_in_bytes",
@@ -93,7 +99,7 @@ static bool is_limit(const char *name, bool v2)
         size_t length = strlen(name);
         for (const char *const *each = names; *each; each++)
                 if (strcmp(name, *each) == 0)
-                        return strcmp(name, "devices.list") != 0;
+                        return true;
         if (strncmp(name, "hugetlb.", 8) == 0)
                 return strstr(name, v2 ? ".max" : ".limit_in_bytes") && !strstr(name, "rsvd");
         for (const char *const *end = ends; *end; end++)
@@ -426,6 +432,8 @@ int facts_read(pid_t pid, const struct cgroup_system *system, const char *cgroup
         if (result < 0)
                 return result;
         texts(pid, made);
+        facts_devices(system, cgroup_path, made);
+        json_object_set_new(made, "sysctls", facts_sysctls(pid, spec));
         paths(pid, spec, made);
         json_object_set_new(made, "cgroupPath", json_string(cgroup_path));
         *facts = json_incref(made);

@@ -211,6 +211,13 @@ static int remove_left(void *path)
         return 0;
 }
 
+void runtime_forget(const struct runtime_handler *handler, const char *id)
+{
+        AUTO_FREE char *left = xprintf("%s/%s", handler->root, id);
+        if (!handler->operations && handler->root[0] && access(left, F_OK) == 0)
+                task_offload(remove_left, left);
+}
+
 int runtime_delete(const struct runtime_handler *handler, const char *id, bool force,
                    int64_t deadline, struct error *err)
 {
@@ -221,12 +228,11 @@ int runtime_delete(const struct runtime_handler *handler, const char *id, bool f
                                 deadline, &why);
         if (result < 0 && why.code == ERROR_NOT_FOUND)
                 result = 0;
-        /* crun forgets one whose hook failed, and leaves its folder. */
-        AUTO_FREE char *left = xprintf("%s/%s", handler->root, id);
-        if (result == 0 && access(left, F_OK) == 0)
-                task_offload(remove_left, left);
-        if (result == 0)
+        if (result == 0) {
+                /* crun forgets one whose hook failed, and leaves its folder. */
+                runtime_forget(handler, id);
                 return 0;
+        }
         if (err)
                 *err = why;
         return result;

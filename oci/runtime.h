@@ -57,7 +57,8 @@ struct runtime_handler {
         char *shim_runtime;      /* the OCI runtime that runc's shim drives: a path */
         char *shim_config;       /* its configuration file, as others' shims want it */
         char *shim_options_type; /* the type that the shim gives to what is in that file */
-        bool sandbox;            /* a pod has a container of its own in the shim (Kata's VM) */
+        bool sandbox;            /* a pod has a sandbox of its own in the shim (Kata's VM) */
+        bool sandbox_api;        /* it is made by the sandbox API; else as a container */
         const struct runtime_operations *operations; /* a shim's; null is the command line */
         bool no_pivot;                               /* create with --no-pivot */
         bool hybrid; /* the machine has cgroup v1 with v2 beside it */
@@ -173,6 +174,9 @@ int runtime_kill(const struct runtime_handler *handler, const char *id, int sign
 /* force kills first. Not known is fine. */
 int runtime_delete(const struct runtime_handler *handler, const char *id, bool force,
                    int64_t deadline, struct error *err);
+/* Removes what an OCI runtime keeps of a container, in its root folder: for one that it did not
+ * delete, and of which the kernel has nothing any more. Waits. */
+void runtime_forget(const struct runtime_handler *handler, const char *id);
 int runtime_pause(const struct runtime_handler *handler, const char *id, int64_t deadline,
                   struct error *err);
 int runtime_resume(const struct runtime_handler *handler, const char *id, int64_t deadline,

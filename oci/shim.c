@@ -96,15 +96,22 @@ bool shim_is_gone(const struct error *err)
         return err->code == ERROR_UNAVAILABLE;
 }
 
+int shim_ask_service(struct shim *shim, const char *service, const char *method,
+                     const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
+                     int64_t deadline, ProtobufCMessage **response, struct error *err)
+{
+        int result = shim_connect_client(shim, deadline, err);
+        if (result == 0)
+                result = ttrpc_call(shim->client, service ? service : shim_service(shim), method,
+                                    request, type, deadline, response, err);
+        return result < 0 ? error_context(err, "%s %s", shim->handler->name, method) : 0;
+}
+
 int shim_ask(struct shim *shim, const char *method, const ProtobufCMessage *request,
              const ProtobufCMessageDescriptor *type, int64_t deadline, ProtobufCMessage **response,
              struct error *err)
 {
-        int result = shim_connect_client(shim, deadline, err);
-        if (result == 0)
-                result = ttrpc_call(shim->client, shim_service(shim), method, request, type,
-                                    deadline, response, err);
-        return result < 0 ? error_context(err, "%s %s", shim->handler->name, method) : 0;
+        return shim_ask_service(shim, NULL, method, request, type, deadline, response, err);
 }
 
 /* ---- all of them ---- */

@@ -18,15 +18,17 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "oci/cgroup_stats.h"
 #include "oci/runtime.h"
+#include "oci/spec.h"
 
 #define SHIM_NAMESPACE "k8s.io" /* of all tasks, as containerd's CRI has it */
 
 struct shims_options {
         const char *run_dir; /* the socket for events is made there: its path is to be short */
         const char *address; /* our own socket: part of what shims make their sockets' names of */
-        /* A pod's shim has ended without having been asked to. On the loop's thread, outside any
-         * task. */
+        /* A pod's shim, or its sandbox, has ended without having been asked to. On the loop's
+         * thread, outside any task. */
         void (*on_gone)(const char *pod_id);
         /* A shim tells that the kernel, perhaps a guest's, killed in a container for want of
          * memory. From a task. */
@@ -47,11 +49,18 @@ struct shim_start {
         const char *config; /* the bundle's config.json */
         int cgroup_fd;      /* where the shim is to live; as in struct process_options */
         const char *const *cgroup_v1_tasks;
+        /* What the sandbox API tells a shim besides; not looked at for others. */
+        const char *netns; /* or null: the host's */
+        const struct spec_pair *annotations;
+        size_t annotation_count;
+        const char *pod_config_type; /* "runtime.v1.PodSandboxConfig" */
+        const void *pod_config;      /* packed */
+        size_t pod_config_length;
 };
 
 /*
- * Starts the pod's shim and, where the handler wants one, its sandbox container, whose root must be
- * there. On failure what was started is ended. Errors: what the shim's program or the shim says.
+ * Starts the pod's shim and, where the handler wants one, its sandbox, whose container's root must
+ * be there. On failure what was started is ended. Errors: what the shim's program or the shim says.
  */
 int shim_start(const struct shim_start *start, int64_t deadline, struct error *err);
 
@@ -80,5 +89,14 @@ void shim_kill(const char *pod_id);
  * absolute. */
 void shim_know_task(const char *container_id, const char *pod_id, const char *bundle);
 void shim_forget_task(const char *container_id);
+
+/*
+ * What a container uses, as its shim tells: for one whose processes are a guest's, of which the
+ * host's cgroups know nothing. detail may be null. stats->parts says what was told. UNIMPLEMENTED
+ * where the shim has no statistics; UNAVAILABLE where it has ended. Both are untouched on failure
+ * but for the time. Waits.
+ */
+int shim_stats(const char *container_id, int64_t deadline, struct cgroup_stats *stats,
+               struct cgroup_detail *detail, struct error *err);
 
 #endif

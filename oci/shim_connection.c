@@ -25,10 +25,11 @@ int shim_record_write(const struct shim *shim, struct error *err)
 {
         AUTO_FREE char *path = xprintf("%s/" RECORD, shim->folder);
         AUTO_JSON json_t *record =
-                json_pack("{s:i, s:s, s:i, s:I, s:I, s:b}", "version", RECORD_VERSION, "address",
-                          shim->bootstrap.address ? shim->bootstrap.address : "", "task_api",
-                          shim->bootstrap.version, "pid", (json_int_t)shim->pid, "start_time",
-                          (json_int_t)shim->start_time, "sandboxed", shim->sandboxed);
+                json_pack("{s:i, s:s, s:i, s:I, s:I, s:b, s:b}", "version", RECORD_VERSION,
+                          "address", shim->bootstrap.address ? shim->bootstrap.address : "",
+                          "task_api", shim->bootstrap.version, "pid", (json_int_t)shim->pid,
+                          "start_time", (json_int_t)shim->start_time, "sandboxed", shim->sandboxed,
+                          "sandbox_api", shim->sandbox_api);
         AUTO_FREE char *text = json_text(record);
         return file_replace_volatile(path, text, strlen(text), 0600, err);
 }
@@ -50,6 +51,8 @@ static int take_record(struct shim *shim, const json_t *record, struct error *er
                 result = json_get_int(record, "start_time", RECORD, &start_time, err);
         if (result == 0)
                 result = json_get_bool(record, "sandboxed", RECORD, &shim->sandboxed, err);
+        if (result == 0)
+                result = json_get_bool(record, "sandbox_api", RECORD, &shim->sandbox_api, err);
         if (result < 0)
                 return result;
         shim->pid = (pid_t)pid;
@@ -57,6 +60,7 @@ static int take_record(struct shim *shim, const json_t *record, struct error *er
         if (*address) {
                 shim->bootstrap.address = xstrdup(address);
                 shim->bootstrap.version = (int)api;
+                shim->sandbox_known = shim->sandboxed;
         }
         return 0;
 }
@@ -107,7 +111,10 @@ static int dial(struct shim *shim, int64_t deadline, struct error *err)
                           shim->bootstrap.address);
         if (result < 0)
                 return result;
-        return ttrpc_client_new(fd, on_closed, shim, &shim->client, err);
+        result = ttrpc_client_new(fd, on_closed, shim, &shim->client, err);
+        if (result == 0 && shim->sandbox_known)
+                shim_sandbox_await(shim);
+        return result;
 }
 
 int shim_connect_client(struct shim *shim, int64_t deadline, struct error *err)

@@ -34,7 +34,9 @@ struct shim {
         struct shim_bootstrap bootstrap; /* address is null until it was read */
         pid_t pid;                       /* of the shim itself; 0 where it did not tell */
         uint64_t start_time;
-        bool sandboxed; /* its sandbox container was, or may have been, created */
+        bool sandboxed;     /* its sandbox was, or may have been, created */
+        bool sandbox_api;   /* by the sandbox API; else it is a container */
+        bool sandbox_known; /* it was created: its end is waited for on each connection */
         bool stopping;
         struct ttrpc_client *client; /* or null */
         struct task_lock connecting;
@@ -82,6 +84,23 @@ int shim_ask(struct shim *shim, const char *method, const ProtobufCMessage *requ
              struct error *err);
 bool shim_is_gone(const struct error *err); /* of shim_ask and shim_connect_client */
 
+/* The same of another service of the shim's; null is the task service, whose name is known only
+ * with a connection. */
+int shim_ask_service(struct shim *shim, const char *service, const char *method,
+                     const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
+                     int64_t deadline, ProtobufCMessage **response, struct error *err);
+
+/* ---- the pod's sandbox: what stands for the pod in the shim (a virtual machine) ---- */
+
+struct shim_start;
+/* Creates and starts it: by the sandbox API where the handler says so, else as a container. */
+int shim_sandbox_start(struct shim *shim, const struct shim_start *start, int64_t deadline,
+                       struct error *err);
+/* Asks for its end to be told, on this connection: then shims.on_gone hears it. */
+void shim_sandbox_await(struct shim *shim);
+/* Ends it; one that is not there is fine. By the sandbox API the shim ends with it. */
+int shim_sandbox_end(struct shim *shim, int64_t deadline, struct error *err);
+
 /* Runs the shim's program: action "start" or "delete", in this folder. Output of at most
  * SHIM_ANSWER_BYTES_MAX. */
 struct shim_run {
@@ -104,6 +123,11 @@ int shim_delete_task(struct shim *shim, const char *id, int64_t deadline, struct
 /* `delete` of the shim's program for what a dead shim left, in the bundle. */
 int shim_delete_dead(const struct runtime_handler *handler, const char *id, const char *bundle,
                      int64_t deadline, struct error *err);
+
+/* Reads metrics (io.containerd.cgroups.v1.Metrics or v2's) as shim_stats gives them; the times in
+ * stats stay. Pure; any thread. */
+int shim_stats_parse(const char *type, const uint8_t *bytes, size_t length,
+                     struct cgroup_stats *stats, struct cgroup_detail *detail, struct error *err);
 
 /* The server for events. */
 int shim_events_open(struct error *err);

@@ -77,25 +77,6 @@ static int ask_pid(struct shim *shim, int64_t deadline, struct error *err)
         return 0;
 }
 
-static int create_sandbox(struct shim *shim, int64_t deadline, struct error *err)
-{
-        Containerd__Task__V2__CreateTaskRequest create =
-                CONTAINERD__TASK__V2__CREATE_TASK_REQUEST__INIT;
-        Containerd__Task__V2__StartRequest start = CONTAINERD__TASK__V2__START_REQUEST__INIT;
-        Google__Protobuf__Any options = GOOGLE__PROTOBUF__ANY__INIT;
-        AUTO_FREE char *bundle = shim_bundle(shim);
-        create.id = start.id = shim->pod_id;
-        create.bundle = bundle;
-        if (shim_options(shim->handler, &options))
-                create.options = &options;
-        int result = shim_ask(shim, "Create", &create.base, NULL, deadline, NULL, err);
-        if (create.options)
-                free(options.value.data);
-        if (result == 0)
-                result = shim_ask(shim, "Start", &start.base, NULL, deadline, NULL, err);
-        return result < 0 ? error_context(err, "sandbox container") : 0;
-}
-
 static int start_shim(struct shim *shim, const struct shim_start *start, int64_t deadline,
                       struct error *err)
 {
@@ -105,6 +86,7 @@ static int start_shim(struct shim *shim, const struct shim_start *start, int64_t
                 result = shim_log_open(shim, err);
         /* The intent: who finds it ends what the program may have started. */
         shim->sandboxed = shim->handler->sandbox;
+        shim->sandbox_api = shim->handler->sandbox_api;
         if (result == 0)
                 result = shim_record_write(shim, err);
         if (result == 0)
@@ -116,7 +98,7 @@ static int start_shim(struct shim *shim, const struct shim_start *start, int64_t
         if (result == 0)
                 result = shim_record_write(shim, err);
         if (result == 0 && shim->sandboxed)
-                result = create_sandbox(shim, deadline, err);
+                result = shim_sandbox_start(shim, start, deadline, err);
         /* Kata's tells its process only now. */
         if (result == 0 && !shim->pid)
                 result = ask_pid(shim, deadline, err);
@@ -201,10 +183,9 @@ static int stop(struct shim *shim, int64_t deadline, struct error *err)
         if (result == 0)
                 result = shim_connect_client(shim, deadline, &why);
         bool alive = result == 0;
-        if (alive && shim->sandboxed &&
-            (result = shim_delete_task(shim, shim->pod_id, deadline, &why)) < 0)
+        if (alive && shim->sandboxed && (result = shim_sandbox_end(shim, deadline, &why)) < 0)
                 log_failure(&why, "a shim does not delete its sandbox", "pod", shim->pod_id, NULL);
-        if (alive)
+        if (alive && (!shim->sandbox_api || result < 0))
                 shut_down(shim, deadline);
         int ended = end_process(shim, err);
         if (ended < 0)

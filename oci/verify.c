@@ -241,6 +241,40 @@ static void check_rlimits(const struct verify *verify)
         }
 }
 
+/* The kernel writes several numbers with tabs between them. */
+static bool same_words(const char *one, const char *other)
+{
+        for (;;) {
+                one += strspn(one, " \t");
+                other += strspn(other, " \t");
+                size_t length = strcspn(one, " \t");
+                if (length != strcspn(other, " \t") || strncmp(one, other, length) != 0)
+                        return false;
+                if (!length)
+                        return true;
+                one += length;
+                other += length;
+        }
+}
+
+static void check_sysctls(const struct verify *verify)
+{
+        const char *name;
+        json_t *each;
+        json_object_foreach ((json_t *)verify_at(verify->spec, "linux", "sysctl", NULL), name,
+                             each) {
+                const char *wanted = json_string_value(each);
+                const char *found =
+                        json_string_value(verify_at(verify->facts, "sysctls", name, NULL));
+                AUTO_FREE char *what = xprintf("sysctl %s", name);
+                if (found && same_words(found, wanted))
+                        verify_say(verify, VERIFY_PASS, what, "%s", found);
+                else
+                        verify_say(verify, VERIFY_FAIL, what, "%s, and should be %s",
+                                   found ? found : "not there", wanted);
+        }
+}
+
 void verify_container(const json_t *spec, const json_t *facts, const char *layers,
                       enum cgroup_mode mode, verify_tell *tell, void *argument)
 {
@@ -252,6 +286,9 @@ void verify_container(const json_t *spec, const json_t *facts, const char *layer
         check_label(&verify);
         check_oom_score(&verify);
         check_rlimits(&verify);
+        check_sysctls(&verify);
         verify_limits(&verify);
+        verify_io(&verify);
+        verify_devices(&verify);
         verify_mounts(&verify);
 }

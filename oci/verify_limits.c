@@ -11,8 +11,7 @@
 
 #define LIMITLESS INT64_C(0x7000000000000000) /* what the kernel rounds "no limit" to is above */
 
-/* What the kernel has in a file of the container's cgroup; null where there is none. */
-static const char *found_text(const struct verify *verify, const char *file)
+const char *verify_limit_text(const struct verify *verify, const char *file)
 {
         size_t i;
         json_t *each;
@@ -43,7 +42,7 @@ static void check_number(const struct verify *verify, const char *what, const ch
 {
         if (!wanted)
                 return;
-        const char *found = found_text(verify, file);
+        const char *found = verify_limit_text(verify, file);
         int64_t number = json_integer_value(wanted);
         if (!found)
                 verify_say(verify, VERIFY_WARNING, what, "the kernel has no %s to compare", file);
@@ -57,7 +56,7 @@ static void check_number(const struct verify *verify, const char *what, const ch
 static void check_cpus(const struct verify *verify, const char *what, const char *file,
                        const json_t *wanted)
 {
-        const char *list = json_string_value(wanted), *found = found_text(verify, file);
+        const char *list = json_string_value(wanted), *found = verify_limit_text(verify, file);
         AUTO_FREE struct cpu_list *a = xcalloc(2, sizeof *a);
         if (!list || !*list)
                 return;
@@ -82,7 +81,7 @@ static bool is_weight_of(int64_t weight, int64_t shares)
 
 static void check_weight(const struct verify *verify, const json_t *shares)
 {
-        const char *found = found_text(verify, "cpu.weight");
+        const char *found = verify_limit_text(verify, "cpu.weight");
         int64_t wanted = json_integer_value(shares);
         if (!shares || wanted < 2)
                 return;
@@ -99,7 +98,7 @@ static void check_quota_v2(const struct verify *verify, const json_t *cpu)
 {
         const json_t *quota = json_object_get(cpu, "quota"),
                      *period = json_object_get(cpu, "period");
-        const char *found = found_text(verify, "cpu.max");
+        const char *found = verify_limit_text(verify, "cpu.max");
         char first[32] = "";
         long long length = 0;
         if (!quota && !period)
@@ -148,7 +147,7 @@ static void check_unified(const struct verify *verify, const json_t *resources)
         const char *file;
         json_t *value;
         json_object_foreach (json_object_get((json_t *)resources, "unified"), file, value) {
-                const char *found = found_text(verify, file);
+                const char *found = verify_limit_text(verify, file);
                 const char *wanted = json_string_value(value);
                 bool same = found && wanted &&
                             (strcmp(found, wanted) == 0 ||

@@ -1,6 +1,7 @@
 #include "api/ttrpc/client.h"
 
 #include <errno.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "api/ttrpc/ttrpc.pb-c.h"
@@ -10,7 +11,7 @@
 
 #define STREAM_MAX 0x7fffffffu
 
-/* One that waits; on its task's stack. */
+/* One that waits: on its task's stack, or, with on_answer, on the heap. */
 struct call {
         struct call *next;
         uint32_t stream;
@@ -18,6 +19,9 @@ struct call {
         int failure; /* 0, or why there will be no answer */
         Ttrpc__Response *response;
         struct event changed;
+        ttrpc_answer_function *on_answer; /* or null */
+        void *argument;
+        const char *method; /* with on_answer */
 };
 
 struct ttrpc_client {
@@ -29,6 +33,8 @@ struct ttrpc_client {
         uint32_t stream; /* of the last call; odd */
 };
 
+static void answer(struct call *call);
+
 static void finish(struct ttrpc_client *client, struct call **place, int failure)
 {
         struct call *call = *place;
@@ -36,7 +42,10 @@ static void finish(struct ttrpc_client *client, struct call **place, int failure
         client->count--;
         call->done = true;
         call->failure = failure;
-        event_signal(&call->changed);
+        if (call->on_answer)
+                answer(call);
+        else
+                event_signal(&call->changed);
 }
 
 static void finish_all(struct ttrpc_client *client, int failure)
@@ -212,6 +221,33 @@ static int judge(const char *method, const struct call *call,
                 return error_set(err, ERROR_DATA_LOSS, "%s: the answer cannot be read", method);
         *response = message;
         return 0;
+}
+
+/* Nobody waits: who asked is told, and the call has had its time. */
+static void answer(struct call *call)
+{
+        if (call->failure != -EPIPE && call->failure != -ECANCELED) {
+                struct error why;
+                int result = judge(call->method, call, NULL, NULL, &why);
+                call->on_answer(call->argument, result < 0 ? &why : NULL);
+        }
+        if (call->response)
+                ttrpc__response__free_unpacked(call->response, NULL);
+        free(call);
+}
+
+int ttrpc_ask(struct ttrpc_client *client, const char *service, const char *method,
+              const ProtobufCMessage *request, ttrpc_answer_function *on_answer, void *argument,
+              struct error *err)
+{
+        struct call *call = xcalloc(1, sizeof *call);
+        call->on_answer = on_answer;
+        call->argument = argument;
+        call->method = method;
+        int result = send_request(client, call, service, method, request, CLOCK_NEVER, err);
+        if (result < 0)
+                free(call);
+        return result;
 }
 
 static void forget(struct ttrpc_client *client, const struct call *call)

@@ -49,6 +49,18 @@ int ttrpc_call(struct ttrpc_client *client, const char *service, const char *met
                const ProtobufCMessage *request, const ProtobufCMessageDescriptor *type,
                int64_t deadline, ProtobufCMessage **response, struct error *err);
 
+/*
+ * Asks, and goes on: for an answer that may be long in coming. on_answer hears it on the loop's
+ * thread, outside any task: why is null for an answer, else what the other side answered in its
+ * stead. method stays the caller's and must outlive the call. It is not called when the connection
+ * ends before (on_closed tells that) or is freed; it must not free the client. Errors: UNAVAILABLE,
+ * RESOURCE_EXHAUSTED, and then nothing is on its way.
+ */
+typedef void ttrpc_answer_function(void *argument, const struct error *why);
+int ttrpc_ask(struct ttrpc_client *client, const char *service, const char *method,
+              const ProtobufCMessage *request, ttrpc_answer_function *on_answer, void *argument,
+              struct error *err);
+
 /* The request's frame whole, as ttrpc_call would send it first on a new connection, for who has it
  * sent by another. timeout (ns) 0 is none. */
 void ttrpc_request_frame(uint32_t stream, const char *service, const char *method,

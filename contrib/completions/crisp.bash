@@ -85,7 +85,7 @@ _crisp()
                         return
                 fi
                 case ${COMP_WORDS[2]}:$current in
-                list:-*) _crisp_words "--json --socket --config" ;;
+                list:-*) _crisp_words "--json --quiet --socket --config" ;;
                 pull:-*) _crisp_words "--creds --password-stdin --authfile --quiet --socket --config" ;;
                 load:-*) _crisp_words "--name --socket --config" ;;
                 save:-*) _crisp_words "--output --format --compression --socket --config" ;;

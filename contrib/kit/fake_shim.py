@@ -3,14 +3,17 @@
 A shim for tests that records what it is asked, byte by byte, and runs nothing: its containers are threads, as a virtual
 machine's processes are none of the host's.
 
-It stands for what Debian's shim of runc (1.6) has not: answers to its start in JSON, the task API's version 3, a sandbox
-container, events of a guest. FOLDER/requests has one line of JSON for each request. The first word of a container's command says
-what it does: exit CODE, wait (until it is killed), oom, fail (Create is refused).
+It stands for what Debian's shim of runc (1.6) has not: answers to its start in JSON, the task API's version 3, a sandbox, as a
+container and by the sandbox API, events and statistics of a guest. FOLDER/requests has one line of JSON for each request. The first
+word of a container's command says what it does: exit CODE, wait (until it is killed), oom, fail (Create is refused). With "v1" as its
+last word the guest has cgroup v1, with "silent" it has no statistics, with "hang" it never answers to who asks for them. SIGUSR1 ends
+the sandbox, as a machine dies whose shim lives.
 
-    fake_shim.py FOLDER ANSWER [shim's own arguments]       ANSWER: json3, json2 or plain
+    fake_shim.py FOLDER ANSWER[,sandbox] [shim's own arguments]       ANSWER: json3, json2 or plain; sandbox: it has that API
 """
 import json
 import os
+import signal
 import socket
 import struct
 import sys
@@ -96,9 +99,10 @@ class Process:
 
 
 class Shim:
-    def __init__(self, folder, pod):
-        self.folder, self.pod = folder, pod
+    def __init__(self, folder, pod, has_sandboxes):
+        self.folder, self.pod, self.has_sandboxes = folder, pod, has_sandboxes
         self.processes = {}
+        self.sandboxes = {}
 
     def find(self, request):
         key = (request.id, getattr(request, "exec_id", ""))
@@ -170,10 +174,56 @@ class Shim:
     def Shutdown(self, r):
         threading.Timer(0.05, os._exit, [0]).start()
 
+    def Stats(self, r):
+        words = self.find(r).words
+        if words[-1] == "silent":
+            return None
+        if words[-1] == "hang":
+            time.sleep(1000)
+        answer = shim_pb.task.StatsResponse()
+        metrics = guest_metrics_v1() if words[-1] == "v1" else guest_metrics_v2()
+        answer.stats.type_url = metrics.DESCRIPTOR.full_name
+        answer.stats.value = metrics.SerializeToString()
+        return answer
+
+    # ---- the sandbox API ----
+
+    def sandbox(self, r):
+        if r.sandbox_id not in self.sandboxes:
+            raise Refused(NOT_FOUND, f"sandbox {r.sandbox_id}: not found")
+        return self.sandboxes[r.sandbox_id]
+
+    def CreateSandbox(self, r):
+        self.sandboxes[r.sandbox_id] = Process(r, [])
+
+    def StartSandbox(self, r):
+        self.sandbox(r)
+        return shim_pb.sandbox.StartSandboxResponse(pid=os.getpid())
+
+    def WaitSandbox(self, r):
+        sandbox = self.sandbox(r)
+        sandbox.ended.wait()
+        return shim_pb.sandbox.WaitSandboxResponse(exit_status=sandbox.code)
+
+    def StopSandbox(self, r):
+        self.sandbox(r).end(0)
+
+    def ShutdownSandbox(self, r):
+        self.Shutdown(r)
+
+    def die(self, *_):
+        """The machine, not its shim."""
+        for process in [*self.sandboxes.values(), *(p for p in self.processes.values() if not p.words)]:
+            process.end(137)
+
     # ---- serving ----
 
     def answer(self, request):
         name = request.method
+        if request.service == "containerd.runtime.sandbox.v1.Sandbox":
+            if not self.has_sandboxes:
+                raise Refused(UNIMPLEMENTED, f"service {request.service}")
+            return getattr(self, name)(getattr(shim_pb.sandbox, f"{name}Request").FromString(request.payload))
         message = getattr(shim_pb.task, {"Create": "CreateTaskRequest", "Exec": "ExecProcessRequest",
                                          "Update": "UpdateTaskRequest"}.get(name, f"{name}Request"), None)
         method = getattr(self, name, None)
@@ -203,6 +253,24 @@ class Shim:
             threading.Thread(target=self.serve_one, args=(connection, sending, got[0], got[2]), daemon=True).start()
 
 
+def guest_metrics_v1():
+    metrics = shim_pb.metrics1.Metrics()
+    metrics.cpu.usage.total, metrics.cpu.usage.user, metrics.cpu.usage.kernel = 7 * 10**9, 5 * 10**9, 2 * 10**9
+    metrics.memory.usage.usage, metrics.memory.usage.limit, metrics.memory.total_inactive_file = 300 << 20, 512 << 20, 100 << 20
+    metrics.memory.total_rss, metrics.memory.total_pg_fault, metrics.memory.total_pg_maj_fault = 150 << 20, 9000, 9
+    metrics.pids.current = 11
+    return metrics
+
+
+def guest_metrics_v2():
+    metrics = shim_pb.metrics2.Metrics()
+    metrics.cpu.usage_usec, metrics.cpu.user_usec, metrics.cpu.system_usec = 7 * 10**6, 5 * 10**6, 2 * 10**6
+    metrics.memory.usage, metrics.memory.usage_limit, metrics.memory.inactive_file = 300 << 20, 512 << 20, 100 << 20
+    metrics.memory.anon, metrics.memory.pgfault, metrics.memory.pgmajfault = 150 << 20, 9000, 9
+    metrics.pids.current = 11
+    return metrics
+
+
 def start(folder, answer, arguments, pod):
     with open("config.json") as file:
         config = json.load(file)
@@ -223,13 +291,21 @@ def start(folder, answer, arguments, pod):
         # As shims do; where nobody reads this would wait.
         os.dup2(os.open("log", os.O_WRONLY), 2)
         print("level=error msg=\"a note of the fake\"", file=sys.stderr, flush=True)
-        shim = Shim(folder, pod)
+        shim = Shim(folder, pod, "sandbox" in answer.split(","))
+        signal.signal(signal.SIGUSR1, shim.die)
         while True:
             threading.Thread(target=shim.serve, args=(listener.accept()[0],), daemon=True).start()
     address = f"unix://{path}"
     plain = {"json3": json.dumps({"version": 3, "address": address, "protocol": "ttrpc"}),
              "json2": json.dumps({"version": 2, "address": address, "protocol": "ttrpc"}), "plain": address}
-    print(plain[answer], end="", flush=True)
+    print(plain[answer.split(",")[0]], end="", flush=True)
+
+
+def install(path, folder, answer="json3"):
+    """Makes the program that a handler names: this one, with its folder and its manners."""
+    with open(path, "w") as file:
+        file.write(f'#!/bin/sh\nexec {sys.executable} {os.path.abspath(__file__)} {folder} {answer} "$@"\n')
+    os.chmod(path, 0o755)
 
 
 def main():
@@ -246,4 +322,5 @@ def main():
         sys.stdout.buffer.write(shim_pb.task.DeleteResponse(exit_status=137).SerializeToString())
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -7,7 +7,8 @@ import tempfile
 from .paths import TOP, program
 
 NAMES = ("ttrpc/ttrpc", "ttrpc/status", "shim/task_v3", "shim/task", "shim/mount", "shim/runtimeoptions_v1", "shim/runc_options",
-         "shim/event", "shim/events_v1", "shim/task_events")
+         "shim/event", "shim/events_v1", "shim/task_events", "shim/metrics", "shim/platform", "shim/sandbox_v1", "shim/cgroup1_metrics",
+         "shim/cgroup2_metrics")
 
 
 def _generate():
@@ -26,3 +27,4 @@ _modules = _generate()
 ttrpc, status, task, options, runc_options = (_modules[name] for name in ("ttrpc", "status", "task_v3", "runtimeoptions_v1", "runc_options"))
 events, event, task_events = (_modules[name] for name in ("events_v1", "event", "task_events"))
 states = _modules["task"]
+sandbox, metrics1, metrics2 = (_modules[name] for name in ("sandbox_v1", "cgroup1_metrics", "cgroup2_metrics"))

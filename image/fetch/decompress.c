@@ -3,12 +3,14 @@
 #include <errno.h>
 #include <isa-l/igzip_lib.h>
 #include <string.h>
+#define ZSTD_STATIC_LINKING_ONLY /* for a memory of our own; it has been so since 0.8 */
 #include <zstd.h>
 
 #include "base/memory.h"
 #include "image/fetch/frame.h"
 #include "image/fetch/limits.h"
 #include "image/fetch/memory.h"
+#include "image/fetch/window.h"
 
 #define MAGIC_SIZE      4
 #define GZIP_FIRST_BYTE 0x1f
@@ -16,7 +18,7 @@
 struct stream {
         struct ring *in;
         struct ring *out;
-        struct digest *digest;
+        struct digest *digest; /* or null */
         int64_t max;
         int64_t total;
 };
@@ -35,7 +37,8 @@ static int pass_on(struct stream *stream, const char *bytes, size_t count, struc
                 return error_set(err, ERROR_RESOURCE_EXHAUSTED,
                                  "unpacks to more than %lld bytes, the bound for a layer",
                                  (long long)stream->max);
-        digest_add(stream->digest, bytes, count);
+        if (stream->digest)
+                digest_add(stream->digest, bytes, count);
         stream->total += (int64_t)count;
         ring_write_end(stream->out, count);
         return 0;
@@ -129,7 +132,8 @@ static int inflate_gzip(struct stream *stream, struct error *err)
 struct zstd {
         struct stream *stream;
         ZSTD_DStream *decoder;
-        size_t window; /* taken for it */
+        struct window *memory; /* the decoder's */
+        size_t window;         /* bytes taken for it */
         unsigned char head[FRAME_HEAD_MAX];
         size_t head_length;
         bool in_frame;
@@ -139,6 +143,7 @@ static void zstd_drop(struct zstd *zstd)
 {
         ZSTD_freeDStream(zstd->decoder);
         zstd->decoder = NULL;
+        window_free(take_ptr(zstd->memory));
         memory_give_window(zstd->window);
         zstd->window = 0;
 }
@@ -158,14 +163,16 @@ static int make_decoder(struct zstd *zstd, uint64_t window, struct error *err)
         if (window > UINT64_C(1) << FETCH_ZSTD_WINDOW_LOG)
                 return error_set(err, ERROR_RESOURCE_EXHAUSTED,
                                  "zstd: it was compressed with a window of %llu MiB, and %d are "
-                                 "the bound: compress it without --long, or with less",
+                                 "the bound: compress it with --long=29 at most",
                                  (unsigned long long)(window >> 20),
                                  1 << (FETCH_ZSTD_WINDOW_LOG - 20));
         zstd_drop(zstd);
         if (!memory_take_window((size_t)window, is_broken, zstd))
                 return cancelled(err);
         zstd->window = (size_t)window;
-        zstd->decoder = ZSTD_createDStream();
+        zstd->memory = window_new();
+        zstd->decoder = ZSTD_createDStream_advanced(
+                (ZSTD_customMem){window_allocate, window_give_back, zstd->memory});
         if (!zstd->decoder)
                 return error_errno(err, ENOMEM, "zstd");
         ZSTD_DCtx_setParameter(zstd->decoder, ZSTD_d_windowLogMax, FETCH_ZSTD_WINDOW_LOG);
@@ -187,6 +194,7 @@ static int decode(struct zstd *zstd, ZSTD_inBuffer *in, struct error *err)
                 if (ZSTD_isError(expected))
                         return error_set(err, ERROR_DATA_LOSS, "zstd: %s",
                                          ZSTD_getErrorName(expected));
+                window_advance(zstd->memory, out.pos);
                 int r = pass_on(zstd->stream, space, out.pos, err);
                 if (r < 0)
                         return r;

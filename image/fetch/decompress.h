@@ -15,9 +15,10 @@
 #include "image/fetch/ring.h"
 
 /*
- * Reads in to its end, writes the tar stream to out and adds it to digest. Finishes out on success;
- * on failure both rings are broken. *total gets the bytes written. DATA_LOSS for a damaged or cut
- * stream, RESOURCE_EXHAUSTED past max bytes, CANCELLED where a ring was broken by others. Blocks.
+ * Reads in to its end, writes the tar stream to out and adds it to digest, unless that is null.
+ * Finishes out on success; on failure both rings are broken. *total gets the bytes written.
+ * DATA_LOSS for a damaged or cut stream, RESOURCE_EXHAUSTED past max bytes, CANCELLED where a ring
+ * was broken by others. Blocks.
  */
 int decompress_run(struct ring *in, struct ring *out, struct digest *digest, int64_t max,
                    int64_t *total, struct error *err);

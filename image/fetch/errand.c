@@ -14,6 +14,7 @@
 #include "image/fetch/save.h"
 #include "image/fetch/stored.h"
 #include "image/fetch/verify.h"
+#include "image/fetch/window.h"
 
 #define NICE          10 /* behind whatever the node is there for */
 #define PLACE_ARCHIVE "/archive"
@@ -162,6 +163,7 @@ int errand_run(struct errand *errand, const struct confine_box *box,
         static const int flags = O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC;
         struct report report = {.say = say, .argument = argument};
         CLEANUP(close_stores) struct stored stored = {0};
+        AUTO_FD int staging = -1;
 
         if (needs_store(&errand->request)) {
                 int r = open_stores(&errand->request, box, &stored, err);
@@ -169,11 +171,15 @@ int errand_run(struct errand *errand, const struct confine_box *box,
                         return r;
         } else {
                 errand->request.fetch.staging = box->folders[0].path;
+                staging = open(errand->request.fetch.staging, flags);
         }
+        window_use_folder(staging);
         if (errand->has_folder) {
                 errand->fd = open(box->folders[box->folder_count - 1].path, flags);
                 if (errand->fd < 0)
                         return error_errno(err, errno, "the archive's folder");
         }
-        return dispatch(errand, &stored, &report, arena, err);
+        int r = dispatch(errand, &stored, &report, arena, err);
+        window_use_folder(-1);
+        return r;
 }

@@ -10,6 +10,7 @@
 #include "image/fetch/registry.h"
 #include "image/fetch/signatures.h"
 #include "image/fetch/stage.h"
+#include "image/fetch/window.h"
 #include "image/reference.h"
 
 #define UNAVAILABLE_WORD "RegistryUnavailable"
@@ -223,6 +224,7 @@ static int run(struct fetch *fetch, struct fetch_result *result, struct error *e
                                  fetch->limits.stall_timeout, &fetch->client, err)) < 0)
                 return r;
         http_client_set_rate(fetch->client, fetch->limits.min_rate);
+        window_use_folder(fetch->stage.fd);
         if ((r = resolve(fetch, result, err)) < 0 ||
             (r = find_signatures(fetch, result, err)) < 0 ||
             (r = fetch->is_artifact ? artifact_open(&fetch->manifest, fetch->stage.layers_fd,
@@ -247,6 +249,7 @@ static void fetch_fini(struct fetch *fetch)
         http_client_free(fetch->client);
         registry_free(fetch->registry);
         cleanup_fd(&fetch->artifact.fd);
+        window_use_folder(-1);
         stage_fini(&fetch->stage);
 }
 

@@ -16,35 +16,58 @@
 #include "image/fetch/ring.h"
 #include "image/fetch/unpack.h"
 
+/* One of the threads, and what became of its work. */
+struct part {
+        pthread_t thread;
+        int result;
+        struct error error;
+};
+
+enum { DECOMPRESSOR, HASHER, WRITER, PARTS };
+
 struct layer_unpacker {
         struct layer_job *job;
         struct ring *compressed; /* borrowed */
         struct ring *plain;
-        pthread_t decompressor, writer;
-        struct error decompress_error, write_error;
-        int decompress_result, write_result;
+        struct part parts[PARTS];
+        size_t started;
 };
 
-/* ---- decompressing and writing ---- */
-
-static int decompress_layer(struct layer_unpacker *unpacker, struct error *err)
-{
-        AUTO_DIGEST struct digest *digest = digest_new(unpacker->job->diff_id);
-        int64_t total = 0;
-
-        int r = decompress_run(unpacker->compressed, unpacker->plain, digest,
-                               unpacker->job->limits->unpacked_bytes, &total, err);
-        if (r < 0)
-                return r;
-        unpacker->job->unpacked = total;
-        r = digest_check(digest, unpacker->job->diff_id, err);
-        return r < 0 ? error_context(err, "uncompressed") : 0;
-}
+/* ---- what each of the threads does ---- */
 
 static void *run_decompressor(void *argument)
 {
         struct layer_unpacker *unpacker = argument;
-        unpacker->decompress_result = decompress_layer(unpacker, &unpacker->decompress_error);
+        struct part *part = &unpacker->parts[DECOMPRESSOR];
+
+        part->result = decompress_run(unpacker->compressed, unpacker->plain, NULL,
+                                      unpacker->job->limits->unpacked_bytes,
+                                      &unpacker->job->unpacked, &part->error);
+        return NULL;
+}
+
+static int check_diff_id(struct layer_unpacker *unpacker, struct error *err)
+{
+        AUTO_DIGEST struct digest *digest = digest_new(unpacker->job->diff_id);
+        const char *data;
+        ssize_t count;
+
+        while ((count = ring_follow_begin(unpacker->plain, &data)) > 0) {
+                digest_add(digest, data, (size_t)count);
+                ring_follow_end(unpacker->plain, (size_t)count);
+        }
+        if (count < 0)
+                return error_set(err, ERROR_CANCELLED, "cancelled");
+        int r = digest_check(digest, unpacker->job->diff_id, err);
+        return r < 0 ? error_context(err, "uncompressed") : 0;
+}
+
+static void *run_hasher(void *argument)
+{
+        struct layer_unpacker *unpacker = argument;
+        struct part *part = &unpacker->parts[HASHER];
+
+        part->result = check_diff_id(unpacker, &part->error);
         return NULL;
 }
 
@@ -52,12 +75,14 @@ static void *run_writer(void *argument)
 {
         struct layer_unpacker *unpacker = argument;
         struct layer_job *job = unpacker->job;
+        struct part *part = &unpacker->parts[WRITER];
 
-        unpacker->write_result =
-                unpack_run(unpacker->plain, job->tree, job->split, job->limits->entries,
-                           &job->entries, &unpacker->write_error);
+        part->result = unpack_run(unpacker->plain, job->tree, job->split, job->limits->entries,
+                                  &job->entries, &part->error);
         return NULL;
 }
+
+/* ---- all of them ---- */
 
 /* The layer's folder, under a name that was never there: ext4 is slow to reuse what was just
  * removed. */
@@ -86,9 +111,33 @@ static int start_thread(pthread_t *thread, void *(*function)(void *), void *argu
         return number == 0 ? 0 : error_errno(err, number, "starting a thread");
 }
 
+/* Waits for those that were started. The first failure in the parts' order counts; but a thread
+ * that was only stopped by another one's has nothing to tell. */
+static int join_parts(struct layer_unpacker *unpacker, struct error *err)
+{
+        const struct error *cause = NULL;
+
+        for (size_t i = 0; i < unpacker->started; i++) {
+                struct part *part = &unpacker->parts[i];
+                pthread_join(part->thread, NULL);
+                if (part->result < 0 && (!cause || cause->code == ERROR_CANCELLED))
+                        cause = &part->error;
+        }
+        return cause ? error_set(err, cause->code, "%s", cause->message) : 0;
+}
+
+static void unpacker_free(struct layer_unpacker *unpacker)
+{
+        split_writer_free(take_ptr(unpacker->job->split));
+        ring_free(unpacker->plain);
+        free(unpacker);
+}
+
 int layer_unpacker_start(struct layer_job *job, struct ring *ring, struct layer_unpacker **unpacker,
                          struct error *err)
 {
+        static void *(*const functions[PARTS])(void *) = {
+                [DECOMPRESSOR] = run_decompressor, [HASHER] = run_hasher, [WRITER] = run_writer};
         int r = make_tree(job, err);
         if (r < 0) {
                 split_writer_free(take_ptr(job->split));
@@ -99,19 +148,18 @@ int layer_unpacker_start(struct layer_job *job, struct ring *ring, struct layer_
         new->job = job;
         new->compressed = ring;
         new->plain = ring_new(FETCH_RING_SIZE);
-        r = start_thread(&new->decompressor, run_decompressor, new, err);
-        if (r == 0) {
-                r = start_thread(&new->writer, run_writer, new, err);
-                if (r < 0) {
-                        ring_break(ring);
-                        ring_break(new->plain);
-                        pthread_join(new->decompressor, NULL);
-                }
+        ring_follow(new->plain);
+        while (r == 0 && new->started < PARTS) {
+                struct part *part = &new->parts[new->started];
+                r = start_thread(&part->thread, functions[new->started], new, err);
+                new->started += r == 0;
         }
         if (r < 0) {
-                split_writer_free(take_ptr(job->split));
-                ring_free(new->plain);
-                free(new);
+                struct error other;
+                ring_break(ring);
+                ring_break(new->plain);
+                join_parts(new, &other);
+                unpacker_free(new);
                 return r;
         }
         *unpacker = new;
@@ -120,21 +168,8 @@ int layer_unpacker_start(struct layer_job *job, struct ring *ring, struct layer_
 
 int layer_unpacker_join(struct layer_unpacker *unpacker, struct error *err)
 {
-        pthread_join(unpacker->decompressor, NULL);
-        pthread_join(unpacker->writer, NULL);
-
-        /* A thread that was only stopped by the other one's failure has nothing to tell. */
-        const struct error *cause = NULL;
-        if (unpacker->decompress_result < 0)
-                cause = &unpacker->decompress_error;
-        if (unpacker->write_result < 0 && (!cause || cause->code == ERROR_CANCELLED))
-                cause = &unpacker->write_error;
-        int r = 0;
-        if (cause)
-                r = error_set(err, cause->code, "%s", cause->message);
-        split_writer_free(take_ptr(unpacker->job->split));
-        ring_free(unpacker->plain);
-        free(unpacker);
+        int r = join_parts(unpacker, err);
+        unpacker_free(unpacker);
         return r;
 }
 

@@ -47,11 +47,10 @@
 #define FETCH_RANGE_ALONE                                                                          \
         (INT64_C(16) << 20)      /* bytes asked for at once by a connection that is alone with it */
 #define FETCH_RANGES_MAX      10 /* kept in memory until their turn comes, of a whole pull */
-#define FETCH_ZSTD_WINDOW_LOG 27 /* 128 MiB, what zstd itself accepts */
+#define FETCH_ZSTD_WINDOW_LOG 29 /* 512 MiB: what other runtimes' decompressor accepts */
 /*
  * Of zstd's windows and of parts that wait for their turn, bytes of a whole pull; a window that is
- * larger has it alone. With the windows that builders of images choose, up to 32 MiB, crisp-image
- * stays below 64 MB.
+ * larger has it alone, and is no memory of ours (window.h): crisp-image stays below 64 MB.
  */
 #define FETCH_MEMORY_BYTES (34u << 20)
 #define FETCH_THREAD_STACK (512u << 10)

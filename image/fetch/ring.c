@@ -8,13 +8,24 @@
 
 #include "base/memory.h"
 
+/*
+ * Neither side gets more at a time than this part of the ring. One that took all of it would have
+ * the other one wait until it is done with all of it: they would take turns instead of working side
+ * by side.
+ */
+#define PIECES 8
+
+enum { READER, FOLLOWER, READERS_MAX };
+
 struct ring {
         pthread_mutex_t mutex;
-        pthread_cond_t readable;
+        pthread_cond_t readable[READERS_MAX];
         pthread_cond_t writable;
+        unsigned readers;
         size_t size;
-        size_t head; /* bytes ever written */
-        size_t tail; /* bytes ever read */
+        size_t piece;
+        size_t head;               /* bytes ever written */
+        size_t tails[READERS_MAX]; /* bytes ever read, by each */
         bool finished;
         bool broken;
         char bytes[];
@@ -24,8 +35,11 @@ struct ring *ring_new(size_t size)
 {
         struct ring *ring = xcalloc(1, sizeof(*ring) + size);
         ring->size = size;
+        ring->piece = size < PIECES ? 1 : size / PIECES;
         pthread_mutex_init(&ring->mutex, NULL);
-        pthread_cond_init(&ring->readable, NULL);
+        ring->readers = 1;
+        for (unsigned i = 0; i < READERS_MAX; i++)
+                pthread_cond_init(&ring->readable[i], NULL);
         pthread_cond_init(&ring->writable, NULL);
         return ring;
 }
@@ -34,7 +48,8 @@ void ring_free(struct ring *ring)
 {
         if (!ring)
                 return;
-        pthread_cond_destroy(&ring->readable);
+        for (unsigned i = 0; i < READERS_MAX; i++)
+                pthread_cond_destroy(&ring->readable[i]);
         pthread_cond_destroy(&ring->writable);
         pthread_mutex_destroy(&ring->mutex);
         free(ring);
@@ -45,16 +60,33 @@ static size_t smaller(size_t a, size_t b)
         return a < b ? a : b;
 }
 
+/* What the slower reader has still to read. The mutex is held. */
+static size_t unread(const struct ring *ring)
+{
+        size_t most = ring->head - ring->tails[READER];
+        if (ring->readers > FOLLOWER && ring->head - ring->tails[FOLLOWER] > most)
+                most = ring->head - ring->tails[FOLLOWER];
+        return most;
+}
+
+/* The mutex is held. */
+static void wake_readers(struct ring *ring)
+{
+        for (unsigned i = 0; i < ring->readers; i++)
+                pthread_cond_signal(&ring->readable[i]);
+}
+
 size_t ring_write_begin(struct ring *ring, char **space)
 {
         size_t count = 0;
 
         pthread_mutex_lock(&ring->mutex);
-        while (!ring->broken && ring->head - ring->tail == ring->size)
+        while (!ring->broken && unread(ring) == ring->size)
                 pthread_cond_wait(&ring->writable, &ring->mutex);
         if (!ring->broken) {
                 size_t at = ring->head % ring->size;
-                count = smaller(ring->size - (ring->head - ring->tail), ring->size - at);
+                count = smaller(ring->size - unread(ring), ring->size - at);
+                count = smaller(count, ring->piece);
                 *space = ring->bytes + at;
         }
         pthread_mutex_unlock(&ring->mutex);
@@ -65,7 +97,7 @@ void ring_write_end(struct ring *ring, size_t count)
 {
         pthread_mutex_lock(&ring->mutex);
         ring->head += count;
-        pthread_cond_signal(&ring->readable);
+        wake_readers(ring);
         pthread_mutex_unlock(&ring->mutex);
 }
 
@@ -89,39 +121,66 @@ void ring_finish(struct ring *ring)
 {
         pthread_mutex_lock(&ring->mutex);
         ring->finished = true;
-        pthread_cond_signal(&ring->readable);
+        wake_readers(ring);
         pthread_mutex_unlock(&ring->mutex);
 }
 
-ssize_t ring_read_begin(struct ring *ring, size_t minimum, const char **data)
+static ssize_t read_begin(struct ring *ring, unsigned reader, size_t minimum, const char **data)
 {
+        const size_t *tail = &ring->tails[reader];
         ssize_t count = -ECANCELED;
 
         pthread_mutex_lock(&ring->mutex);
-        while (!ring->broken && !ring->finished && ring->head - ring->tail < minimum)
-                pthread_cond_wait(&ring->readable, &ring->mutex);
+        while (!ring->broken && !ring->finished && ring->head - *tail < minimum)
+                pthread_cond_wait(&ring->readable[reader], &ring->mutex);
         if (!ring->broken) {
-                size_t at = ring->tail % ring->size;
-                count = (ssize_t)smaller(ring->head - ring->tail, ring->size - at);
+                size_t at = *tail % ring->size;
+                size_t there = smaller(ring->head - *tail, ring->size - at);
+                count = (ssize_t)smaller(there, minimum > ring->piece ? minimum : ring->piece);
                 *data = ring->bytes + at;
         }
         pthread_mutex_unlock(&ring->mutex);
         return count;
 }
 
-void ring_read_end(struct ring *ring, size_t count)
+static void read_end(struct ring *ring, unsigned reader, size_t count)
 {
         pthread_mutex_lock(&ring->mutex);
-        ring->tail += count;
+        ring->tails[reader] += count;
         pthread_cond_signal(&ring->writable);
         pthread_mutex_unlock(&ring->mutex);
+}
+
+ssize_t ring_read_begin(struct ring *ring, size_t minimum, const char **data)
+{
+        return read_begin(ring, READER, minimum, data);
+}
+
+void ring_read_end(struct ring *ring, size_t count)
+{
+        read_end(ring, READER, count);
+}
+
+void ring_follow(struct ring *ring)
+{
+        ring->readers = READERS_MAX;
+}
+
+ssize_t ring_follow_begin(struct ring *ring, const char **data)
+{
+        return read_begin(ring, FOLLOWER, 1, data);
+}
+
+void ring_follow_end(struct ring *ring, size_t count)
+{
+        read_end(ring, FOLLOWER, count);
 }
 
 void ring_break(struct ring *ring)
 {
         pthread_mutex_lock(&ring->mutex);
         ring->broken = true;
-        pthread_cond_signal(&ring->readable);
+        wake_readers(ring);
         pthread_cond_signal(&ring->writable);
         pthread_mutex_unlock(&ring->mutex);
 }

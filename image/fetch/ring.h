@@ -1,8 +1,9 @@
 /*
  * ring: bytes on their way from one thread to another, a bounded number of them.
  *
- * One thread writes and one reads; both work in place, without copies. Either may break the ring,
- * which ends both: how an error on one side stops the other.
+ * One thread writes and one reads; both work in place, without copies. A third may follow: it reads
+ * the same bytes, at its own pace. Each may break the ring, which ends all: how an error on one
+ * side stops the other.
  */
 #ifndef CRISP_IMAGE_FETCH_RING_H
 #define CRISP_IMAGE_FETCH_RING_H
@@ -32,7 +33,15 @@ void ring_finish(struct ring *ring); /* nothing more comes */
 ssize_t ring_read_begin(struct ring *ring, size_t minimum, const char **data);
 void ring_read_end(struct ring *ring, size_t count); /* count bytes were used */
 
-/* Either. */
+/*
+ * The follower. ring_follow is called before any thread uses the ring; from then on room for the
+ * writer is what both have read. The other two are for it what ring_read_* are for the reader.
+ */
+void ring_follow(struct ring *ring);
+ssize_t ring_follow_begin(struct ring *ring, const char **data);
+void ring_follow_end(struct ring *ring, size_t count);
+
+/* Each of them. */
 void ring_break(struct ring *ring);
 
 static inline void cleanup_ring(struct ring **ring)

@@ -3,6 +3,7 @@
 #include <archive.h>
 #include <archive_entry.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <sys/stat.h>
 #include <sys/sysmacros.h>
@@ -12,6 +13,8 @@
 #include "image/fetch/limits.h"
 
 #define SHOWN_MAX 200
+/* Bytes of a file from which on its way to the disk begins at once. */
+#define WRITE_OUT_MIN (128 << 10)
 
 struct source {
         struct ring *ring;
@@ -103,6 +106,10 @@ static int write_contents(struct archive *archive, const struct source *source, 
         }
         if (end < size && ftruncate(fd, size) < 0)
                 return error_errno(err, errno, "setting the size %lld", (long long)size);
+        /* Only begun, not waited for: the disk has something to do meanwhile, and the sync at the
+         * layers' end finds less. That one says whether it worked. */
+        if (end >= WRITE_OUT_MIN)
+                sync_file_range(fd, 0, 0, SYNC_FILE_RANGE_WRITE);
         return 0;
 }
 

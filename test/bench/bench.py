@@ -8,6 +8,7 @@ import time
 HERE = os.path.dirname(os.path.abspath(__file__))
 sys.path[:0] = [f"{HERE}/../../contrib", f"{HERE}/../integration"]
 
+import handlers  # noqa: E402
 import pulls  # noqa: E402
 import report  # noqa: E402
 import scale  # noqa: E402
@@ -144,7 +145,7 @@ def main():
     parser.add_argument("--handler", help="runc or crun, for both")
     parser.add_argument("--folder", default="/tmp", help="where both keep their state; on a tmpfs nothing waits for the disk")
     parser.add_argument("--alone", action="store_true", help="crisp alone, even where containerd is installed")
-    parser.add_argument("--only", choices=["pods", "pulls", "stats", "streaming"], help="a part of it")
+    parser.add_argument("--only", choices=["pods", "pulls", "stats", "streaming", "handlers"], help="a part of it")
     options = parser.parse_args()
     kinds = [Crisp]
     if not options.alone and Containerd.installed():
@@ -158,6 +159,8 @@ def main():
             measure_stats(options, folder)
         if options.only in (None, "streaming"):
             measure_streaming(options, folder)
+        if options.only in (None, "handlers"):
+            measure_handlers(options, folder)
         if options.only in (None, "pulls"):
             measure_pulls(kinds, options, folder)
 
@@ -183,6 +186,13 @@ def measure_streaming(options, folder):
     with Registry(f"{folder}/registry-streaming") as registry:
         image = registry.push("library/busybox", "1", Image([busybox_layer()]))
         streaming.show(streaming.measure(options.build, options.handler, folder, image))
+
+
+def measure_handlers(options, folder):
+    count = min(options.pods, handlers.PODS)
+    with Registry(f"{folder}/registry-handlers") as registry:
+        image = registry.push("library/busybox", "1", Image([busybox_layer()]))
+        handlers.show(*handlers.measure(options.build, folder, image, count), count)
 
 
 def measure_pulls(kinds, options, folder):

@@ -6,11 +6,11 @@ import os
 import shutil
 import subprocess
 import tempfile
-import threading
 import time
 
 from kit.image import Image, Layer
 from kit.paths import program
+from kit.peak import Peak
 from kit.registry import Registry
 from report import median
 from subjects import pss
@@ -127,37 +127,6 @@ def _disk(shape, folder):
     _run(program("sync"), "-f", target)
 
 
-class Peak:
-    """The largest resident size of any crisp-image while it is looked at, in MB. A context manager."""
-
-    def __init__(self):
-        self.value, self.ended = 0.0, threading.Event()
-
-    def _look(self):
-        while not self.ended.wait(0.005):
-            for pid in os.listdir("/proc"):
-                if not pid.isdigit():
-                    continue
-                try:
-                    with open(f"/proc/{pid}/comm") as file:
-                        if file.read() != "crisp-image\n":
-                            continue
-                    with open(f"/proc/{pid}/status") as file:
-                        lines = [line for line in file if line.startswith("VmHWM:")]
-                    self.value = max(self.value, int(lines[0].split()[1]) / 1024)
-                except (OSError, IndexError):
-                    continue
-
-    def __enter__(self):
-        self.thread = threading.Thread(target=self._look)
-        self.thread.start()
-        return self
-
-    def __exit__(self, *_):
-        self.ended.set()
-        self.thread.join()
-
-
 def _pull(subject, shape):
     """Pulls into a store that has none of it, and takes it away again."""
     took = _timed(lambda: subject.client.PullImage(image={"image": shape.name}))
@@ -190,7 +159,7 @@ def _row(shape, subjects, folder):
     alone = {"network": [], "inflate": [], "disk": []}
     times = {subject.name: [] for subject in subjects}
     before = pss(subjects[0].pid)
-    with Peak() as peak:
+    with Peak(subjects[0].pid) as peak:
         for _ in range(ROUNDS):
             alone["network"].append(_timed(_network, shape))
             alone["inflate"].append(_timed(_inflate, shape))

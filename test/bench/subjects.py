@@ -17,7 +17,7 @@ def _words(pid):
         return [""]
 
 
-def _processes():
+def processes():
     return [(int(pid), _words(pid)) for pid in os.listdir("/proc") if pid.isdigit()]
 
 
@@ -48,7 +48,7 @@ class Crisp(Daemon):
 
     def helpers(self):
         """The processes that stay beside each container, one list for each container."""
-        return [[pid] for pid, words in _processes() if "crisp-monitor" in words[0:1] and any(self.root in w for w in words)]
+        return [[pid] for pid, words in processes() if "crisp-monitor" in words[0:1] and any(self.root in w for w in words)]
 
 
 CONTAINERD_CONFIG = """\
@@ -131,9 +131,9 @@ class Containerd(Daemon):
 
     def helpers(self):
         """A shim is there for each pod, with all of its containers; it takes the pause process for one more of them."""
-        processes = _processes()
-        shims = [pid for pid, words in processes if words[0].endswith("containerd-shim-runc-v2") and self.socket in words]
-        pauses = [(pid, _parent(pid)) for pid, words in processes if words[0] == "/pause"]
+        all_of_them = processes()
+        shims = [pid for pid, words in all_of_them if words[0].endswith("containerd-shim-runc-v2") and self.socket in words]
+        pauses = [(pid, _parent(pid)) for pid, words in all_of_them if words[0] == "/pause"]
         return [[shim, *(pid for pid, parent in pauses if parent == shim)] for shim in shims]
 
 

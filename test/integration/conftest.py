@@ -31,7 +31,7 @@ def pytest_configure(config):
     signal.signal(signal.SIGINT, signal.default_int_handler)
     # Before there are threads or workers: all of the tests are to be in one mount namespace.
     handler = config.getoption("--handler")
-    if handler and legacy_cgroups.needed(program(handler)):
+    if handler and handler != "shim" and legacy_cgroups.needed(program(handler)):
         legacy_cgroups.enter()
 
 

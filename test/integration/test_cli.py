@@ -193,6 +193,8 @@ def test_list(cli, node, registry):
     assert one[0]["size"] == status.size and sorted(one[0]["tags"]) == sorted(status.repo_tags)
     assert abs(one[0]["pulledAt"] / 1e9 - time.time()) < 600
     assert cli.json("images", "list", "no.example/such:1") == {"images": []}
+    assert cli.run("images", "list", "-q", name).split() == [one[0]["id"]]
+    assert one[0]["id"] in cli.run("images", "list", "--quiet").split()
 
 
 def test_list_tells_who_is_in_use(cli, node):
@@ -509,7 +511,7 @@ def test_a_port_that_is_no_crisp(node, tmp_path):
 
 WRONG = [
     ["images"], ["images", "fetch"], ["images", "pull"], ["images", "pull", "a", "b"], ["images", "rm"], ["images", "rm", ""],
-    ["images", "inspect"], ["images", "list", "--nope"], ["images", "list", "--json=yes"], ["images", "list", "a", "b"],
+    ["images", "inspect"], ["images", "list", "--nope"], ["images", "list", "--json=yes"], ["images", "list", "--json", "-q"], ["images", "list", "a", "b"],
     ["images", "pull", "a", "--creds"], ["images", "pull", "a", "--creds", ""], ["images", "pull", "a", "--password-stdin"],
     ["images", "pull", "a", "--creds", "x", "--authfile", "y"], ["explain", "a", "b"], ["metrics", "a"], ["metrics", "--json"],
     ["images", "list", "--socket"], ["images", "list", "--socket", "/x", "--socket", "/y"],
@@ -521,6 +523,13 @@ def test_wrong_arguments(node, words):
     done = subprocess.run([node.daemon.crisp, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert done.returncode == 2 and done.stdout == ""
     assert done.stderr.startswith("crisp: ") and 'Try "crisp help".' in done.stderr
+
+
+@pytest.mark.parametrize("words", [["--help"], ["-h"], ["images", "--help"], ["images", "pull", "-h"], ["explain", "x", "--help"], ["serve", "-h"]],
+                         ids=lambda words: " ".join(words))
+def test_help_is_where_one_looks_for_it(node, words):
+    done = subprocess.run([node.daemon.crisp, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert done.returncode == 0 and done.stderr == "" and done.stdout.startswith("Usage: crisp serve")
 
 
 def test_unknown_images(cli):

@@ -10,6 +10,8 @@ from kit.image import Layer
 from kit.wait import wait_for
 from support import CREATED, EXITED, KINDS, RUNNING, error_of
 
+pytestmark = pytest.mark.handler
+
 PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 

@@ -6,6 +6,8 @@ import stat
 import pytest
 from support import KINDS, error_of
 
+pytestmark = pytest.mark.handler
+
 
 def spec_of(node, container):
     with open(f"{node.daemon.state}/containers/{container}/bundle/config.json") as file:

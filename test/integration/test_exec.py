@@ -3,6 +3,8 @@ import pytest
 from kit.wait import wait_for
 from support import KINDS, RUNNING, error_of
 
+pytestmark = pytest.mark.handler
+
 
 def test_exec_sync(node):
     container = node.sleeper(node.pod(), envs=[{"key": "MINE", "value": b"1"}], working_dir="/usr")

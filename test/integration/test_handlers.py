@@ -2,10 +2,9 @@
 import json
 import os
 import subprocess
-import sys
 
 import pytest
-from kit import legacy_cgroups
+from kit import fake_shim, legacy_cgroups
 from kit.paths import program
 from kit.wait import wait_for
 from support import KINDS, error_of
@@ -108,6 +107,24 @@ def test_a_handler_that_was_mended_is_seen_without_a_pod(own_node, tmp_path):
     assert is_usable(node, "late")
 
 
+def test_the_first_status_waits_for_what_handlers_say(own_daemon, script):
+    slow = script("slow", "#!/bin/sh\ncase $1 in --version) sleep 3;; esac\nexec {runtime} \"$@\"\n")
+    daemon = own_daemon(config=handlers(slow=slow))
+    status = daemon.client.Status(verbose=True)
+    assert {"", "slow", daemon.handler} <= {h.name for h in status.runtime_handlers if h.features.recursive_read_only_mounts}
+    assert json.loads(status.info["info"])["handlers"]["slow"]["version"]
+
+
+def test_a_handler_that_hangs_is_told_and_holds_up_nothing_else(own_daemon, script):
+    hangs = script("hangs", "#!/bin/sh\nsleep 1000\n")
+    daemon = own_daemon(config=handlers(hangs=hangs))
+    assert not daemon.client.ListPodSandbox().items
+    status = daemon.client.Status()
+    told = next(c for c in status.status.conditions if c.type == "RuntimeHandlersReady")
+    assert not told.status and hangs in told.message
+    assert next(h for h in status.runtime_handlers if h.name == "").features.recursive_read_only_mounts
+
+
 def test_the_limit_of_a_slow_runtime_is_its_own(own_node, script):
     slow = script("slow", "#!/bin/sh\ncase \"$*\" in *\\ create\\ *) sleep 1000;; esac\nexec {runtime} \"$@\"\n")
     config = handlers(slow=slow)
@@ -117,6 +134,18 @@ def test_the_limit_of_a_slow_runtime_is_its_own(own_node, script):
     container = node.create((node.run_pod(pod_config, handler="slow"), pod_config), ["true"])
     assert error_of(lambda: node.start(container), KINDS.DEADLINE_EXCEEDED)
     assert node.output(node.pod(), "echo fine") == "fine\n"
+
+
+def test_a_runtime_that_does_not_delete_leaves_nothing(own_node, script):
+    """The kernel says that nothing of the container is there; what the runtime keeps of it goes too."""
+    keeps = script("keeps", "#!/bin/sh\ncase \"$*\" in *\\ delete\\ *) echo 'no way' >&2; exit 1;; esac\nexec {runtime} \"$@\"\n")
+    node = own_node(config=handlers(keeps=keeps))
+    config = node.pod_config()
+    container = node.sh((node.run_pod(config, handler="keeps"), config), "exit 3")
+    assert node.wait_exit(container).exit_code == 3
+    assert os.path.exists(f"{node.daemon.run}/runtimes/keeps")
+    node.client.RemoveContainer(container_id=container)
+    assert not os.listdir(f"{node.daemon.run}/runtimes/keeps")
 
 
 def test_roots_without_pivot_root(own_node, script, tmp_path):
@@ -131,21 +160,77 @@ def test_roots_without_pivot_root(own_node, script, tmp_path):
     assert [line for line in calls.splitlines() if " create " in line and "--no-pivot" in line]
 
 
-@pytest.mark.skipif(not os.path.exists("/usr/bin/crun"), reason="crun is not installed")
-def test_runc_and_crun_side_by_side(own_node):
-    wrapper = []
-    if legacy_cgroups.needed(program("crun")):
-        wrapper = [sys.executable, "-c", "import sys, os; sys.path.insert(0, sys.argv[1]); from kit import legacy_cgroups; "
-                   "legacy_cgroups.enter(); os.execv(sys.argv[2], sys.argv[2:])", os.path.dirname(os.path.dirname(legacy_cgroups.__file__))]
-    node = own_node(wrapper=wrapper)
-    for handler in ("runc", "crun"):
-        config = node.pod_config()
-        pod = node.run_pod(config, handler=handler), config
-        container = node.sleeper(pod)
-        assert node.exec_sh(container, "echo $$; echo here").endswith("here\n")
-        info = json.loads(node.client.ContainerStatus(container_id=container, verbose=True).info["info"])
-        assert info["runtimeHandler"] == handler and info["runtimePath"] == program(handler)
-    assert len(node.client.ListContainers(filter={"state": {"state": 1}}).containers) == 2
+@pytest.fixture
+def for_crun():
+    """What the daemon is to be started by, so that crun can run in it: a mount namespace without what it does not understand."""
+    if not os.path.exists("/usr/bin/crun"):
+        pytest.skip("crun is not installed")
+    return legacy_cgroups.wrapper(program("crun"))
+
+
+def all_handlers(tmp_path):
+    """Two OCI runtimes, runc's shim, one that makes machines, and one whose program is missing."""
+    fake_shim.install(tmp_path / "containerd-shim-fake-v2", tmp_path)
+    return {
+        "runtime.handlers.runc": f'path = "{program("runc")}"\n', "runtime.handlers.crun": f'path = "{program("crun")}"\n',
+        "runtime.handlers.shimmed": f'kind = "shim"\npath = "{program("containerd-shim-runc-v2")}"\n',
+        "runtime.handlers.vm": f'kind = "shim"\npath = "{tmp_path}/containerd-shim-fake-v2"\n',
+        "runtime.handlers.gone": f'path = "{tmp_path}/gone"\n'}
+
+
+def test_a_pod_of_each_handler_side_by_side(own_node, for_crun, tmp_path):
+    config = all_handlers(tmp_path)
+    node = own_node(wrapper=for_crun)
+    node.daemon.write_config({section: lines for section, lines in config.items() if not section.endswith(f".{node.daemon.handler}")})
+    node.daemon.restart()
+    names, running = ("runc", "crun", "shimmed", "vm"), {}
+    for name in names:
+        pod_config = node.pod_config()
+        pod = node.run_pod(pod_config, handler=name), pod_config
+        running[name] = pod[0], node.run(pod, ["wait"]) if name == "vm" else node.sleeper(pod)
+        info = json.loads(node.client.ContainerStatus(container_id=running[name][1], verbose=True).info["info"])
+        assert info["runtimeHandler"] == name and node.pod_status(pod[0]).runtime_handler == name
+    assert str(tmp_path / "gone") in error_of(lambda: node.run_pod(handler="gone"), KINDS.FAILED_PRECONDITION)
+
+    def all_answer():
+        for name, (_, container) in running.items():
+            said = node.exec(container, "echo", "here")
+            assert said.exit_code == 0 and said.stdout.endswith(b"here\n"), name
+        assert len(node.client.ListContainers(filter={"state": {"state": 1}}).containers) == len(names)
+
+    all_answer()
+    node.daemon.restart()
+    all_answer()
+    for name, (pod, container) in running.items():
+        node.stop(container, timeout=0)
+        assert node.status(container).exit_code == 137, name
+        node.remove_pod(pod)
+        assert len(node.client.ListPodSandbox().items) == len(names) - 1 - list(names).index(name)
+
+
+def test_what_is_said_of_each_handler(own_node, for_crun, tmp_path):
+    """Status has an entry for each, and one for the default; what is of the node alone is the same whatever handlers there are."""
+    config = all_handlers(tmp_path)
+    node = own_node(wrapper=for_crun)
+    node.daemon.write_config({section: lines for section, lines in config.items() if not section.endswith(f".{node.daemon.handler}")})
+    node.daemon.restart()
+    status = node.client.Status(verbose=True)
+    told, known = {h.name: h.features for h in status.runtime_handlers}, json.loads(status.info["info"])["handlers"]
+    assert {"", "runc", "crun", "shimmed", "vm", "gone"} <= set(told) and set(told) - {""} == set(known)
+    assert told[""] == told[node.daemon.handler]
+    # runc's shim can what runc can; of what makes machines nothing is known, and of what is missing neither.
+    assert told["shimmed"] == told["runc"] and told["runc"].recursive_read_only_mounts and told["crun"].recursive_read_only_mounts
+    for name in ("vm", "gone"):
+        assert not told[name].recursive_read_only_mounts and not told[name].user_namespaces
+    kinds = {name: (known[name]["kind"], known[name]["sandbox"]) for name in ("runc", "crun", "shimmed", "vm", "gone")}
+    assert kinds == {"runc": ("oci", "none"), "crun": ("oci", "none"), "shimmed": ("shim", "none"), "vm": ("shim", "container"),
+                     "gone": ("oci", "none")}
+    assert "gone" in condition(node).message and condition(node, "RuntimeReady").status
+    assert not known["vm"]["problem"] and "fake" in known["vm"]["version"]
+    before = node.client.RuntimeConfig()
+    assert before.linux.cgroup_driver == (1 if node.daemon.cgroup_driver == "cgroupfs" else 0)
+    node.client.UpdateRuntimeConfig(runtime_config={"network_config": {"pod_cidr": "10.9.0.0/24"}})
+    assert node.client.RuntimeConfig() == before
 
 
 @pytest.mark.skipif(not os.path.exists("/usr/bin/crun") or not legacy_cgroups.needed("/usr/bin/crun"),

@@ -7,6 +7,8 @@ from kit.wait import wait_for
 from support import EXITED, KINDS, RUNNING, error_of
 from test_devices import spec_of
 
+pytestmark = pytest.mark.handler
+
 ON_HOST = ["prestart", "createRuntime", "createContainer", "poststart", "poststop"]
 
 
@@ -162,6 +164,19 @@ def test_a_hook_that_fails_after_the_start_does_no_harm(node, write):
     container = node.sleeper(pod)
     assert node.status(container).state == RUNNING
     node.stop(container)
+    node.client.RemoveContainer(container_id=container)
+
+
+def test_a_hook_that_fails_while_it_starts_leaves_nothing(node, write):
+    """runc ends the container, crun goes on, as the specification has it; the search for leftovers looks for what they keep of it."""
+    write(script="exit 1", stages=["poststart"])
+    container = node.create(node.pod(), ["sleep", "1000"])
+    if node.daemon.handler == "crun":
+        node.start(container)
+        node.stop(container, timeout=0)
+    else:
+        error_of(lambda: node.start(container), *set(KINDS) - {KINDS.OK})
+    assert node.status(container).state == EXITED
     node.client.RemoveContainer(container_id=container)
 
 

@@ -8,6 +8,8 @@ from kit.image import OCI, Blob, Image, Layer
 from kit.wait import wait_for
 from support import FAILS, error_of
 
+pytestmark = pytest.mark.handler
+
 UNKNOWN = grpc.StatusCode.UNKNOWN
 
 

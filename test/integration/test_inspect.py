@@ -5,6 +5,9 @@ import subprocess
 
 import pytest
 from kit.wait import wait_for
+from test_tuning import a_disk, with_classes
+
+pytestmark = pytest.mark.handler
 
 
 def crisp(node, *words):
@@ -74,6 +77,66 @@ def test_a_container_is_as_its_specification_says(node, linux):
     assert found["root's layers"][0] == "FINDING_PASS"
     if linux is LIMITS:
         assert found["memory limit"][0] == "FINDING_PASS" and found["CPU shares"][0] == "FINDING_PASS"
+
+
+@pytest.mark.parametrize("user_namespace", [False, True], ids=["", "user-namespace"])
+def test_sysctls_and_devices_are_as_the_pod_and_the_container_have_them(node, user_namespace):
+    linux = {"sysctls": {"net.core.somaxconn": "1234", "net.ipv4.ip_local_port_range": "20000 30000", "kernel.shm_rmid_forced": "1"}}
+    if user_namespace:
+        if not node.client.Status().features.user_namespaces_host_network:
+            pytest.skip("there are no user namespaces for pods here")
+        maps = [{"host_id": 100000, "container_id": 0, "length": 65536}]
+        linux.update(node.namespaces(userns_options={"mode": 0, "uids": maps, "gids": maps}))
+    container = node.sleeper(node.pod(linux=linux))
+    node.pid_of(container)
+    code, found = verify(node, container)
+    assert code == 0, {what: text for what, (verdict, text) in found.items() if verdict == "FINDING_FAIL"}
+    assert found["sysctl net.core.somaxconn"] == ("FINDING_PASS", "1234")
+    assert found["sysctl net.ipv4.ip_local_port_range"][0] == found["sysctl kernel.shm_rmid_forced"][0] == "FINDING_PASS"
+    assert found["devices"][0] == "FINDING_PASS"
+    pid = node.pid_of(container)
+    subprocess.run(["/usr/bin/nsenter", "-t", str(pid), "-n", "/usr/sbin/sysctl", "-qw", "net.core.somaxconn=77"], check=True)
+    code, found = verify(node, container)
+    assert code == 1 and found["sysctl net.core.somaxconn"] == ("FINDING_FAIL", "77, and should be 1234")
+
+
+@pytest.mark.skipif(not os.path.exists("/sys/fs/cgroup/devices"), reason="cgroup v2 does not tell which devices a program allows")
+def test_devices_that_should_be_otherwise_are_told(node):
+    """Devices are allowed and denied one by one: here one more and one less."""
+    devices = [{"host_path": "/dev/fuse", "container_path": "/dev/fuse", "permissions": "rw"}] if os.path.exists("/dev/fuse") else []
+    container = node.sleeper(node.pod(), devices=devices)
+    node.pid_of(container)
+    assert verify(node, container)[1]["devices"][0] == "FINDING_PASS"
+    group = next(each["path"] for each in inspect(node, container)["kernel"]["cgroups"] if each["hierarchy"] == "devices")
+    with open(f"/sys/fs/cgroup/devices{group}/devices.allow", "w") as file:
+        file.write("c 4:7 rw")
+    if devices:
+        number = os.stat("/dev/fuse").st_rdev
+        with open(f"/sys/fs/cgroup/devices{group}/devices.deny", "w") as file:
+            file.write(f"c {os.major(number)}:{os.minor(number)} w")
+    code, out, _ = crisp(node, "verify", container, "--json")
+    told = [finding["text"] for finding in json.loads(out)["findings"] if finding["what"] == "devices"]
+    assert code == 1 and "allowed, and should not be: c 4:7 rw" in told
+    if devices:
+        assert f"not allowed, and should be: c {os.major(number)}:{os.minor(number)} w" in told
+
+
+@pytest.mark.skipif(not a_disk(), reason="there is no disk to limit")
+def test_limits_of_block_io(own_daemon, busybox):
+    disk = a_disk()
+    node = with_classes(own_daemon, busybox, f"Classes:\n  slow:\n  - Devices: [{disk}]\n    ThrottleReadBps: 50M\n    ThrottleWriteIOPS: 5k\n")
+    container = node.sleeper(node.pod(annotations={"blockio.resources.beta.kubernetes.io/pod": "slow"}))
+    number = os.stat(disk).st_rdev
+    device = f"{os.major(number)}:{os.minor(number)}"
+    node.pid_of(container)
+    code, found = verify(node, container)
+    assert code == 0 and found[f"bytes read a second of {device}"][0] == found[f"writes a second of {device}"][0] == "FINDING_PASS"
+    path = limit_file(node, container, "blkio.throttle.read_bps_device", "io.max")
+    with open(path, "w") as file:
+        file.write(f"{device} rbps=7000" if path.endswith("io.max") else f"{device} 7000")
+    code, found = verify(node, container)
+    verdict, text = found[f"bytes read a second of {device}"]
+    assert code == 1 and verdict == "FINDING_FAIL" and "7000, and should be 50000000" in text
 
 
 def test_a_privileged_container_is_as_its_specification_says(node):

@@ -1,8 +1,11 @@
 """Terminals, input and logs."""
 import os
 
+import pytest
 from kit.wait import wait_for
 from support import KINDS, POD, RUNNING, error_of, parse_log
+
+pytestmark = pytest.mark.handler
 
 
 def test_tty(node):

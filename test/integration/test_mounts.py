@@ -9,6 +9,8 @@ from kit.image import Layer
 from kit.wait import wait_for
 from support import FAILS, KINDS, Node, error_of
 
+pytestmark = pytest.mark.handler
+
 HOST_TO_CONTAINER, BIDIRECTIONAL = 1, 2
 
 

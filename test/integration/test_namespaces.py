@@ -7,6 +7,8 @@ from kit import leaks
 from kit.wait import wait_for
 from support import CONTAINER, EXITED, KINDS, NODE, POD, TARGET, error_of
 
+pytestmark = pytest.mark.handler
+
 
 def link(pid, kind):
     return os.readlink(f"/proc/{pid}/ns/{kind}")

@@ -10,6 +10,8 @@ from support import NODE, POD, RUNNING
 from test_log_files import metric
 from test_stop import monitor_of
 
+pytestmark = pytest.mark.handler
+
 LIMIT = 16 << 20
 EAT = "tail /dev/zero"  # keeps all of a line that never ends
 

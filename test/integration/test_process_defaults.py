@@ -8,6 +8,8 @@ from kit.image import Layer
 from support import KINDS, error_of
 from test_devices import spec_of
 
+pytestmark = pytest.mark.handler
+
 
 def allow(handler, *names):
     return {f"runtime.handlers.{handler or 'runc'}": f"allowed_annotations = {json.dumps(names)}\n"}

@@ -6,6 +6,8 @@ import re
 import pytest
 from support import KINDS, error_of
 
+pytestmark = pytest.mark.handler
+
 MIB = 1 << 20
 CGROUPS = "/sys/fs/cgroup"
 

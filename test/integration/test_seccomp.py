@@ -13,6 +13,8 @@ from streams import run as stream
 from support import KINDS, error_of
 from test_image_volumes import Artifact
 
+pytestmark = pytest.mark.handler
+
 RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
 
 

@@ -5,6 +5,8 @@ import pytest
 from kit.image import Image, Layer
 from support import KINDS, error_of
 
+pytestmark = pytest.mark.handler
+
 MERGE, STRICT = range(2)
 NAMES = (
     "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service net_broadcast "

@@ -10,6 +10,8 @@ from kit.wait import wait_for
 from support import EXITED, KINDS, NODE, POD, READY, RUNNING, error_of
 from test_log_files import metric
 
+pytestmark = pytest.mark.handler
+
 STUBBORN = "trap '' TERM; echo up; while :; do sleep 1000; done"
 
 

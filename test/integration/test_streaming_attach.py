@@ -7,6 +7,8 @@ from kit.wait import wait_for
 from streams import attach, bound
 from support import KINDS, RUNNING, error_of
 
+pytestmark = pytest.mark.handler
+
 both = pytest.mark.parametrize("transport", ["spdy", "websocket"])
 TICK = "n=0; while :; do n=$((n+1)); echo tick $n; echo tock $n >&2; sleep 0.1; done"
 

@@ -12,6 +12,8 @@ from spdy import SYN_STREAM, control
 from streams import (Refused, SpdySession, WebSession, WebSocket, bound, connect, exec_url, forward, request, run, sessions, streams_of)
 from support import KINDS, RUNNING, error_of
 
+pytestmark = pytest.mark.handler
+
 both = pytest.mark.parametrize("transport", ["spdy", "websocket"])
 
 

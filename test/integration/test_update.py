@@ -10,6 +10,8 @@ from kit.wait import wait_for
 from support import CREATED, KINDS, RUNNING, Node, error_of
 from test_resources import MIB, cgroup, cgroup_v2, cpu_quota, cpu_shares, hugepage_sizes, memory_limit, swap_limit, weight, with_swap
 
+pytestmark = pytest.mark.handler
+
 FIRST = {"cpu_period": 100000, "cpu_quota": 50000, "cpu_shares": 512, "memory_limit_in_bytes": 64 * MIB, "oom_score_adj": 300}
 
 

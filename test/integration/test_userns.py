@@ -11,6 +11,8 @@ from kit.image import Layer
 from kit.wait import wait_for
 from support import CONTAINER, KINDS, NODE, POD, READY, RUNNING, TARGET, Node, error_of
 
+pytestmark = pytest.mark.handler
+
 HOST, LENGTH = 100000, 65536
 
 

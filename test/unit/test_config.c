@@ -425,6 +425,10 @@ static void test_shims(void **state)
         assert_refused(
                 "[runtime.handlers.vm]\nshim_config = 'vm.toml'",
                 "c.toml:2: runtime.handlers.vm.shim_config: \"vm.toml\" is not an absolute path");
+        assert_refused("[runtime.handlers.vm]\nkind = 'shim'\npath = '/x'\n"
+                       "shim_sandbox_api = true\nshim_without_sandbox = true",
+                       "c.toml:1: runtime.handlers.vm: shim_sandbox_api and shim_without_sandbox "
+                       "cannot be together");
 }
 
 static void test_workloads(void **state)
@@ -659,7 +663,8 @@ static void test_print(void **state)
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
                 "cgroup_writable = false\nshim_runtime = \"\"\nshim_config = \"\"\n"
-                "shim_options_type = \"\"\nshim_without_sandbox = false\ncreate_timeout = 15\n"
+                "shim_options_type = \"\"\nshim_without_sandbox = false\nshim_sandbox_api = "
+                "false\ncreate_timeout = 15\n"
                 "\n[runtime.handlers.runc]\nkind = \"oci\"\npath = \"/p2\"\nplatform_paths = {}\n"
                 "root = \"/r2\"\ncni_conf_dir = \"\"\n"
                 "seccomp_profile = \"\"\n"
@@ -669,7 +674,8 @@ static void test_print(void **state)
                 "privileged_without_host_devices = false\n"
                 "privileged_without_host_devices_all_devices_allowed = false\n"
                 "cgroup_writable = false\nshim_runtime = \"\"\nshim_config = \"\"\n"
-                "shim_options_type = \"\"\nshim_without_sandbox = false\ncreate_timeout = 15\n"
+                "shim_options_type = \"\"\nshim_without_sandbox = false\nshim_sandbox_api = "
+                "false\ncreate_timeout = 15\n"
                 "\n[runtime.handlers.zz]\nkind = \"oci\"\npath = \"/p3\"\nplatform_paths = "
                 "{\"plan9/mips\" = \"/p4\"}\n"
                 "root = \"/r3\"\ncni_conf_dir = \"\"\n"
@@ -680,7 +686,8 @@ static void test_print(void **state)
                 "privileged_without_host_devices = true\n"
                 "privileged_without_host_devices_all_devices_allowed = true\n"
                 "cgroup_writable = true\nshim_runtime = \"\"\nshim_config = \"\"\n"
-                "shim_options_type = \"\"\nshim_without_sandbox = false\ncreate_timeout = 32\n"
+                "shim_options_type = \"\"\nshim_without_sandbox = false\nshim_sandbox_api = "
+                "false\ncreate_timeout = 32\n"
                 "\n[runtime.workloads.w1]\nactivation_annotation = \"a/b\"\n"
                 "allowed_annotations = [\"umask.crio.io\"]\n"
                 "\n[runtime.workloads.w1.resources]\ncpushares = 2\ncpuset = \"0-3\"\n"

@@ -8,8 +8,10 @@
 
 #include <cmocka.h>
 
+#include <fcntl.h>
 #include <pthread.h>
 #include <stdatomic.h>
+#include <sys/resource.h>
 #include <unistd.h>
 #include <zstd.h>
 
@@ -21,6 +23,7 @@
 #include "image/fetch/limits.h"
 #include "image/fetch/memory.h"
 #include "image/fetch/ring.h"
+#include "image/fetch/window.h"
 
 #define PLAIN (300 * 1024)
 #define MIB   (1u << 20)
@@ -166,10 +169,112 @@ static void a_window_beyond_the_bound_is_refused_in_words(void **state)
         AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
         struct error err;
         int64_t total;
-        add_frame(&bytes, 28, false, 10);
+        add_frame(&bytes, 30, false, 10);
         assert_true(decompress(&bytes, 100, &total, &err) < 0);
-        assert_non_null(strstr(err.message, "a window of 256 MiB, and 128 are the bound"));
+        assert_non_null(strstr(err.message, "a window of 1024 MiB, and 512 are the bound"));
         assert_int_equal(err.code, ERROR_RESOURCE_EXHAUSTED);
+}
+
+/* ---- large windows ---- */
+
+#define FAR (36u * MIB) /* how far back the second half has to look */
+
+/* Twice the same bytes, which no shorter window would find again. */
+static void add_far_matches(struct buffer *out, struct digest *digest)
+{
+        AUTO_FREE char *plain = xcalloc(2, FAR);
+        ZSTD_CCtx *context = ZSTD_createCCtx();
+        uint64_t x = 88172645463325252u;
+        for (size_t i = 0; i < FAR; i += sizeof(x)) {
+                x ^= x << 13, x ^= x >> 7, x ^= x << 17;
+                memcpy(plain + i, &x, sizeof(x));
+                memcpy(plain + FAR + i, &x, sizeof(x));
+        }
+        digest_add(digest, plain, 2u * FAR);
+        ZSTD_CCtx_setParameter(context, ZSTD_c_compressionLevel, 1);
+        ZSTD_CCtx_setParameter(context, ZSTD_c_enableLongDistanceMatching, 1);
+        ZSTD_CCtx_setParameter(context, ZSTD_c_windowLog, 26);
+        size_t most = ZSTD_compressBound(2u * FAR);
+        out->length = ZSTD_compress2(context, buffer_reserve(out, most), most, plain, 2u * FAR);
+        assert_false(ZSTD_isError(out->length));
+        assert_in_range(out->length, FAR, FAR + MIB);
+        ZSTD_freeCCtx(context);
+}
+
+static void expect_far_matches(const struct buffer *bytes, const char *expected)
+{
+        AUTO_RING struct ring *in = ring_new(MIB);
+        AUTO_RING struct ring *out = ring_new(MIB);
+        AUTO_DIGEST struct digest *digest = digest_new(NULL);
+        struct feed feeding = {in, bytes, MIB};
+        pthread_t feeder, swallower;
+        struct error err;
+        int64_t total = 0;
+
+        pthread_create(&feeder, NULL, feed, &feeding);
+        pthread_create(&swallower, NULL, swallow, out);
+        int r = decompress_run(in, out, digest, INT64_C(1) << 30, &total, &err);
+        pthread_join(feeder, NULL);
+        pthread_join(swallower, NULL);
+        if (r < 0)
+                fail_msg("%s", err.message);
+        assert_int_equal(total, 2u * FAR);
+        assert_int_equal(digest_check(digest, expected, &err), 0);
+}
+
+static void a_window_in_a_file_is_as_good_as_one_in_memory(void **state)
+{
+        char path[] = "/tmp/crisp-window-XXXXXX", expected[REFERENCE_DIGEST_MAX + 1];
+        AUTO_BUFFER struct buffer bytes = BUFFER_INIT;
+        AUTO_DIGEST struct digest *digest = digest_new(NULL);
+
+        (void)state;
+        add_far_matches(&bytes, digest);
+        digest_finish(digest, expected);
+        expect_far_matches(&bytes, expected);
+        assert_non_null(mkdtemp(path));
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        assert_true(fd >= 0);
+        window_use_folder(fd);
+        expect_far_matches(&bytes, expected);
+        window_use_folder(-1);
+        close(fd);
+        /* Nothing of it has a name. */
+        assert_int_equal(rmdir(path), 0);
+}
+
+static void a_large_window_is_in_a_file_and_its_pages_go(void **state)
+{
+        static const size_t page = 4096, size = 64u * MIB;
+        char path[] = "/tmp/crisp-window-XXXXXX";
+        struct window *window = window_new();
+
+        (void)state;
+        assert_non_null(mkdtemp(path));
+        int fd = open(path, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        window_use_folder(fd);
+        char *small = window_allocate(window, 100);
+        assert_false(window_is_file(window));
+        char *bytes = window_allocate(window, size);
+        assert_true(window_is_file(window));
+        memset(bytes, 'x', size);
+        struct rusage before;
+        getrusage(RUSAGE_SELF, &before);
+        window_advance(window, size);
+        /* Gone from us, and still there. */
+        for (size_t i = 0; i < size; i += page)
+                assert_int_equal(bytes[i], 'x');
+        struct rusage after;
+        getrusage(RUSAGE_SELF, &after);
+        assert_true(after.ru_minflt > before.ru_minflt);
+        window_give_back(window, bytes);
+        assert_false(window_is_file(window));
+        window_give_back(window, small);
+        window_give_back(window, NULL);
+        window_free(window);
+        window_use_folder(-1);
+        close(fd);
+        rmdir(path);
 }
 
 /* ---- memory ---- */
@@ -257,6 +362,8 @@ int main(void)
                 cmocka_unit_test(windows_are_read_from_the_first_bytes),
                 cmocka_unit_test(frames_with_growing_windows_come_one_after_the_other),
                 cmocka_unit_test(a_window_beyond_the_bound_is_refused_in_words),
+                cmocka_unit_test(a_window_in_a_file_is_as_good_as_one_in_memory),
+                cmocka_unit_test(a_large_window_is_in_a_file_and_its_pages_go),
                 cmocka_unit_test(windows_wait_for_each_other),
                 cmocka_unit_test(idle_parts_are_given_back),
                 cmocka_unit_test(a_window_does_not_wait_for_parts_for_ever),

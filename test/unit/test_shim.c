@@ -12,6 +12,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "api/shim/cgroup1_metrics.pb-c.h"
+#include "api/shim/cgroup2_metrics.pb-c.h"
 #include "api/shim/runc_options.pb-c.h"
 #include "api/shim/runtimeoptions_v1.pb-c.h"
 #include "api/shim/task_v2.pb-c.h"
@@ -58,6 +60,109 @@ static void test_answers_to_the_start(void **state)
         memset(longest, 'a', sizeof longest - 1);
         longest[sizeof longest - 1] = '\0';
         refuse_start(longest, ERROR_INVALID_ARGUMENT, "aaa");
+}
+
+/* ---- statistics of guests ---- */
+
+#define GUEST_MAX 1024
+
+static int parse_stats(const ProtobufCMessage *message, const char *prefix,
+                       struct cgroup_stats *stats, struct cgroup_detail *detail)
+{
+        uint8_t bytes[GUEST_MAX];
+        AUTO_FREE char *type = xprintf("%s%s", prefix, message->descriptor->name);
+        assert_true(protobuf_c_message_get_packed_size(message) <= sizeof bytes);
+        size_t length = protobuf_c_message_pack(message, bytes);
+        *stats = (struct cgroup_stats){.real = 1, .monotonic = 2};
+        return shim_stats_parse(type, bytes, length, stats, detail, NULL);
+}
+
+static void test_statistics_of_v1(void **state)
+{
+        Io__Containerd__Cgroups__V1__Metrics metrics = IO__CONTAINERD__CGROUPS__V1__METRICS__INIT;
+        Io__Containerd__Cgroups__V1__CPUStat cpu = IO__CONTAINERD__CGROUPS__V1__CPUSTAT__INIT;
+        Io__Containerd__Cgroups__V1__CPUUsage usage = IO__CONTAINERD__CGROUPS__V1__CPUUSAGE__INIT;
+        Io__Containerd__Cgroups__V1__MemoryStat memory =
+                IO__CONTAINERD__CGROUPS__V1__MEMORY_STAT__INIT;
+        Io__Containerd__Cgroups__V1__MemoryEntry used =
+                IO__CONTAINERD__CGROUPS__V1__MEMORY_ENTRY__INIT;
+        Io__Containerd__Cgroups__V1__MemoryEntry both =
+                IO__CONTAINERD__CGROUPS__V1__MEMORY_ENTRY__INIT;
+        struct cgroup_stats stats;
+        struct cgroup_detail detail;
+        (void)state;
+        metrics.cpu = &cpu;
+        cpu.usage = &usage;
+        usage.total = 9;
+        usage.user = 6;
+        metrics.memory = &memory;
+        memory.usage = &used;
+        memory.swap = &both;
+        memory.rss = 5;
+        memory.inactive_file = 4;
+        memory.total_inactive_file = 40;
+        used.usage = 100;
+        used.limit = 1000;
+        used.failcnt = 3;
+        both.usage = 130;
+        both.limit = 1500;
+        assert_int_equal(parse_stats(&metrics.base, "", &stats, &detail), 0);
+        assert_int_equal(stats.parts, CGROUP_PART_CPU | CGROUP_PART_MEMORY | CGROUP_PART_DETAIL);
+        assert_int_equal(stats.real, 1);
+        assert_int_equal(stats.cpu_usage, 9);
+        assert_int_equal(detail.cpu_user, 6);
+        assert_int_equal(cgroup_working_set(&stats), 60);
+        assert_int_equal(stats.memory_rss, 5);
+        assert_int_equal(stats.memory_limit, 1000);
+        assert_true(stats.swap_known);
+        assert_int_equal(stats.swap_usage, 30);
+        assert_int_equal(stats.swap_limit, 500);
+        assert_int_equal(detail.memory_failures, 3);
+        /* What is not told is no limit, and a swap below the memory is none. */
+        used.limit = 0;
+        both.usage = 99;
+        assert_int_equal(parse_stats(&metrics.base, "types.example/", &stats, NULL), 0);
+        assert_true(stats.memory_limit == CGROUP_UNLIMITED);
+        assert_false(stats.swap_known);
+        assert_int_equal(stats.parts & CGROUP_PART_DETAIL, 0);
+}
+
+static void test_statistics_of_v2(void **state)
+{
+        Io__Containerd__Cgroups__V2__Metrics metrics = IO__CONTAINERD__CGROUPS__V2__METRICS__INIT;
+        Io__Containerd__Cgroups__V2__CPUStat cpu = IO__CONTAINERD__CGROUPS__V2__CPUSTAT__INIT;
+        Io__Containerd__Cgroups__V2__PSIStats pressure =
+                IO__CONTAINERD__CGROUPS__V2__PSISTATS__INIT;
+        Io__Containerd__Cgroups__V2__PSIData some = IO__CONTAINERD__CGROUPS__V2__PSIDATA__INIT;
+        Io__Containerd__Cgroups__V2__PidsStat pids = IO__CONTAINERD__CGROUPS__V2__PIDS_STAT__INIT;
+        struct cgroup_stats stats;
+        struct cgroup_detail detail;
+        struct error err;
+        (void)state;
+        metrics.cpu = &cpu;
+        cpu.usage_usec = 7;
+        cpu.nr_throttled = 2;
+        cpu.psi = &pressure;
+        pressure.some = &some;
+        some.total = 11;
+        metrics.pids = &pids;
+        pids.current = 3;
+        pids.limit = UINT64_MAX;
+        assert_int_equal(parse_stats(&metrics.base, "", &stats, &detail), 0);
+        assert_int_equal(stats.parts, CGROUP_PART_CPU | CGROUP_PART_PIDS | CGROUP_PART_PRESSURE |
+                                              CGROUP_PART_DETAIL);
+        assert_int_equal(stats.cpu_usage, 7000);
+        assert_int_equal(stats.cpu_pressure.some.total, 11);
+        assert_int_equal(detail.throttled_periods, 2);
+        assert_int_equal(stats.pids, 3);
+        assert_true(stats.pids_limit == CGROUP_UNLIMITED);
+        assert_true(shim_stats_parse("io.example.Metrics", NULL, 0, &stats, NULL, &err) < 0);
+        assert_int_equal(err.code, ERROR_UNIMPLEMENTED);
+        assert_non_null(strstr(err.message, "io.example.Metrics"));
+        const uint8_t nonsense[] = {0xff, 0xff};
+        assert_true(shim_stats_parse(metrics.base.descriptor->name, nonsense, sizeof nonsense,
+                                     &stats, NULL, &err) < 0);
+        assert_int_equal(err.code, ERROR_DATA_LOSS);
 }
 
 /* ---- the monitor's side, held against protobuf's own ---- */
@@ -231,6 +336,8 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_answers_to_the_start),
+                cmocka_unit_test(test_statistics_of_v1),
+                cmocka_unit_test(test_statistics_of_v2),
                 cmocka_unit_test(test_an_exit),
                 cmocka_unit_test(test_an_error),
                 cmocka_unit_test(test_receiving),

@@ -328,6 +328,71 @@ static void test_the_other_side_dies(void **state)
         run(dies, &world);
 }
 
+static struct {
+        unsigned answers;
+        enum error_code code; /* 0 for an answer */
+        struct event came;
+} heard;
+
+static void hear(void *argument, const struct error *why)
+{
+        assert_ptr_equal(argument, &heard);
+        heard.answers++;
+        heard.code = why ? why->code : 0;
+        event_signal(&heard.came);
+}
+
+static int ask_later(struct world *world, const char *method, struct error *err)
+{
+        Containerd__Task__V2__WaitRequest request = CONTAINERD__TASK__V2__WAIT_REQUEST__INIT;
+        request.id = "x";
+        return ttrpc_ask(world->client, SERVICE, method, &request.base, hear, &heard, err);
+}
+
+static void asks_later(void *argument)
+{
+        struct world *world = argument;
+        struct error err;
+        uint32_t pid = 0;
+        make_world(world);
+        assert_int_equal(ask_later(world, "Wait", &err), 0);
+        assert_int_equal(ask_later(world, "Fly", &err), 0);
+        while (heard.answers < 1)
+                assert_int_equal(task_wait(&heard.came, clock_after(LONG)), 0);
+        assert_int_equal(heard.code, ERROR_UNIMPLEMENTED);
+        assert_int_equal(ask_state(world->client, "here", &pid, NULL), 0);
+        world->open = true;
+        event_signal(&world->gate);
+        while (heard.answers < 2)
+                assert_int_equal(task_wait(&heard.came, clock_after(LONG)), 0);
+        assert_int_equal(heard.code, 0);
+        /* Who ends before there is an answer is told of by on_closed alone. */
+        world->open = false;
+        assert_int_equal(ask_later(world, "Wait", &err), 0);
+        assert_int_equal(ask_state(world->client, "here", &pid, NULL), 0);
+        server_goes(world);
+        while (!world->closed)
+                assert_int_equal(task_sleep_until(clock_after(NSEC_PER_MSEC)), 0);
+        assert_true(ask_later(world, "Wait", &err) < 0);
+        assert_int_equal(err.code, ERROR_UNAVAILABLE);
+        world->open = true;
+        event_signal(&world->gate);
+        task_sleep_until(clock_after(NSEC_PER_MSEC));
+        end_world(world);
+        make_world(world);
+        assert_int_equal(ask_later(world, "Wait", &err), 0);
+        end_world(world);
+        assert_int_equal(heard.answers, 2);
+        loop_stop();
+}
+
+static void test_an_answer_that_nobody_waits_for(void **state)
+{
+        struct world world = {0};
+        (void)state;
+        run(asks_later, &world);
+}
+
 /* ---- a hostile server ---- */
 
 static void make_half(struct world *world)
@@ -482,6 +547,8 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_many_calls_at_a_time, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_deadline, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_the_other_side_dies, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_an_answer_that_nobody_waits_for, setup,
+                                                teardown),
                 cmocka_unit_test_setup_teardown(test_answers_that_are_none, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_a_server_that_does_not_read, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_addresses, setup, teardown),

@@ -21,16 +21,21 @@ static const char spec_v2[] =
         "'mounts':[{'destination':'/proc','type':'proc','options':['nosuid']},"
         "{'destination':'/v','type':'bind','source':'/x','options':['rbind','ro']}],"
         "'linux':{'namespaces':[{'type':'network','path':'/pin'},{'type':'mount'}],"
-        "'seccomp':{},'maskedPaths':['/proc/keys'],"
+        "'seccomp':{},'maskedPaths':['/proc/keys'],'sysctl':{'net.range':'1 20'},"
         "'resources':{'memory':{'limit':8192,'swap':8192},'cpu':{'shares':1024,'quota':-1,"
-        "'period':100000,'cpus':'0-2'},'pids':{'limit':7},'unified':{'memory.high':'4096'}}}}";
+        "'period':100000,'cpus':'0-2'},'pids':{'limit':7},'unified':{'memory.high':'4096'},"
+        "'devices':[{'allow':false,'access':'rwm'},{'allow':true,'type':'c','major':10,'minor':229,"
+        "'access':'rw'}],'blockIO':{'weight':100,'throttleWriteBpsDevice':[{'major':8,'minor':0,"
+        "'rate':500}]}}}}";
 
 static const char facts_v2[] =
         "{'pid':1,'namespaces':{'net':{'inode':7,'host':false},'mnt':{'inode':8,'host':false},"
         "'user':{'inode':9,'host':true}},'pinned':{'/pin':7},'cgroupPath':'/a/b',"
         "'cgroups':[{'hierarchy':'unified','path':'/a/b/init.scope','limits':{'memory.max':'8192',"
         "'memory.swap.max':'0','cpu.weight':'100','cpu.max':'max 100000','cpuset.cpus':'0,1,2',"
-        "'pids.max':'7','memory.high':'4096'}}],'uid':0,'gid':0,"
+        "'pids.max':'7','memory.high':'4096','io.bfq.weight':'default 100\\n8:0 7',"
+        "'io.max':'8:16 wbps=1\\n8:0 rbps=max wbps=500 wiops=max'}}],"
+        "'sysctls':{'net.range':'1\\t20'},'devicePrograms':1,'uid':0,'gid':0,"
         "'capabilities':{'bounding':['CAP_CHOWN'],'effective':['CAP_CHOWN'],'permitted':[],"
         "'inheritable':[],'ambient':[]},'noNewPrivileges':true,'seccomp':'filter',"
         "'label':'mine "
@@ -135,6 +140,38 @@ static void test_limits(void **state)
                    "FAIL cgroup file: memory.high: max, and should be 4096\n");
 }
 
+static void test_settings(void **state)
+{
+        (void)state;
+        check_with("sysctls/net.range", "'1 2'",
+                   "FAIL sysctl net.range: 1 2, and should be 1 20\n");
+        check_with("sysctls", "{}", "FAIL sysctl net.range: not there, and should be 1 20\n");
+        check_with("cgroups/0/limits/io.max", "'8:0 rbps=500'",
+                   "FAIL bytes written a second of 8:0: io.max: no limit, and should be 500\n");
+        check_with("cgroups/0/limits/io.max", "'8:0 wbps=5000'",
+                   "FAIL bytes written a second of 8:0: io.max: 5000, and should be 500\n");
+        check_with("cgroups/0/limits/io.bfq.weight", "'99'",
+                   "FAIL I/O weight: io.bfq.weight: 99, and should be 100\n");
+        check_with("devicePrograms", "0",
+                   "FAIL devices: no program decides, and not all should be allowed\n");
+        check_with("devicePrograms", "null", "warning devices: the kernel does not tell\n");
+}
+
+#define USUAL "'c *:* m','b *:* m','c 1:3 rwm','c 136:* rwm','c 10:229 "
+
+static void test_devices(void **state)
+{
+        (void)state;
+        check_with("devices", "[" USUAL "rw']", "");
+        check_with("devices", "['a *:* rwm']",
+                   "FAIL devices: all are allowed, and should not be\n");
+        check_with("devices", "[" USUAL "r']",
+                   "FAIL devices: not allowed, and should be: c 10:229 w\n");
+        check_with("devices", "[" USUAL "rw','b 8:* rw','c 10:229 m']",
+                   "FAIL devices: allowed, and should not be: b 8:* rw\n");
+        check_with("devices", "[" USUAL "rw','nonsense','c x:y']", "");
+}
+
 static void test_mounts(void **state)
 {
         (void)state;
@@ -153,10 +190,9 @@ static void test_mounts(void **state)
 int main(void)
 {
         const struct CMUnitTest tests[] = {
-                cmocka_unit_test(test_the_same),
-                cmocka_unit_test(test_differences),
-                cmocka_unit_test(test_limits),
-                cmocka_unit_test(test_mounts),
+                cmocka_unit_test(test_the_same), cmocka_unit_test(test_differences),
+                cmocka_unit_test(test_limits),   cmocka_unit_test(test_mounts),
+                cmocka_unit_test(test_settings), cmocka_unit_test(test_devices),
         };
         int failed = cmocka_run_group_tests(tests, NULL, NULL);
         buffer_fini(&told);
