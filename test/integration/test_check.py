@@ -63,7 +63,7 @@ def test_a_default_handler_that_is_missing_fails(own_daemon):
     with open(path) as file:
         text = file.read()
     with open(path, "w") as file:
-        file.write(text.replace(f'[runtime.handlers.{daemon.handler}]\nkind = "oci"\npath = "', f'[runtime.handlers.{daemon.handler}]\nkind = "oci"\npath = "/no'))
+        file.write(text.replace(daemon.handler_config(), daemon.handler_config().replace('path = "', 'path = "/no')))
     code, found = findings(daemon)
     assert code == 1 and found[f"handler {daemon.handler}"][0][0] == "FAIL"
 

@@ -147,6 +147,10 @@ def kill_all(daemon, counter):
         except OSError:
             continue
     daemon.process.wait()
+    # What was mounted over the disk's folders goes with the power, too: left there, it keeps the dead file system alive.
+    probe = f"{daemon.run}/users-probe"
+    if os.path.ismount(probe):
+        subprocess.run([program("umount"), probe], check=True)
 
 
 class Story:
