@@ -571,8 +571,7 @@ def test_a_handler_with_networks_of_its_own(own_daemon, busybox, handler):
     one, two = Recorder(daemon, "one", "198.51.100.1"), Recorder(daemon, "two", "198.51.100.2")
     other = f"{daemon.root}/cni-other"
     os.makedirs(other)
-    path = shutil.which(daemon.handler, path="/usr/sbin:/usr/bin")
-    daemon.write_config({"runtime.handlers.other": f'path = "{path}"\ncni_conf_dir = "{other}"\n'})
+    daemon.write_config({"runtime.handlers.other": f'path = "{daemon.runtime}"\ncni_conf_dir = "{other}"\n'})
     daemon.write_network(recorded("one", "first"))
     with open(f"{other}/10-other.conflist", "w") as file:
         json.dump(recorded("two", "second"), file)
