@@ -11,8 +11,8 @@ import pytest
 from kit.cri import Client
 from kit.wait import wait_for
 from support import KINDS, READY, RUNNING, Node
-from test_streaming_attach import monitor_of
 from test_network import Recorder
+from test_streaming_attach import monitor_of
 
 
 def numbers(daemon):
