@@ -82,6 +82,7 @@ enum slot {
         SLOT_CLIENT,
         SLOT_LISTENER = SLOT_CLIENT + MONITOR_CLIENTS_MAX,
         SLOT_SHIM,
+        SLOT_MEMORY,
         SLOT_ATTACH,
         SLOTS = SLOT_ATTACH + ATTACH_SLOTS,
 };
@@ -98,6 +99,7 @@ static void fill_slots(const struct conmon *m, struct pollfd slots[SLOTS])
         slots[SLOT_SHIM].fd = m->shim;
         for (unsigned i = 0; i < SLOT_ATTACH; i++)
                 slots[i].events = POLLIN;
+        slots[SLOT_MEMORY] = (struct pollfd){.fd = m->memory.fd, .events = POLLPRI};
         if (m->output.attach.count)
                 attach_fill(&m->output.attach, slots + SLOT_ATTACH);
 }
@@ -125,6 +127,8 @@ static void handle_slots(struct conmon *m, const struct pollfd slots[SLOTS], boo
                         handle(m, CONSOLE_READY, 0);
                 } else if (i == SLOT_SHIM) {
                         handle(m, SHIM_READY, 0);
+                } else if (i == SLOT_MEMORY) {
+                        oom_watch_look(&m->memory);
                 } else if (i == SLOT_LISTENER || m->clients.fds[i - SLOT_CLIENT] >= 0) {
                         handle(m, REQUEST_CAME, i - SLOT_CLIENT);
                 }
@@ -205,6 +209,7 @@ int conmon_run(const struct conmon_options *options)
         m->options = options;
         m->deadline = CONMON_NEVER;
         m->console = (struct console)CONSOLE_NONE;
+        m->memory.fd = -1;
         clients_init(&m->clients);
         output_init(&m->output, options->runtime_stderr_max);
         launch_prepare();
@@ -220,6 +225,7 @@ int conmon_run(const struct conmon_options *options)
         crilog_close(&m->output.log);
         journal_close(&m->output.journal);
         console_close(&m->console);
+        oom_watch_close(&m->memory);
         if (m->clients.listener >= 0)
                 unlink(options->socket);
         clients_close(&m->clients);

@@ -96,7 +96,7 @@ enum state conmon_runtime_changed(struct conmon *m, unsigned unused)
                                   m->options->stdin_once && !m->options->terminal);
         m->end.pid = pid;
         m->end.start_time = command_start_time(pid);
-        m->parent_kills = oom_kills(m->options->oom_parent_file);
+        oom_watch_open(&m->memory, m->options->oom_file, m->options->oom_parent_file);
         report_ok(pid, m->end.start_time);
         /* It may have ended already, and its SIGCHLD be spent. */
         m->state = RUNNING;

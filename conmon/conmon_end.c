@@ -71,19 +71,11 @@ static bool reap(struct conmon *m)
         return found;
 }
 
-/*
- * systemd removes a scope as soon as it is empty, perhaps before we could look. The folder above,
- * the pod's, counts for those below it on v2 and stays. It may have counted for another container
- * of the pod, so it is asked only where a kill is what ended this one.
- */
 bool conmon_oom_killed(const struct conmon *m)
 {
         int64_t kills = oom_kills_below(m->options->oom_file);
 
-        if (kills >= 0)
-                return kills > 0;
-        return m->end.signal == SIGKILL && m->parent_kills >= 0 &&
-               oom_kills(m->options->oom_parent_file) > m->parent_kills;
+        return kills >= 0 ? kills > 0 : oom_watch_killed(&m->memory, m->end.signal == SIGKILL);
 }
 
 enum state conmon_tell_end(struct conmon *m)

@@ -12,6 +12,7 @@
 #include "conmon/clients.h"
 #include "conmon/conmon.h"
 #include "conmon/console.h"
+#include "conmon/oom.h"
 #include "conmon/output.h"
 #include "conmon/record.h"
 #include "conmon/shim.h"
@@ -46,7 +47,7 @@ struct conmon {
         int64_t linger_end;
         pid_t runtime;
         struct exit_record end; /* pid and start time at first */
-        int64_t parent_kills;   /* before the container ran; see conmon_oom_killed */
+        struct oom_watch memory;
         bool ended;
         bool recorded;
         bool has_terminal;

@@ -70,7 +70,7 @@ enum state conmon_shim_created(struct conmon *m, unsigned unused)
                 return shim_failed(m, silent, sizeof(silent) - 1);
         m->end.pid = (pid_t)shim_number(answer.payload, answer.length, CREATE_RESPONSE_PID);
         m->end.start_time = m->end.pid > 0 ? command_start_time(m->end.pid) : 0;
-        m->parent_kills = oom_kills(m->options->oom_parent_file);
+        oom_watch_open(&m->memory, m->options->oom_file, m->options->oom_parent_file);
         if (m->options->open_stdin)
                 m->shim_stdin = true;
         if (m->shim_stdin)

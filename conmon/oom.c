@@ -9,12 +9,16 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "conmon/clock.h"
 #include "conmon/text.h"
 
 #define FILE_MAX    1024 /* bytes; memory.events has about 100 */
 #define DEPTH_MAX   8    /* of cgroups below a container's */
 #define FOLDERS_MAX 4096 /* of them altogether: a container may make any number */
 #define NAMES_SIZE  2048
+/* A kill is preceded by the cgroup being full, which memory.events tells of at once; of what comes
+ * in the next 10 ms it tells after these. */
+#define NEAR (1 * NANOSECONDS)
 
 /* The number after "oom_kill ", or -1. */
 static int64_t find_count(char *contents)
@@ -36,21 +40,74 @@ static int64_t find_count(char *contents)
         return -1;
 }
 
-static int64_t read_count(int folder, const char *name)
+/* From the beginning of the file. */
+static int64_t read_open(int fd)
 {
         char contents[FILE_MAX + 1];
-        int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
         size_t length = 0;
         ssize_t got;
 
-        if (fd < 0)
-                return -1;
-        while ((got = read(fd, contents + length, FILE_MAX - length)) > 0 ||
+        while ((got = pread(fd, contents + length, FILE_MAX - length, (off_t)length)) > 0 ||
                (got < 0 && errno == EINTR))
                 length += got > 0 ? (size_t)got : 0;
-        close(fd);
         contents[length] = 0;
         return got < 0 ? -1 : find_count(contents);
+}
+
+static int64_t read_count(int folder, const char *name)
+{
+        int fd = openat(folder, name, O_RDONLY | O_CLOEXEC);
+        int64_t count;
+
+        if (fd < 0)
+                return -1;
+        count = read_open(fd);
+        close(fd);
+        return count;
+}
+
+void oom_watch_open(struct oom_watch *watch, const char *file, const char *parent)
+{
+        *watch = (struct oom_watch){.fd = file && parent ? open(file, O_RDONLY | O_CLOEXEC) : -1,
+                                    .parent = parent,
+                                    .parent_kills = oom_kills(parent)};
+}
+
+void oom_watch_look(struct oom_watch *watch)
+{
+        /* The one above first: a kill that comes between the two is one more there later. */
+        int64_t parent_kills = oom_kills(watch->parent);
+        int64_t kills = read_open(watch->fd);
+
+        if (kills >= 0)
+                watch->heard = clock_now(CLOCK_MONOTONIC);
+        if (kills == 0)
+                watch->parent_kills = parent_kills;
+        watch->killed = kills > 0;
+        /* One kill is enough, and of a cgroup that is gone there is no more to hear. */
+        if (kills != 0)
+                oom_watch_close(watch);
+}
+
+/*
+ * Without the cgroup's own count there is that of the one above, which may have been another
+ * container's: it counts where something at all says that it was this one.
+ */
+bool oom_watch_killed(const struct oom_watch *watch, bool by_sigkill)
+{
+        bool near = watch->heard && clock_now(CLOCK_MONOTONIC) - watch->heard < NEAR;
+
+        if (watch->killed)
+                return true;
+        return (by_sigkill || near) && watch->parent_kills >= 0 &&
+               oom_kills(watch->parent) > watch->parent_kills;
+}
+
+void oom_watch_close(struct oom_watch *watch)
+{
+        if (watch->fd >= 0)
+                close(watch->fd);
+        watch->fd = -1;
 }
 
 int64_t oom_kills(const char *file)

@@ -17,11 +17,12 @@ struct conmon_options {
         uint64_t log_size_max; /* see struct crilog_bounds */
         uint64_t log_files_max;
         uint64_t log_line_max;
-        const char *journal;         /* journald's socket, or null */
-        const char *name;            /* what journald is told besides the id, or null */
-        const char *oom_file;        /* or null */
-        const char *oom_parent_file; /* of the cgroup above where that counts too (v2), or null */
-        const char *runtime_log;     /* or null */
+        const char *journal;  /* journald's socket, or null */
+        const char *name;     /* what journald is told besides the id, or null */
+        const char *oom_file; /* or null */
+        const char
+                *oom_parent_file; /* of the cgroup above, where it may outlive the own; or null */
+        const char *runtime_log;  /* or null */
         /* Where a shim stands for the runtime: its address, and files that hold the requests, as
          * they go over its connection, which create the task and wait for it. Then there is no
          * command. */

@@ -49,6 +49,17 @@ enum config_type {
         CONFIG_OFF,  /* what this version does not support: empty */
 };
 
+/* What a type's values are in a file, and how a field holds them. */
+enum config_form {
+        CONFIG_FORM_NUMBER, /* unsigned */
+        CONFIG_FORM_BOOL,   /* bool */
+        CONFIG_FORM_LIST,   /* char ** */
+        CONFIG_FORM_PAIRS,  /* char **, keys and values in turn */
+        CONFIG_FORM_WORD,   /* an enumeration */
+        CONFIG_FORM_TEXT,   /* char * */
+};
+enum config_form config_form(enum config_type type);
+
 struct config_setting {
         const char *name; /* with the table's before it: "network.timeout" */
         enum config_type type;

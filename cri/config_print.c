@@ -17,67 +17,39 @@ static void add_pairs(struct buffer *out, char *const *pairs)
         buffer_add_text(out, "}");
 }
 
+static void add_list(struct buffer *out, char *const *texts)
+{
+        buffer_add_text(out, "[");
+        for (size_t i = 0; texts && texts[i]; i++) {
+                buffer_add_text(out, i > 0 ? ", " : "");
+                toml_add_string(out, texts[i]);
+        }
+        buffer_add_text(out, "]");
+}
+
 static void add_value(struct buffer *out, const struct config_setting *setting, const void *object)
 {
         const void *field = (const char *)object + setting->offset;
 
-        switch (setting->type) {
-        case CONFIG_NUMBER:
+        switch (config_form(setting->type)) {
+        case CONFIG_FORM_NUMBER:
                 buffer_printf(out, "%u", *(const unsigned *)field);
-                return;
-        case CONFIG_BOOL:
+                break;
+        case CONFIG_FORM_BOOL:
                 buffer_add_text(out, *(const bool *)field ? "true" : "false");
-                return;
-        case CONFIG_PAIRS:
-        case CONFIG_PLATFORM_PATHS:
+                break;
+        case CONFIG_FORM_LIST:
+                add_list(out, *(char *const *const *)field);
+                break;
+        case CONFIG_FORM_PAIRS:
                 add_pairs(out, *(char *const *const *)field);
-                return;
-        case CONFIG_SYSCTLS:
-        case CONFIG_TEXTS:
-        case CONFIG_ANNOTATIONS:
-        case CONFIG_POD_METRICS:
-        case CONFIG_COLLECTORS:
-        case CONFIG_DEVICES:
-        case CONFIG_VARIABLES:
-        case CONFIG_ULIMITS:
-        case CONFIG_CAPABILITIES:
-        case CONFIG_PATHS: {
-                char *const *paths = *(char *const *const *)field;
-
-                buffer_add_text(out, "[");
-                for (size_t i = 0; paths && paths[i]; i++) {
-                        buffer_add_text(out, i > 0 ? ", " : "");
-                        toml_add_string(out, paths[i]);
-                }
-                buffer_add_text(out, "]");
-                return;
-        }
-        case CONFIG_DRIVER:
-        case CONFIG_IMAGE_VOLUMES:
-        case CONFIG_IP_PREFERENCE:
-        case CONFIG_KIND:
-        case CONFIG_LEVEL:
+                break;
+        case CONFIG_FORM_WORD:
                 toml_add_string(out, config_word(setting->type, *(const unsigned *)field));
-                return;
-        case CONFIG_PATH:
-        case CONFIG_PATH_OR_NONE:
-        case CONFIG_SOCKET:
-        case CONFIG_CGROUP:
-        case CONFIG_ADDRESS:
-        case CONFIG_HANDLER_NAME:
-        case CONFIG_ENDPOINT:
-        case CONFIG_TEXT_OR_NONE:
-        case CONFIG_CPUS:
-        case CONFIG_AFFINITY:
-        case CONFIG_PULL_CGROUP:
-        case CONFIG_ID_MAPS:
-        case CONFIG_ID_RANGE:
-        case CONFIG_TEXT:
-        case CONFIG_TIMEZONE:
-        case CONFIG_NAME:
-        case CONFIG_OFF:
+                break;
+        case CONFIG_FORM_TEXT:
                 toml_add_string(out, *(const char *const *)field);
-                return;
+                break;
         }
 }
 

@@ -301,30 +301,16 @@ int config_apply_value(const struct loader *loader, const struct toml_node *node
 {
         void *field = (char *)object + setting->offset;
 
-        switch (setting->type) {
-        case CONFIG_NUMBER:
+        switch (config_form(setting->type)) {
+        case CONFIG_FORM_NUMBER:
                 return apply_number(loader, node, setting, field);
-        case CONFIG_SYSCTLS:
-        case CONFIG_PATHS:
-        case CONFIG_TEXTS:
-        case CONFIG_ANNOTATIONS:
-        case CONFIG_POD_METRICS:
-        case CONFIG_COLLECTORS:
-        case CONFIG_DEVICES:
-        case CONFIG_VARIABLES:
-        case CONFIG_ULIMITS:
-        case CONFIG_CAPABILITIES:
-                return apply_list(loader, node, setting, field);
-        case CONFIG_PAIRS:
-        case CONFIG_PLATFORM_PATHS:
-                return apply_pairs(loader, node, setting, field);
-        case CONFIG_BOOL:
+        case CONFIG_FORM_BOOL:
                 return apply_bool(loader, node, field);
-        case CONFIG_DRIVER:
-        case CONFIG_IMAGE_VOLUMES:
-        case CONFIG_KIND:
-        case CONFIG_LEVEL:
-        case CONFIG_IP_PREFERENCE:
+        case CONFIG_FORM_LIST:
+                return apply_list(loader, node, setting, field);
+        case CONFIG_FORM_PAIRS:
+                return apply_pairs(loader, node, setting, field);
+        case CONFIG_FORM_WORD:
                 return apply_word(loader, node, setting->type, field);
         default:
                 return apply_text(loader, node, setting->type, field);

@@ -1,4 +1,5 @@
-/* What can be one of some words: the words, by the number that stands for each. */
+/* The forms of values; of those that can be one of some words, the words, by the number that stands
+ * for each. */
 #include <errno.h>
 #include <string.h>
 
@@ -39,6 +40,56 @@ static const char *const *words_of(enum config_type type)
                 if (all_words[i].type == type)
                         return all_words[i].words;
         return NULL;
+}
+
+enum config_form config_form(enum config_type type)
+{
+        switch (type) {
+        case CONFIG_NUMBER:
+                return CONFIG_FORM_NUMBER;
+        case CONFIG_BOOL:
+                return CONFIG_FORM_BOOL;
+        case CONFIG_SYSCTLS:
+        case CONFIG_PATHS:
+        case CONFIG_TEXTS:
+        case CONFIG_ANNOTATIONS:
+        case CONFIG_POD_METRICS:
+        case CONFIG_COLLECTORS:
+        case CONFIG_DEVICES:
+        case CONFIG_VARIABLES:
+        case CONFIG_ULIMITS:
+        case CONFIG_CAPABILITIES:
+                return CONFIG_FORM_LIST;
+        case CONFIG_PAIRS:
+        case CONFIG_PLATFORM_PATHS:
+                return CONFIG_FORM_PAIRS;
+        case CONFIG_DRIVER:
+        case CONFIG_IMAGE_VOLUMES:
+        case CONFIG_IP_PREFERENCE:
+        case CONFIG_KIND:
+        case CONFIG_LEVEL:
+                return CONFIG_FORM_WORD;
+        /* No default: the compiler tells of a type that was forgotten. */
+        case CONFIG_PATH:
+        case CONFIG_PATH_OR_NONE:
+        case CONFIG_SOCKET:
+        case CONFIG_CGROUP:
+        case CONFIG_PULL_CGROUP:
+        case CONFIG_ADDRESS:
+        case CONFIG_ENDPOINT:
+        case CONFIG_HANDLER_NAME:
+        case CONFIG_TEXT_OR_NONE:
+        case CONFIG_CPUS:
+        case CONFIG_AFFINITY:
+        case CONFIG_ID_MAPS:
+        case CONFIG_ID_RANGE:
+        case CONFIG_TEXT:
+        case CONFIG_TIMEZONE:
+        case CONFIG_NAME:
+        case CONFIG_OFF:
+                break;
+        }
+        return CONFIG_FORM_TEXT;
 }
 
 const char *config_word(enum config_type type, unsigned number)

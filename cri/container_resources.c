@@ -75,6 +75,16 @@ static int check_memory(const struct container *container, const resources_messa
                          handler->name, handler->name);
 }
 
+/* Whether a value in base64 was meant: many a plain number ("33554432") is base64 as well, but of
+ * no text. */
+static bool is_text(const unsigned char *bytes, size_t length)
+{
+        for (size_t i = 0; i < length; i++)
+                if (bytes[i] < ' ' || bytes[i] > '~')
+                        return false;
+        return length > 0;
+}
+
 /* "memory.high=1000;memory.min=MTAw": a value may be in base64, for those that hold a semicolon. */
 static int add_unified(const struct container *container, struct arena *arena,
                        resources_message *resources, struct error *err)
@@ -94,7 +104,7 @@ static int add_unified(const struct container *container, struct arena *arena,
                 *equals++ = '\0';
                 size_t length = 0;
                 AUTO_FREE unsigned char *decoded = base64_decode(equals, strlen(equals), &length);
-                bool text = decoded && length && strlen((char *)decoded) == length;
+                bool text = decoded && is_text(decoded, length);
                 resources_set_unified(arena, resources, entry,
                                       text ? arena_strdup(arena, (char *)decoded) : equals);
         }

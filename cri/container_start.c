@@ -68,7 +68,7 @@ static int start_monitor(struct container *container, int64_t deadline, struct e
         AUTO_FREE char *runtime_log = container_run_path(container, "runtime.log");
         AUTO_FREE char *oom_file = cgroup_oom_file(&node.cgroups, container->cgroup_path);
         AUTO_FREE char *oom_parent_file =
-                cgroup_oom_parent_file(&node.cgroups, container->cgroup_path);
+                cgroup_oom_parent_file(&node.cgroups, node.cgroup_driver, container->cgroup_path);
         AUTO_FREE char *folder = container_run_path(container, "");
         CLEANUP(runtime_create_fini)
         struct runtime_create create = {.id = container->id,

@@ -44,6 +44,13 @@ static void write_pulls(struct buffer *text)
                       (double)under_way);
         metric_single(text, "crisp_image_pull_bytes_total", METRIC_COUNTER,
                       "Compressed bytes of layers that were fetched.", (double)counts.bytes);
+        metric_single(text, "crisp_image_layers_shared_total", METRIC_COUNTER,
+                      "Layers that a pull waited for while another one fetched them.",
+                      (double)counts.shared);
+        metric_single(text, "crisp_image_layers_overtaken_total", METRIC_COUNTER,
+                      "Layers that a pull did not wait for any longer, since the other one was too "
+                      "slow.",
+                      (double)counts.overtaken);
         metric_head(text, "crisp_bound_reached_total", METRIC_COUNTER,
                     "How often a bound of the configuration was reached, by its key.");
         metric_sample(text, "crisp_bound_reached_total", "bound", "images.max_parallel_pulls",

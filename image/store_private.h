@@ -14,6 +14,9 @@
 #include "image/layer.h"
 #include "image/store.h"
 
+#define STORE_RECORD_SUFFIX ".json"
+#define STORE_FOLDERS       14
+
 struct store_kept;
 
 struct store {
@@ -63,6 +66,8 @@ void store_claim_names(struct store *store, struct image *image, char *const *na
 
 /* ---- reading stores (store_load.c, store_extra.c); blocking ---- */
 
+/* The folders that a store has. */
+extern const char *const store_folders[STORE_FOLDERS];
 /* Adds the names in a folder of a store to *names. */
 int store_list_folder(int store_fd, const char *folder, char ***names, struct error *err);
 /* Reads a record of the store in directory; *image stays null where name is not a record's. */

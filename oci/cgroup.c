@@ -357,10 +357,12 @@ char *cgroup_oom_file(const struct cgroup_system *system, const char *path)
                            system->mode == CGROUP_MODE_V2 ? "memory.events" : "memory.oom_control");
 }
 
-char *cgroup_oom_parent_file(const struct cgroup_system *system, const char *path)
+char *cgroup_oom_parent_file(const struct cgroup_system *system, enum cgroup_driver driver,
+                             const char *path)
 {
         const char *slash = strrchr(path, '/');
-        if (system->mode != CGROUP_MODE_V2 || !slash || slash == path)
+        if (driver != CGROUP_DRIVER_SYSTEMD || system->mode != CGROUP_MODE_V2 || !slash ||
+            slash == path)
                 return NULL;
         AUTO_FREE char *parent = xstrndup(path, (size_t)(slash - path));
         return cgroup_oom_file(system, parent);

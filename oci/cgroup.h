@@ -81,8 +81,10 @@ int cgroup_memory_usage(const struct cgroup_system *system, const char *path, in
 /* The file that counts OOM kills (v1 memory.oom_control, v2 memory.events), on the heap; null where
  * there is none. */
 char *cgroup_oom_file(const struct cgroup_system *system, const char *path);
-/* That of the folder above where it counts for those below (v2); else null. */
-char *cgroup_oom_parent_file(const struct cgroup_system *system, const char *path);
+/* That of the folder above where it counts for those below (v2) and may outlive the own one, which
+ * systemd removes; else null. */
+char *cgroup_oom_parent_file(const struct cgroup_system *system, enum cgroup_driver driver,
+                             const char *path);
 /* Whether that file, of a cgroup that is still there, counts a kill. Blocks. */
 bool cgroup_oom_killed(const struct cgroup_system *system, const char *path);
 

@@ -34,7 +34,7 @@ struct monitor_options {
         const char *name;           /* the container's in the journal, or null */
         const char
                 *oom_file; /* v1 memory.oom_control or v2 memory.events of the container, or null */
-        const char *oom_parent_file; /* v2: that of the cgroup above; else null */
+        const char *oom_parent_file; /* cgroup_oom_parent_file's */
         const char *runtime_log;     /* what the command's --log names (JSON), or null */
         bool terminal;   /* the command has "--console-socket", MONITOR_CONSOLE_SOCKET */
         bool stdin_open; /* a pipe stays open as the container's stdin (else it is /dev/null) */

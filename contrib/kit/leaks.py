@@ -112,6 +112,9 @@ def find(daemon):
     left += [f"packet filter rule {line}" for line in rules(daemon)]
     keep = {daemon.cgroup, f"{daemon.cgroup}/monitors", *getattr(daemon, "pod_cgroups", ())}
     for folder in _cgroups([daemon.cgroup, *daemon.ids]):
+        # A slice is the kubelet's; those that systemd made for a scope go with the daemon's own.
+        if daemon.cgroup_driver == "systemd" and folder.endswith(".slice"):
+            continue
         if not any(folder.endswith(k) for k in keep):
             left.append(f"cgroup {folder}")
     for kind in ("pods", "containers"):

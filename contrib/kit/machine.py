@@ -1,4 +1,5 @@
 """A virtual machine with a disk made by test/vm/image: emulated, so it needs no /dev/kvm, and is slow."""
+import fcntl
 import glob
 import hashlib
 import os
@@ -208,26 +209,34 @@ def package():
     return made[0]
 
 
+def install(base, deb, disk):
+    """Makes disk: the package installed on the image as a user installs it."""
+    new = overlay(f"{base}/disk", f"{disk}.new")
+    with Machine(base, new) as machine:
+        machine.boot()
+        machine.put("/root", deb)
+        machine.sh(f"apt-get install -y --no-install-recommends /root/{os.path.basename(deb)}", timeout=3600)
+        machine.sh("mkdir -p /etc/crisp/crisp.toml.d /etc/cni/net.d && cat > /etc/crisp/crisp.toml.d/10-vm.toml", input=CONFIG.encode())
+        machine.sh("cp /usr/share/doc/crisp/examples/10-crisp-bridge.conflist /etc/cni/net.d/")
+        machine.sh("systemctl restart crisp")
+        machine.shut_down()
+    os.rename(new, disk)
+
+
 def node_disk():
-    """(image's folder, disk): a node with the package installed as a user installs it. Made once for each package."""
-    deb = package()
-    base = image(deb)
-    with open(deb, "rb") as file:
-        name = hashlib.sha256(file.read() + CONFIG.encode()).hexdigest()[:12]
-    disk = f"{base}/node-{name}.qcow2"
-    if not os.path.exists(disk):
-        for old in glob.glob(f"{base}/node-*"):
-            os.unlink(old)
-        new = overlay(f"{base}/disk", f"{base}/new-{name}.qcow2")
-        with Machine(base, new) as machine:
-            machine.boot()
-            machine.put("/root", deb)
-            machine.sh(f"apt-get install -y --no-install-recommends /root/{os.path.basename(deb)}", timeout=1800)
-            machine.sh("mkdir -p /etc/crisp/crisp.toml.d /etc/cni/net.d && cat > /etc/crisp/crisp.toml.d/10-vm.toml", input=CONFIG.encode())
-            machine.sh("cp /usr/share/doc/crisp/examples/10-crisp-bridge.conflist /etc/cni/net.d/")
-            machine.sh("systemctl restart crisp")
-            machine.shut_down()
-        os.rename(new, disk)
+    """(image's folder, disk): a node with the package installed. Made once for each package."""
+    os.makedirs(f"{TOP}/build/vm", exist_ok=True)
+    with open(f"{TOP}/build/vm/node.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        deb = package()
+        base = image(deb)
+        with open(deb, "rb") as file:
+            name = hashlib.sha256(file.read() + CONFIG.encode()).hexdigest()[:12]
+        disk = f"{base}/node-{name}.qcow2"
+        if not os.path.exists(disk):
+            for old in glob.glob(f"{base}/node-*"):
+                os.unlink(old)
+            install(base, deb, disk)
     return base, disk
 
 

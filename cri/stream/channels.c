@@ -18,7 +18,6 @@ struct channels {
         struct queue digits; /* of base64 that are not decoded yet */
         bool ended_padding;  /* nothing may follow in this message */
         bool broken;
-        struct queue scratch; /* a message that goes out */
 };
 
 /* Decodes what is there in whole groups of four. */
@@ -99,7 +98,6 @@ void channels_free(struct channels *channels)
                 return;
         websocket_free(channels->websocket);
         queue_fini(&channels->digits);
-        queue_fini(&channels->scratch);
         free(channels);
 }
 
@@ -114,18 +112,13 @@ int channels_receive(struct channels *channels, const void *bytes, size_t length
 
 void channels_send(struct channels *channels, uint32_t channel, const void *bytes, size_t length)
 {
-        struct queue *message = &channels->scratch;
-        char first = (char)(channels->base64 ? '0' + channel : channel);
-        queue_add(message, &first, 1);
+        const char first = (char)(channels->base64 ? '0' + channel : channel);
         if (channels->base64) {
                 AUTO_FREE char *text = base64_encode(bytes, length);
-                queue_add(message, text, strlen(text));
+                websocket_send(channels->websocket, false, &first, 1, text, strlen(text));
         } else {
-                queue_add(message, bytes, length);
+                websocket_send(channels->websocket, true, &first, 1, bytes, length);
         }
-        websocket_send(channels->websocket, !channels->base64, queue_front(message),
-                       message->length);
-        queue_drop(message, message->length);
 }
 
 void channels_close(struct channels *channels)

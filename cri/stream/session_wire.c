@@ -52,7 +52,7 @@ static bool on_opened(void *session_, uint32_t stream, const struct spdy_header 
 static void to_tunnel(void *session_, const void *bytes, size_t length)
 {
         struct session *session = session_;
-        websocket_send(session->tunnel, true, bytes, length);
+        websocket_send(session->tunnel, true, NULL, 0, bytes, length);
 }
 
 /* What comes out of the messages is a stream: where they end means nothing. An error shows itself

@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <sha1.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -10,7 +11,12 @@
 #include "base/base64.h"
 #include "base/memory.h"
 
-#define ACCEPT_GUID "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* section 1.3 */
+#define ACCEPT_GUID    "258EAFA5-E914-47DA-95CA-C5AB0DC85B11" /* section 1.3 */
+#define FRAME_HEAD_MAX 10 /* bytes; section 5.2, likewise all below */
+#define FRAME_FIN      0x80
+#define SHORT_MAX      125
+#define LENGTH_IN_2    126
+#define LENGTH_IN_8    127
 
 struct websocket {
         struct websocket_events events;
@@ -125,15 +131,32 @@ int websocket_receive(struct websocket *websocket, const void *bytes, size_t len
         return 0;
 }
 
-void websocket_send(struct websocket *websocket, bool binary, const void *bytes, size_t length)
+/* Section 5.2; without a mask. */
+static size_t write_head(unsigned char head[FRAME_HEAD_MAX], unsigned opcode, uint64_t length)
 {
-        const struct wslay_event_msg message = {
-                .opcode = binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME,
-                .msg = bytes,
-                .msg_length = length,
-        };
-        if (wslay_event_queue_msg(websocket->context, &message) == 0)
-                wslay_event_send(websocket->context);
+        size_t more = length > UINT16_MAX ? 8 : length > SHORT_MAX ? 2 : 0;
+        head[0] = (unsigned char)(FRAME_FIN | opcode);
+        head[1] = (unsigned char)(more == 8 ? LENGTH_IN_8 : more == 2 ? LENGTH_IN_2 : length);
+        for (size_t i = 0; i < more; i++)
+                head[2 + i] = (unsigned char)(length >> (8 * (more - 1 - i)));
+        return 2 + more;
+}
+
+/* Not by wslay, which would copy the message twice: what it sends itself it has always sent whole
+ * when it returns, so that this comes between two frames of its. */
+void websocket_send(struct websocket *websocket, bool binary, const void *first,
+                    size_t first_length, const void *bytes, size_t length)
+{
+        unsigned char head[FRAME_HEAD_MAX];
+        if (wslay_event_get_close_sent(websocket->context))
+                return;
+        size_t head_length = write_head(head, binary ? WSLAY_BINARY_FRAME : WSLAY_TEXT_FRAME,
+                                        first_length + length);
+        websocket->events.output(websocket->argument, head, head_length);
+        if (first_length)
+                websocket->events.output(websocket->argument, first, first_length);
+        if (length)
+                websocket->events.output(websocket->argument, bytes, length);
 }
 
 void websocket_close(struct websocket *websocket, unsigned code)

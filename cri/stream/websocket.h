@@ -35,8 +35,10 @@ void websocket_free(struct websocket *websocket); /* null is allowed; not from w
  * what is no WebSocket. */
 int websocket_receive(struct websocket *websocket, const void *bytes, size_t length,
                       struct error *err);
-/* One whole message. */
-void websocket_send(struct websocket *websocket, bool binary, const void *bytes, size_t length);
+/* One whole message: the first bytes of it, which may be none, and the others. After a goodbye
+ * nothing goes out. */
+void websocket_send(struct websocket *websocket, bool binary, const void *first,
+                    size_t first_length, const void *bytes, size_t length);
 /* Says goodbye. */
 void websocket_close(struct websocket *websocket, unsigned code);
 

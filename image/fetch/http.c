@@ -1,18 +1,16 @@
 #include "image/fetch/http.h"
 
-#include <ctype.h>
 #include <curl/curl.h>
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
-#include <time.h>
 
 #include "base/clock.h"
 #include "base/memory.h"
+#include "image/fetch/http_private.h"
 #include "image/fetch/limits.h"
-#include "image/host.h"
 
 #ifndef CRISP_VERSION
 #define CRISP_VERSION "0"
@@ -78,147 +76,7 @@ void http_call_fini(struct http_call *call)
         buffer_fini(&call->problem);
 }
 
-/* ---- URLs ---- */
-
-struct origin {
-        char *scheme, *host, *port; /* curl's memory */
-};
-
-static void free_origin(struct origin *origin)
-{
-        curl_free(origin->scheme);
-        curl_free(origin->host);
-        curl_free(origin->port);
-}
-
-static bool read_origin(const char *url, struct origin *origin)
-{
-        CURLU *parsed = curl_url();
-        bool ok = parsed && curl_url_set(parsed, CURLUPART_URL, url, 0) == CURLUE_OK &&
-                  curl_url_get(parsed, CURLUPART_SCHEME, &origin->scheme, 0) == CURLUE_OK &&
-                  curl_url_get(parsed, CURLUPART_HOST, &origin->host, 0) == CURLUE_OK &&
-                  curl_url_get(parsed, CURLUPART_PORT, &origin->port, CURLU_DEFAULT_PORT) ==
-                          CURLUE_OK;
-        curl_url_cleanup(parsed);
-        return ok;
-}
-
-bool http_same_origin(const char *a, const char *b)
-{
-        CLEANUP(free_origin) struct origin first = {0};
-        CLEANUP(free_origin) struct origin second = {0};
-
-        return read_origin(a, &first) && read_origin(b, &second) &&
-               strcasecmp(first.scheme, second.scheme) == 0 &&
-               strcasecmp(first.host, second.host) == 0 && strcmp(first.port, second.port) == 0;
-}
-
-bool http_url_is_allowed(const char *url, bool plain)
-{
-        CLEANUP(free_origin) struct origin origin = {0};
-
-        if (!read_origin(url, &origin))
-                return false;
-        if (strcasecmp(origin.scheme, "https") == 0)
-                return true;
-        return plain && strcasecmp(origin.scheme, "http") == 0;
-}
-
-static bool url_is_loopback(const char *url)
-{
-        CLEANUP(free_origin) struct origin origin = {0};
-        return read_origin(url, &origin) && host_is_loopback(origin.host);
-}
-
-/* ---- headers ---- */
-
-/* Bytes of a header's value as text: what is not printable ASCII becomes a question mark. */
-static char *header_value(const char *bytes, size_t length)
-{
-        while (length > 0 && isspace((unsigned char)bytes[0])) {
-                bytes++;
-                length--;
-        }
-        while (length > 0 && isspace((unsigned char)bytes[length - 1]))
-                length--;
-        char *value = xstrndup(bytes, length);
-        for (char *c = value; *c; c++) {
-                if ((unsigned char)*c < 0x20 || (unsigned char)*c >= 0x7f)
-                        *c = '?';
-        }
-        return value;
-}
-
-static void read_content_type(struct http_call *call, const char *value)
-{
-        size_t length = strcspn(value, "; \t");
-        if (length >= sizeof(call->content_type))
-                return;
-        for (size_t i = 0; i < length; i++)
-                call->content_type[i] = (char)tolower((unsigned char)value[i]);
-        call->content_type[length] = '\0';
-}
-
-static int64_t read_retry_after(const char *value)
-{
-        char *end;
-        long long seconds = strtoll(value, &end, 10);
-        if (end != value && *end == '\0')
-                return seconds < 0 ? -1 : seconds;
-        time_t when = curl_getdate(value, NULL);
-        if (when < 0)
-                return -1;
-        time_t now = time(NULL);
-        return when > now ? when - now : 0;
-}
-
-/* "0-499/1234", or a star for a total that is not known. */
-static void read_content_range(struct http_call *call, const char *value)
-{
-        char *end;
-        long long from = strtoll(value, &end, 10);
-        if (end != value && *end == '-' && from >= 0)
-                call->range_from = from;
-        const char *slash = strchr(value, '/');
-        if (!slash)
-                return;
-        long long total = strtoll(slash + 1, &end, 10);
-        if (end != slash + 1 && *end == '\0' && total >= 0)
-                call->range_total = total;
-}
-
-static void start_answer(struct http_call *call)
-{
-        call->content_type[0] = '\0';
-        call->content_length = -1;
-        call->range_from = -1;
-        call->range_total = -1;
-        call->retry_after = -1;
-        call->challenges.length = 0;
-        call->problem.length = 0;
-}
-
-static void read_header(struct http_call *call, const char *name, size_t name_length,
-                        const char *value)
-{
-        char *end;
-#define IS(text) (name_length == strlen(text) && strncasecmp(name, text, name_length) == 0)
-        if (IS("content-type")) {
-                read_content_type(call, value);
-        } else if (IS("content-length")) {
-                long long length = strtoll(value, &end, 10);
-                if (end != value && *end == '\0' && length >= 0)
-                        call->content_length = length;
-        } else if (IS("content-range") && strncasecmp(value, "bytes ", 6) == 0) {
-                read_content_range(call, value + 6);
-        } else if (IS("retry-after")) {
-                call->retry_after = read_retry_after(value);
-        } else if (IS("www-authenticate") && !call->elsewhere) {
-                buffer_add_text(&call->challenges, value);
-                buffer_add_text(&call->challenges, "\n");
-        }
-#undef IS
-}
+/* ---- headers and bodies ---- */
 
 static size_t on_header(char *bytes, size_t one, size_t length, void *argument)
 {
@@ -233,19 +91,12 @@ static size_t on_header(char *bytes, size_t one, size_t length, void *argument)
         }
         /* A new status line (after a 100, or a proxy's) begins the answer anew. */
         if (length >= 5 && memcmp(bytes, "HTTP/", 5) == 0) {
-                start_answer(transfer->call);
+                http_answer_begin(transfer->call);
                 return length;
         }
-        const char *colon = memchr(bytes, ':', length);
-        if (colon) {
-                size_t name_length = (size_t)(colon - bytes);
-                AUTO_FREE char *value = header_value(colon + 1, length - name_length - 1);
-                read_header(transfer->call, bytes, name_length, value);
-        }
+        http_answer_add(transfer->call, bytes, length);
         return length;
 }
-
-/* ---- bodies ---- */
 
 static void keep_problem(struct http_call *call, const char *bytes, size_t length)
 {
@@ -455,7 +306,7 @@ static void set_options(struct transfer *transfer, const char *url, struct curl_
                 set_trust(curl, call->trust);
         if (known)
                 set_identity(curl, call->identity);
-        if (url_is_loopback(url))
+        if (http_url_is_loopback(url))
                 curl_easy_setopt(curl, CURLOPT_PROXY, "");
         if (call->form)
                 curl_easy_setopt(curl, CURLOPT_POSTFIELDS, call->form);
@@ -475,7 +326,7 @@ static int transfer_once(struct http_client *client, struct http_call *call, con
         const char *redirect = NULL;
         curl_off_t connected = 0;
 
-        start_answer(call);
+        http_answer_begin(call);
         call->elsewhere = !http_same_origin(call->url, url);
         CLEANUP(free_headers)
         struct curl_slist *headers = make_headers(call, !call->elsewhere, known);
@@ -520,37 +371,4 @@ int http_perform(struct http_client *client, struct http_call *call, struct erro
                 free(url);
                 url = take_ptr(location);
         }
-}
-
-void http_status_text(long status, char *out, size_t size)
-{
-        static const struct {
-                long status;
-                const char *text;
-        } TEXTS[] = {
-                {400, "Bad Request"},
-                {401, "Unauthorized"},
-                {403, "Forbidden"},
-                {404, "Not Found"},
-                {405, "Method Not Allowed"},
-                {406, "Not Acceptable"},
-                {408, "Request Timeout"},
-                {410, "Gone"},
-                {416, "Range Not Satisfiable"},
-                {429, "Too Many Requests"},
-                {500, "Internal Server Error"},
-                {501, "Not Implemented"},
-                {502, "Bad Gateway"},
-                {503, "Service Unavailable"},
-                {504, "Gateway Timeout"},
-        };
-
-        for (size_t i = 0; i < sizeof(TEXTS) / sizeof(TEXTS[0]); i++) {
-                if (TEXTS[i].status == status) {
-                        snprintf(out, size, "%ld %s", status, TEXTS[i].text);
-                        return;
-                }
-        }
-        snprintf(out, size, "HTTP status %ld%s", status,
-                 status == 407 ? ", of a proxy that wants other credentials" : "");
 }

@@ -12,47 +12,10 @@
 #include "base/file.h"
 #include "base/memory.h"
 #include "image/fetch/attributes.h"
-#include "image/fetch/notes.h"
 #include "image/fetch/path.h"
+#include "image/fetch/tree_private.h"
 
-#define SHOWN_MAX   200 /* bytes of a path in an error */
 #define FOLDER_COST 32
-
-struct folder_time {
-        char *path;
-        struct timespec modified;
-};
-
-struct tree {
-        int root_fd;
-        char root_path[2 * FETCH_PATH_MAX]; /* as the kernel knows it */
-        tree_replaced *replaced;
-        void *replaced_argument;
-
-        /* The parent of the last entry: most entries share it with the one before. */
-        char parent[FETCH_PATH_MAX];
-        char resolved[2 * FETCH_PATH_MAX]; /* the parent's path without symlinks; empty: the root */
-        int parent_fd;
-        char place[2 * FETCH_PATH_MAX + NAME_MAX + 2]; /* as tree_place gives it */
-
-        struct notes notes;
-        struct folder_time *folders;
-        size_t folder_count, folder_capacity;
-        size_t folder_bytes;
-};
-
-/* The path by which the kernel knows an open folder; false where it is longer than paths are. */
-static bool path_of(int fd, char path[2 * FETCH_PATH_MAX])
-{
-        char link[32];
-
-        snprintf(link, sizeof(link), "/proc/self/fd/%d", fd);
-        ssize_t length = readlink(link, path, 2 * FETCH_PATH_MAX - 1);
-        if (length < 0)
-                return false;
-        path[length] = '\0';
-        return true;
-}
 
 int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struct error *err)
 {
@@ -62,7 +25,7 @@ int tree_new(int root_fd, _Atomic int64_t *notes_left, struct tree **tree, struc
 
         struct tree *new = xcalloc(1, sizeof(*new));
         new->root_fd = fd;
-        path_of(fd, new->root_path);
+        tree_path_of(fd, new->root_path);
         new->parent_fd = -1;
         notes_init(&new->notes, notes_left);
         *tree = new;
@@ -99,187 +62,6 @@ static int note_folder_time(struct tree *tree, const char *path, struct timespec
         return 0;
 }
 
-/* ---- finding the place of an entry ---- */
-
-void tree_watch_replaced(struct tree *tree, tree_replaced *replaced, void *argument)
-{
-        tree->replaced = replaced;
-        tree->replaced_argument = argument;
-}
-
-static void set_place(struct tree *tree, const char *name)
-{
-        snprintf(tree->place, sizeof(tree->place), "%s%s%s", tree->resolved,
-                 tree->resolved[0] ? "/" : "", name);
-}
-
-const char *tree_place(const struct tree *tree)
-{
-        return tree->place;
-}
-
-/* overlayfs's whiteout. Nothing but this file makes one: archives may not have such devices. */
-static bool is_whiteout(const struct stat *status)
-{
-        return S_ISCHR(status->st_mode) && status->st_rdev == makedev(0, 0);
-}
-
-static void forget_parent(struct tree *tree)
-{
-        cleanup_fd(&tree->parent_fd);
-        tree->parent_fd = -1;
-}
-
-static int make_folder(int parent_fd, const char *name)
-{
-        if (mkdirat(parent_fd, name, 0700) < 0)
-                return -errno;
-        /* A setgid parent hands its group and the bit down. */
-        if (fchownat(parent_fd, name, 0, 0, AT_SYMLINK_NOFOLLOW) < 0 ||
-            fchmodat(parent_fd, name, 0755, 0) < 0)
-                return -errno;
-        return 0;
-}
-
-/* Makes the folder path, whose parent parent_fd is, where the archive only implies it. */
-static int imply_folder(struct tree *tree, int parent_fd, const char *path, const char *name,
-                        struct error *err)
-{
-        struct stat status;
-        bool hidden = false;
-
-        if (fstatat(parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) == 0) {
-                if (S_ISLNK(status.st_mode))
-                        return error_set(err, ERROR_FAILED_PRECONDITION,
-                                         "%.*s is a symlink to what this layer does not have",
-                                         SHOWN_MAX, path);
-                if (!is_whiteout(&status))
-                        return error_set(err, ERROR_INVALID_ARGUMENT, "%.*s is not a folder",
-                                         SHOWN_MAX, path);
-                /* What was here below is gone, and something new takes its place. */
-                if (unlinkat(parent_fd, name, 0) < 0)
-                        return error_errno(err, errno, "replacing a whiteout");
-                hidden = true;
-        }
-        int r = make_folder(parent_fd, name);
-        if (r < 0)
-                return error_errno(err, r, "making %.*s", SHOWN_MAX, path);
-        r = notes_implied(&tree->notes, path, err);
-        if (r == 0 && hidden)
-                r = notes_opaque(&tree->notes, path, err);
-        return r;
-}
-
-/* Opens path as a folder, making what is missing of it. Returns a descriptor. */
-static int open_implied(struct tree *tree, const char *path, struct error *err)
-{
-        char prefix[FETCH_PATH_MAX];
-        AUTO_FD int fd = file_open_in(tree->root_fd, ".", O_PATH | O_DIRECTORY, 0, err);
-        const char *at = path;
-
-        while (fd >= 0 && *at) {
-                size_t length = strcspn(at, "/");
-                char name[NAME_MAX + 1];
-                memcpy(name, at, length);
-                name[length] = '\0';
-                at += length;
-                memcpy(prefix, path, (size_t)(at - path));
-                prefix[at - path] = '\0';
-                if (*at == '/')
-                        at++;
-
-                int next = file_open_in(tree->root_fd, prefix, O_PATH | O_DIRECTORY, 0, NULL);
-                if (next == -ENOENT || next == -ENOTDIR) {
-                        int r = imply_folder(tree, fd, prefix, name, err);
-                        if (r < 0)
-                                return r;
-                        next = file_open_in(tree->root_fd, prefix, O_PATH | O_DIRECTORY, 0, NULL);
-                }
-                if (next < 0)
-                        return error_errno(err, next, "%.*s", SHOWN_MAX, prefix);
-                close(fd);
-                fd = next;
-        }
-        return take_fd(&fd);
-}
-
-/*
- * Finds the folder's path without symlinks. A path is only so deep, but through symlinks to deep
- * folders an archive could go on: nobody could remove such a tree.
- */
-static int resolve_parent(struct tree *tree, int fd, char resolved[2 * FETCH_PATH_MAX],
-                          struct error *err)
-{
-        size_t root = strlen(tree->root_path);
-        char path[2 * FETCH_PATH_MAX];
-        int depth = 0;
-
-        if (root > 0 && path_of(fd, path) && strncmp(path, tree->root_path, root) == 0) {
-                const char *below = path + root;
-                for (const char *c = below; *c; c++)
-                        depth += *c == '/';
-                strcpy(resolved, below + (*below == '/'));
-                if (depth <= FETCH_DEPTH_MAX)
-                        return 0;
-        }
-        return error_set(err, ERROR_INVALID_ARGUMENT, "more than %d folders deep", FETCH_DEPTH_MAX);
-}
-
-/* Makes path the tree's open parent. */
-static int enter_parent(struct tree *tree, const char *path, struct error *err)
-{
-        if (tree->parent_fd >= 0 && strcmp(tree->parent, path) == 0)
-                return 0;
-        AUTO_FD int fd = file_open_in(tree->root_fd, path, O_PATH | O_DIRECTORY, 0, NULL);
-        if (fd == -ENOENT || fd == -ENOTDIR)
-                fd = open_implied(tree, path, err);
-        else if (fd < 0)
-                error_errno(err, fd, "opening its folder");
-        if (fd < 0)
-                return fd;
-        char resolved[2 * FETCH_PATH_MAX];
-        int r = resolve_parent(tree, fd, resolved, err);
-        if (r < 0)
-                return r;
-        forget_parent(tree);
-        tree->parent_fd = take_fd(&fd);
-        strcpy(tree->parent, path);
-        strcpy(tree->resolved, resolved);
-        return 0;
-}
-
-/*
- * Makes room for an entry where one of the same path is: sets *hidden where that was a whiteout.
- * With keep_folder a folder may stay, and -EEXIST says so.
- */
-static int clear_way(struct tree *tree, const char *name, bool keep_folder, bool *hidden,
-                     struct error *err)
-{
-        struct stat status;
-
-        if (fstatat(tree->parent_fd, name, &status, AT_SYMLINK_NOFOLLOW) < 0)
-                return error_errno(err, errno, "looking at the entry it replaces");
-        if (S_ISDIR(status.st_mode) && keep_folder)
-                return -EEXIST;
-        if (tree->replaced && (S_ISDIR(status.st_mode) || S_ISREG(status.st_mode))) {
-                set_place(tree, name);
-                int r = tree->replaced(tree->replaced_argument, tree->parent_fd, name, tree->place,
-                                       S_ISDIR(status.st_mode), err);
-                if (r < 0)
-                        return r;
-        }
-        if (S_ISDIR(status.st_mode)) {
-                /* file_remove_tree wants a path; this one leads to the open parent whatever its own
-                 * path is now. */
-                AUTO_FREE char *path = xprintf("/proc/self/fd/%d/%s", tree->parent_fd, name);
-                return file_remove_tree(path, err);
-        }
-        *hidden = is_whiteout(&status);
-        if (unlinkat(tree->parent_fd, name, 0) < 0)
-                return error_errno(err, errno, "replacing an earlier entry");
-        return 0;
-}
-
 /* ---- the kinds of entries ---- */
 
 static int add_folder(struct tree *tree, const char *path, const char *name,
@@ -292,7 +74,7 @@ static int add_folder(struct tree *tree, const char *path, const char *name,
         if (name[0] && mkdirat(parent_fd, name, 0700) < 0) {
                 if (errno != EEXIST)
                         return error_errno(err, errno, "making a folder");
-                int r = clear_way(tree, name, true, &hidden, err);
+                int r = tree_clear_way(tree, name, true, &hidden, err);
                 if (r < 0 && r != -EEXIST)
                         return r;
                 if (r == 0 && mkdirat(parent_fd, name, 0700) < 0)
@@ -328,7 +110,7 @@ static int add_node(struct tree *tree, const char *name, const struct tree_entry
         int r = make_node(tree->parent_fd, name, entry);
 
         if (r == -EEXIST) {
-                if ((r = clear_way(tree, name, false, &hidden, err)) < 0)
+                if ((r = tree_clear_way(tree, name, false, &hidden, err)) < 0)
                         return r;
                 r = make_node(tree->parent_fd, name, entry);
         }
@@ -351,14 +133,14 @@ static int add_file(struct tree *tree, const char *name, const struct tree_entry
         int opened = openat(tree->parent_fd, name, flags, mode);
 
         if (opened < 0 && errno == EEXIST) {
-                int r = clear_way(tree, name, false, &hidden, err);
+                int r = tree_clear_way(tree, name, false, &hidden, err);
                 if (r < 0)
                         return r;
                 opened = openat(tree->parent_fd, name, flags, mode);
         }
         if (opened < 0)
                 return error_errno(err, errno, "making a file");
-        set_place(tree, name);
+        tree_set_place(tree, name);
         *fd = opened;
         return 0;
 }
@@ -377,7 +159,7 @@ static int try_link(struct tree *tree, const char *name, const struct path *targ
 
         if (fstatat(fd, target->name, &status, AT_SYMLINK_NOFOLLOW) < 0)
                 return errno == ENOENT ? -ENOENT : error_errno(err, errno, "a hard link's target");
-        if (S_ISDIR(status.st_mode) || is_whiteout(&status))
+        if (S_ISDIR(status.st_mode) || tree_is_whiteout(&status))
                 return error_set(err, ERROR_INVALID_ARGUMENT, "a hard link to %s",
                                  S_ISDIR(status.st_mode) ? "a folder" : "a removed file");
         if (linkat(fd, target->name, tree->parent_fd, name, 0) < 0)
@@ -405,7 +187,7 @@ static int add_link(struct tree *tree, const char *path, const char *name,
 
         r = try_link(tree, name, &target, err);
         if (r == -EEXIST) {
-                if ((r = clear_way(tree, name, false, &hidden, err)) < 0)
+                if ((r = tree_clear_way(tree, name, false, &hidden, err)) < 0)
                         return r;
                 r = try_link(tree, name, &target, err);
         }
@@ -440,7 +222,7 @@ static int add_entry(struct tree *tree, const struct path *place, const char *pa
         }
         if (!entry->hardlink && (r = attributes_check(entry, err)) < 0)
                 return r;
-        if ((r = enter_parent(tree, place->parent, err)) < 0)
+        if ((r = tree_enter_parent(tree, place->parent, err)) < 0)
                 return r;
         if (place->kind == PATH_OPAQUE)
                 return notes_opaque(&tree->notes, place->parent, err);
@@ -509,7 +291,7 @@ static int settle_links(struct tree *tree, struct error *err)
                 int r;
                 if ((r = path_parse(link.path, &place, err)) < 0 ||
                     (r = path_parse(link.target, &target, err)) < 0 ||
-                    (r = enter_parent(tree, place.parent, err)) < 0 ||
+                    (r = tree_enter_parent(tree, place.parent, err)) < 0 ||
                     ((r = try_link(tree, place.name, &target, err)) < 0 && r != -ENOENT &&
                      r != -EEXIST))
                         return error_context(err, "%.*s", SHOWN_MAX, link.path);

@@ -11,7 +11,7 @@ from kit.image import Image, Layer
 from kit.wait import wait_for
 from support import Node, error_of
 from test_cli import Cli
-from test_image_volumes import mount
+from test_image_volumes import Artifact, mount
 
 
 @pytest.fixture
@@ -70,6 +70,19 @@ def test_its_images_are_used_without_a_registry(own_daemon, busybox, lend, regis
         node.daemon.start()
     assert contents(folder) == before
     assert not layer_folders(node.daemon)
+
+
+def test_its_artifacts_are_mounted(own_daemon, busybox, lend, registry):
+    name = registry.push("test/lent", "artifact", Artifact(("model", b"weights\n"), artifactType="text/x"))
+    folder = lend(busybox, name)
+    before = contents(folder)
+    node = borrower(own_daemon, busybox, folder)
+    for _ in range(2):
+        assert name in [tag for image in node.client.ListImages().images for tag in image.repo_tags]
+        assert node.output(node.pod(), "cat /volume/model", mounts=[mount(name)]) == "weights\n"
+        node.daemon.kill()
+        node.daemon.start()
+    assert contents(folder) == before
 
 
 def test_layers_come_from_there(own_daemon, busybox, lend, bad, layer):

@@ -1,6 +1,7 @@
 """Layers that are not what they should be: refused, or kept inside their own folder."""
 import json
 import os
+import tempfile
 
 import grpc
 import pytest
@@ -10,25 +11,22 @@ from support import FAILS, KINDS, error_of, small
 pytestmark = pytest.mark.usefixtures("no_images_left")
 
 
-OUT = "../../../../../../../../../../../../tmp/crisp-escape"
-
-
 @pytest.mark.parametrize("what", [
     "dotdot", "dotdot-deep", "absolute", "symlink", "symlink-chain", "hardlink", "hardlink-symlink", "whiteout", "opaque",
 ])
 def test_layers_that_reach_out(node, bad, what):
     """Either refused or kept inside the tree; never a file outside of it."""
-    victim = "/tmp/crisp-escape"
-    os.makedirs(victim, exist_ok=True)
+    victim = tempfile.mkdtemp(prefix="crisp-escape-", dir="/tmp")
+    out = "../" * 12 + victim.lstrip("/")
     with open(f"{victim}/secret", "w") as file:
         file.write("secret\n")
     try:
         layers = {
-            "dotdot": [Layer().file(f"{OUT}/new", "x")],
-            "dotdot-deep": [Layer().folder("a").file(f"a/b/../{OUT}/new", "x")],
+            "dotdot": [Layer().file(f"{out}/new", "x")],
+            "dotdot-deep": [Layer().folder("a").file(f"a/b/../{out}/new", "x")],
             "absolute": [Layer().file(f"{victim}/new", "x")],
             "symlink": [Layer().symlink("l", victim).file("l/new", "x")],
-            "symlink-chain": [Layer().symlink("a", OUT).symlink("b", "a").folder("b").file("b/new", "x")],
+            "symlink-chain": [Layer().symlink("a", out).symlink("b", "a").folder("b").file("b/new", "x")],
             "hardlink": [Layer().hardlink("h", f"{victim}/secret")],
             "hardlink-symlink": [Layer().symlink("l", victim).hardlink("h", "l/secret").file("h", "changed")],
             "whiteout": [Layer().symlink("l", victim).file("l/.wh.secret")],

@@ -7,7 +7,7 @@ import threading
 
 import grpc
 import pytest
-from kit import hostile
+from kit import exposition, hostile
 from kit.image import Image, Layer
 from kit.wait import wait_for
 from support import KINDS, error_of
@@ -71,6 +71,9 @@ def test_tags_that_share_layers_fetch_each_once(own_node, bad):
             assert fetched(bad, blob) == 1
     for name, image in zip(names, images):
         assert node.image_status(name).id == image.id
+    metrics = exposition.read(subprocess.check_output([node.daemon.crisp, "metrics", "--socket", node.daemon.socket], text=True))
+    assert metrics["crisp_image_layers_shared_total", None] >= 9
+    assert metrics["crisp_image_layers_overtaken_total", None] == 0
 
 
 def test_who_waits_for_a_layer_needs_the_right_to_it(own_node, bad):

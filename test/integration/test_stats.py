@@ -123,7 +123,7 @@ def test_memory(node):
     assert 0 < memory.rss_bytes.value <= memory.usage_bytes.value <= limit
     assert memory.rss_bytes.value * 0.9 <= memory.working_set_bytes.value <= memory.usage_bytes.value
     assert memory.available_bytes.value == limit - memory.working_set_bytes.value
-    assert memory.page_faults.value > 1000
+    assert memory.page_faults.value > 100  # huge pages need few
     assert memory.HasField("major_page_faults") and memory.timestamp > 0
     swap = stats(node, container).swap
     if swap.timestamp:

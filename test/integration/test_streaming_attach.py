@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from kit.wait import wait_for
-from streams import attach
+from streams import attach, bound
 from support import KINDS, RUNNING, error_of
 
 pytestmark = pytest.mark.handler
@@ -54,11 +54,13 @@ def test_several_clients_get_the_same(node, transport):
 
 
 def test_a_ninth_client_is_refused_in_words(node):
+    before = bound(node, "attach_clients")
     container = node.sleeper(node.pod())
     sessions = [attach(node, container) for _ in range(8)]
     wait_for(lambda: attached(node, container) >= 4 + 8 * 2, "all to be attached")
     status = attach(node, container).status()
     assert status["status"] == "Failure" and "8 clients are attached already" in status["message"]
+    assert bound(node, "attach_clients") == before + 1
     for session in sessions:
         session.vanish()
     wait_for(lambda: attached(node, container) <= 8, "the clients to be let go")
@@ -166,6 +168,7 @@ def test_a_slow_client_gets_everything_and_the_log_too(node):
 
 def test_a_client_that_reads_nothing_is_let_go(node):
     """It holds up the container for the monitor's patience and no longer, and the log loses nothing."""
+    before = bound(node, "attach_patience")
     container = node.sh(node.pod(), "read go; seq 1 1500000; echo the end", stdin=True)
     session = attach(node, container, stdin=True, reading=False)
     other = attach(node, container)
@@ -178,6 +181,7 @@ def test_a_client_that_reads_nothing_is_let_go(node):
     session.start_reading()
     status = session.status()
     assert status["status"] == "Failure" and "was not taken for too long" in status["message"]
+    assert bound(node, "attach_patience") == before + 1
 
 
 def test_attach_after_the_daemon_was_killed(own_node):

@@ -1,6 +1,7 @@
 """Exec: commands whose streams are the client's, over SPDY and WebSockets."""
 import json
 import os
+import socket
 import struct
 import subprocess
 import time
@@ -8,7 +9,7 @@ import time
 import pytest
 from kit.wait import wait_for
 from spdy import SYN_STREAM, control
-from streams import (Refused, SpdySession, WebSocket, bound, connect, exec_url, request, run, sessions, streams_of)
+from streams import (Refused, SpdySession, WebSession, WebSocket, bound, connect, exec_url, forward, request, run, sessions, streams_of)
 from support import KINDS, RUNNING, error_of
 
 pytestmark = pytest.mark.handler
@@ -193,6 +194,17 @@ def test_an_url_is_good_once(node):
     assert refused.value.status == 404
 
 
+def test_an_address_and_a_port_of_ones_own(own_node):
+    with socket.create_server(("::1", 0), family=socket.AF_INET6) as taken:
+        port = taken.getsockname()[1]
+    node = own_node(config={"streaming": f'address = "::1"\nport = {port}\n'})
+    container = node.sleeper(node.pod())
+    url = exec_url(node, container, "echo six")
+    assert url.startswith(f"http://[::1]:{port}/exec/")
+    assert SpdySession(url, streams_of()).wait()[0] == b"six\n"
+    assert b"six" in WebSession(exec_url(node, container, "echo six"), streams_of()).wait()[0]
+
+
 def test_wrong_tokens_and_paths(node):
     container = node.sleeper(node.pod())
     url = exec_url(node, container, "true")
@@ -272,6 +284,33 @@ def test_a_session_without_a_byte_ends(own_node):
     assert bound(node, "idle_time") == 1
 
 
+@pytest.mark.slow
+def test_streams_that_never_come_are_not_waited_for(node):
+    """Nothing was started for such a client; of a forwarded connection its half is refused."""
+    pod = node.pod()
+    container = node.sleeper(pod)
+    before = bound(node, "streams_time")
+    session = SpdySession(exec_url(node, container, "echo here >/tmp/here", stdin=True), [])
+    forwarder = forward(node, pod[0])
+    half = forwarder.spdy.open({"streamtype": "data", "port": "7000", "requestid": "1"})
+    assert "timed out" in session.status()["message"]
+    wait_for(lambda: half in forwarder.refused, "the half to be refused")
+    assert bound(node, "streams_time") == before + 2
+    assert node.exec(container, "test", "-e", "/tmp/here").exit_code != 0
+    forwarder.vanish()
+
+
+@both
+def test_a_client_that_does_not_close_is_let_go(node, transport):
+    container = node.sleeper(node.pod())
+    before = bound(node, "goodbye_time")
+    session = run(node, container, "echo done", transport)
+    session.wait_for("done")
+    wait_for(lambda: bound(node, "goodbye_time") == before + 1, "the bound to be reached")
+    wait_for(lambda: sessions(node) == 0, "the session's end")
+    session.vanish()
+
+
 def test_a_request_head_that_is_too_big(node):
     container = node.sleeper(node.pod())
     before = bound(node, "request_size")
@@ -299,12 +338,6 @@ def test_a_request_byte_by_byte_is_cut_off(node):
         except OSError:
             break
     assert bound(node, "request_time") == before + 1
-
-
-def spdy_peer(node, container):
-    """A connection that talks SPDY, for frames of our own."""
-    session = run(node, container, "cat", stdin=True)
-    return session
 
 
 def must_end(session):
@@ -360,7 +393,6 @@ def test_a_peer_with_windows_gets_no_more_than_they_allow(node):
 
 def test_too_many_streams(node):
     pod, _ = node.pod()
-    from streams import forward
     before = bound(node, "streams")
     forwarder = forward(node, pod)
     for i in range(1030):

@@ -70,7 +70,8 @@ static void probes_v1(void **state)
         assert_null(cgroup_file(&system, "/x", "pids", "f"));
         AUTO_FREE char *oom = cgroup_oom_file(&system, "/x");
         assert_string_equal(oom, "/sys/fs/cgroup/a b/x/memory.oom_control");
-        assert_null(cgroup_oom_parent_file(&system, "/a/x")); /* it counts nobody else's */
+        /* It counts nobody else's. */
+        assert_null(cgroup_oom_parent_file(&system, CGROUP_DRIVER_SYSTEMD, "/a/x"));
         cgroup_system_fini(&system);
 }
 
@@ -89,9 +90,11 @@ static void probes_v2_and_hybrid(void **state)
         assert_string_equal(file, "/sys/fs/cgroup/pids.max");
         AUTO_FREE char *oom = cgroup_oom_file(&system, "/a/b");
         assert_string_equal(oom, "/sys/fs/cgroup/a/b/memory.events");
-        AUTO_FREE char *parent = cgroup_oom_parent_file(&system, "/a/b");
+        AUTO_FREE char *parent = cgroup_oom_parent_file(&system, CGROUP_DRIVER_SYSTEMD, "/a/b");
         assert_string_equal(parent, "/sys/fs/cgroup/a/memory.events");
-        assert_null(cgroup_oom_parent_file(&system, "/a")); /* the root has none */
+        assert_null(cgroup_oom_parent_file(&system, CGROUP_DRIVER_CGROUPFS, "/a/b"));
+        /* The root has none. */
+        assert_null(cgroup_oom_parent_file(&system, CGROUP_DRIVER_SYSTEMD, "/a"));
         cgroup_system_fini(&system);
 
         assert_int_equal(probe("20 1 0:5 / /sys/fs/cgroup/unified rw - cgroup2 cgroup2 rw\n"

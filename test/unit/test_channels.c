@@ -185,6 +185,8 @@ static void test_goodbyes(void **state)
         start(false, false);
         channels_close(channels);
         ASSERT_SENT("\x88\2\3\xe8");
+        channels_send(channels, 1, "late", 4);
+        ASSERT_SENT("");
 }
 
 static void test_what_breaks_the_rules(void **state)

@@ -101,14 +101,61 @@ static void bounds(void **state)
         assert_int_equal(oom_kills_below(in("memory.oom_control")), 0);
 }
 
+/* What systemd removes as soon as it is empty: seen while it was there, or by the count above it.
+ */
+static void a_cgroup_that_goes(void **state)
+{
+        struct oom_watch watch;
+        char parent[PATH_MAX];
+
+        snprintf(parent, sizeof(parent), "%s", in("parent"));
+        put("parent", "oom_kill 3\n");
+        put("own", "max 1\noom_kill 0\n");
+        oom_watch_open(&watch, in("own"), parent);
+        assert_true(watch.fd >= 0);
+        assert_false(oom_watch_killed(&watch, true));
+        put("parent", "oom_kill 4\n"); /* another container's, or this one's */
+        assert_false(oom_watch_killed(&watch, false));
+        assert_true(oom_watch_killed(&watch, true));
+        oom_watch_look(&watch); /* another's */
+        assert_true(watch.fd >= 0);
+        assert_false(oom_watch_killed(&watch, true));
+        put("parent", "oom_kill 5\n"); /* just after the own one was full */
+        assert_true(oom_watch_killed(&watch, false));
+        put("own", "max 2\noom_kill 1\n");
+        oom_watch_look(&watch);
+        assert_true(watch.killed);
+        assert_int_equal(watch.fd, -1);
+        put("parent", "oom_kill 3\n");
+        assert_true(oom_watch_killed(&watch, false));
+}
+
+static void what_is_not_watched(void **state)
+{
+        struct oom_watch watch;
+        char missing[PATH_MAX];
+
+        snprintf(missing, sizeof(missing), "%s", in("missing"));
+        put("own", "oom_kill 1\n");
+        oom_watch_open(&watch, in("own"), NULL);
+        assert_int_equal(watch.fd, -1);
+        assert_false(oom_watch_killed(&watch, true));
+        oom_watch_open(&watch, NULL, NULL);
+        assert_int_equal(watch.fd, -1);
+        assert_false(oom_watch_killed(&watch, true));
+        put("own", "");
+        oom_watch_open(&watch, in("own"), missing);
+        oom_watch_look(&watch);
+        assert_int_equal(watch.fd, -1);
+        assert_false(oom_watch_killed(&watch, true));
+}
+
 int main(void)
 {
         const struct CMUnitTest tests[] = {
 #define TEST(function) cmocka_unit_test_setup(function, empty_directory)
-                TEST(both_versions),
-                TEST(what_cannot_be_read),
-                TEST(cgroups_below),
-                TEST(bounds),
+                TEST(both_versions), TEST(what_cannot_be_read), TEST(cgroups_below),
+                TEST(bounds),        TEST(a_cgroup_that_goes),  TEST(what_is_not_watched),
         };
         int failed;
 

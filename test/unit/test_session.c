@@ -105,8 +105,8 @@ static int fake_wait(void *session, int *exit_code, struct error *err)
 static void fake_resize(void *session, uint16_t rows, uint16_t columns)
 {
         assert_ptr_equal(session, &fake);
-        fake.rows = rows;
         fake.columns = columns;
+        __atomic_store_n(&fake.rows, rows, __ATOMIC_SEQ_CST); /* the client waits for it */
         event_signal(&fake.changed);
 }
 

@@ -11,7 +11,7 @@ from kit.image import Image, Layer, busybox_layer
 from kit.wait import wait_for
 from support import EXITED, NOTREADY
 
-CUTS = int(os.environ.get("CRISP_VM_CUTS", "3"))
+CUTS = int(os.environ.get("CRISP_VM_CUTS", "50" if os.environ.get("CRISP_VM_NIGHTLY") else "3"))
 SEED = int(os.environ.get("CRISP_VM_SEED", "0")) or random.randrange(1 << 30)
 LONGEST = 40  # seconds of work before a cut
 

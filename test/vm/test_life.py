@@ -126,7 +126,8 @@ def test_a_reboot(new_machine, registry, busybox):
     guest = Guest(machine, registry, busybox)
     guest.pull(busybox)
     pod = guest.pod()
-    container = guest.sh(pod, "echo before; exec sleep 100000")
+    # One that SIGTERM does not end would hold up the machine for as long as systemd waits (DefaultTimeoutStopSec).
+    container = guest.sh(pod, "trap 'exit 7' TERM; echo before; while :; do sleep 1; done")
     ended = guest.sh(pod, "echo done; exit 3", name="ended")
     guest.wait_exit(ended)
     created = guest.create(pod, ["true"], name="created")
