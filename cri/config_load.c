@@ -288,6 +288,12 @@ static int check_handlers(const struct loader *loader)
                                          "%s: runtime.handlers.%s: path is missing",
                                          (const char *)table_get(loader->places, handler->name),
                                          handler->name);
+                if (handler->kind == CONFIG_HANDLER_SHIM && *handler->exec_cpu_affinity)
+                        return error_set(loader->err, ERROR_INVALID_ARGUMENT,
+                                         "%s: runtime.handlers.%s: exec_cpu_affinity is not for "
+                                         "shims, which start commands themselves",
+                                         (const char *)table_get(loader->places, handler->name),
+                                         handler->name);
                 if (handler->shim_sandbox_api && handler->shim_without_sandbox)
                         return error_set(loader->err, ERROR_INVALID_ARGUMENT,
                                          "%s: runtime.handlers.%s: shim_sandbox_api and "

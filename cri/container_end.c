@@ -22,8 +22,10 @@
 #include "image/rootfs.h"
 #include "oci/exec.h"
 #include "oci/cgroup.h"
+#include "oci/shim.h"
 
 #define SIGNAL_TIME        (10 * NSEC_PER_SEC) /* for a shim to send one */
+#define SHIM_ANSWER_TIME   (2 * NSEC_PER_SEC)  /* for one that is asked whether it is there */
 #define CLEAN_UPS_AT_ONCE  8
 #define CGROUP_REMOVE_TIME (2 * NSEC_PER_SEC)
 
@@ -287,9 +289,10 @@ static void end_without_monitor(struct container *container)
 {
         const struct runtime_handler *handler = container->pod->handler;
         struct error err;
-        if (handler && handler->kind == RUNTIME_KIND_SHIM) {
-                log_error("the container's shim or its monitor has gone: ending the container",
-                          "container", container->id, NULL);
+        if (handler && handler->kind == RUNTIME_KIND_SHIM &&
+            !shim_answers(container->pod->id, clock_after(SHIM_ANSWER_TIME))) {
+                log_error("the container's shim has gone: ending the container", "container",
+                          container->id, NULL);
         } else {
                 metric_counts[COUNT_MONITORS_LOST]++;
                 log_error("the container's monitor has gone: ending the container", "container",

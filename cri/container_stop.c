@@ -16,6 +16,7 @@
 #define KILL_AGAIN_FIRST   (100 * NSEC_PER_MSEC)
 #define KILL_AGAIN_LONGEST NSEC_PER_SEC
 #define STUCK_TEXT_MAX     256
+#define SHIM_ANSWER_TIME   (5 * NSEC_PER_SEC) /* for one that is asked whether it is there */
 
 /* Waits for the end of a container until a deadline: 0 when it has ended. */
 static int wait_for_end(struct container *container, int64_t deadline)
@@ -76,14 +77,25 @@ static int tell_stuck(struct container *container, struct error *err)
                          (int)container->pid, seconds, left);
 }
 
+/*
+ * Whether it is the pod's shim that keeps a container from ending: one that does not answer, or
+ * whose machine may have died. One that answers, and drives processes of this machine, has done
+ * what it could: what they wait for the kernel says.
+ */
+static bool hangs_by_its_shim(const struct container *container)
+{
+        const struct runtime_handler *handler = container->pod->handler;
+        if (!handler || handler->kind != RUNTIME_KIND_SHIM)
+                return false;
+        return handler->sandbox || !shim_answers(container->pod->id, clock_after(SHIM_ANSWER_TIME));
+}
+
 static int kill_and_wait(struct container *container, struct error *err)
 {
         int64_t patience = node.config->runtime.stop_timeout * NSEC_PER_SEC;
         int result = kill_until(container, clock_after(patience));
-        if (result == -ETIMEDOUT && container->pod->handler &&
-            container->pod->handler->kind == RUNTIME_KIND_SHIM) {
-                /* It may be the shim that hangs. Without it nothing of the pod can be used any
-                 * more, and with it neither. */
+        if (result == -ETIMEDOUT && hangs_by_its_shim(container)) {
+                /* Without it nothing of the pod can be used any more, and with it neither. */
                 log_warning("a container does not end: killing its pod's shim", "container",
                             container->id, "pod", container->pod->id, NULL);
                 shim_kill(container->pod->id);

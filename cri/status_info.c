@@ -82,7 +82,10 @@ json_t *status_info_container(const struct container *container)
                             json_boolean(container_security(container)->privileged));
         json_object_set_new(info, "runtimeHandler",
                             json_string(pod->handler ? pod->handler->name : ""));
-        json_object_set_new(info, "runtimeType", json_string("oci"));
+        json_object_set_new(info, "runtimeType",
+                            json_string(pod->handler && pod->handler->kind == RUNTIME_KIND_SHIM
+                                                ? "shim"
+                                                : "oci"));
         json_object_set_new(info, "runtimePath",
                             json_string(pod->handler ? pod->handler->path : ""));
         json_object_set_new(info, "bundle", json_string(bundle));

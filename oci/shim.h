@@ -77,6 +77,9 @@ int shim_connect_again(const char *pod_id, int64_t deadline, struct error *err);
  */
 int shim_stop(const char *pod_id, int64_t deadline, struct error *err);
 
+/* Whether it answers by then. Waits. */
+bool shim_answers(const char *pod_id, int64_t deadline);
+
 /*
  * Kills a pod's shim, which does not do what it is asked: then its monitors and on_gone tell as of
  * any that dies. Does not wait.

@@ -155,6 +155,18 @@ static int end_process(struct shim *shim, struct error *err)
                           : 0;
 }
 
+bool shim_answers(const char *pod_id, int64_t deadline)
+{
+        AUTO_SHIM struct shim *shim = shim_of_pod(pod_id);
+        Containerd__Task__V2__ConnectRequest request = CONTAINERD__TASK__V2__CONNECT_REQUEST__INIT;
+        struct error err;
+        if (!shim)
+                return false;
+        request.id = shim->pod_id;
+        return shim_ask(shim, "Connect", &request.base, NULL, deadline, NULL, &err) == 0 ||
+               (!shim_is_gone(&err) && err.code != ERROR_DEADLINE_EXCEEDED);
+}
+
 void shim_kill(const char *pod_id)
 {
         AUTO_SHIM struct shim *shim = shim_of_pod(pod_id);

@@ -231,6 +231,10 @@ static int delete_task(const struct runtime_handler *handler, const char *id, bo
         result = shim_delete_task(shim, id, deadline, &why);
         if (result < 0 && shim_is_gone(&why))
                 result = shim_delete_dead(handler, id, bundle, deadline, &why);
+        /* A shim that was killed, or that gave up a creation, leaves what its runtime keeps. */
+        AUTO_FREE char *left = xprintf("%s/" SHIM_NAMESPACE "/%s", handler->root, id);
+        if (result == 0 && access(left, F_OK) == 0)
+                result = delete_orphan(handler, id, deadline, &why);
         if (result < 0 && err)
                 *err = why;
         return result;

@@ -59,7 +59,8 @@ class Client:
                 # Each client its own connection, and a daemon that comes back is found at once.
                 ("grpc.use_local_subchannel_pool", 1),
                 ("grpc.initial_reconnect_backoff_ms", 50),
-                ("grpc.min_reconnect_backoff_ms", 50),
+                # How long one attempt may take: a busy machine answers late.
+                ("grpc.min_reconnect_backoff_ms", 5000),
                 ("grpc.max_reconnect_backoff_ms", 200),
             ],
         )

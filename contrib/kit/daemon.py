@@ -83,6 +83,11 @@ class Daemon:
             for section, lines in sections.items():
                 file.write((f"[{section}]\n" if section else "") + lines)
 
+    @property
+    def runtime(self):
+        """The OCI runtime that runs the containers: what runc's shim drives is runc."""
+        return program("runc" if self.handler == "shim" else self.handler)
+
     def handler_config(self):
         """The handler "shim" is runc's of containerd, which speaks the same protocol as all shims."""
         if self.handler == "shim":

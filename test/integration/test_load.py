@@ -12,6 +12,7 @@ from kit.cri import Client
 from kit.wait import wait_for
 from support import KINDS, READY, RUNNING, Node
 from test_network import Recorder
+from test_streaming_attach import monitor_of
 
 
 def numbers(daemon):
@@ -145,7 +146,7 @@ def test_execs_leave_nothing_behind(own_node):
     wanted = int(os.environ.get("CRISP_EXECS", "200"))
     node = own_node()
     container = node.sleeper(node.pod())
-    monitor = int(re.search(r"PPid:\s*(\d+)", open(f"/proc/{node.pid_of(container)}/status").read())[1])
+    monitor = monitor_of(container)
 
     def run(count):
         with ThreadPoolExecutor(4) as pool:

@@ -477,7 +477,7 @@ def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler, hung):
     daemon = own_daemon(start=False)
     path = f"{daemon.root}/half-a-runtime"
     with open(path, "w") as file:
-        file.write(HALF_A_RUNTIME.format(folder=daemon.root, hung=hung, path=shutil.which(handler or "runc")))
+        file.write(HALF_A_RUNTIME.format(folder=daemon.root, hung=hung, path=daemon.runtime))
     os.chmod(path, 0o755)
     with open(f"{daemon.root}/stuck", "w"):
         pass

@@ -186,8 +186,8 @@ def test_relative_profiles_are_below_the_kubelets_folder(own_node, caller, tmp_p
 
 def test_a_handler_has_a_profile_of_its_own(own_node, handler, caller, tmp_path):
     path = write(f"{tmp_path}/deny.json", DENY_MKDIR)
-    runtime = handler or "runc"
-    node = own_node(config={"runtime.handlers.strict": f'path = "{program(runtime)}"\nseccomp_profile = "{path}"\n'})
+    runtime = program("runc" if handler == "shim" else handler or "runc")
+    node = own_node(config={"runtime.handlers.strict": f'path = "{runtime}"\nseccomp_profile = "{path}"\n'})
     default = {"seccomp": profile(RUNTIME_DEFAULT)}
     config = node.pod_config()
     strict = (node.run_pod(config, handler="strict"), config)

@@ -13,7 +13,7 @@ SHIM = "containerd-shim-runc-v2"
 
 def shim_config(**more):
     lines = f'kind = "shim"\npath = "{program(SHIM)}"\n' + "".join(f"{key} = {value}\n" for key, value in more.items())
-    return {"runtime.handlers.other": lines}
+    return {"runtime.handlers.other": lines, "runtime.handlers.plain": f'path = "{program("runc")}"\n'}
 
 
 @pytest.fixture
@@ -49,7 +49,7 @@ def pod_of(node, handler="other", **more):
 
 def test_side_by_side_with_runc(shim):
     node = shim
-    ours, theirs = pod_of(node), pod_of(node, "")
+    ours, theirs = pod_of(node), pod_of(node, "plain")
     for pod in (ours, theirs):
         container = node.sh(pod, "echo out; echo err >&2; exit 7")
         status = node.wait_exit(container)

@@ -153,7 +153,7 @@ def test_verbose_container(node):
     assert info["sandboxID"] == pod[0]
     assert os.readlink(f"/proc/{info['pid']}/exe")
     assert info["privileged"] is False
-    assert info["runtimeType"] == "oci"
+    assert info["runtimeType"] == ("shim" if node.daemon.handler == "shim" else "oci")
     assert info["runtimeHandler"] == node.daemon.handler and os.access(info["runtimePath"], os.X_OK)
     assert stat.S_ISDIR(os.stat(info["rootfs"] + "/bin").st_mode)
     spec = info["runtimeSpec"]
@@ -292,7 +292,7 @@ def test_status_tells_the_whole_configuration(daemon):
     info = daemon.client.Status(verbose=True).info
     config = json.loads(info["config"])
     assert config["state_dir"] == daemon.state and config["api"]["listen"] == daemon.socket
-    assert config["runtime"]["handlers"][daemon.handler]["kind"] == "oci"
+    assert config["runtime"]["handlers"][daemon.handler]["kind"] == ("shim" if daemon.handler == "shim" else "oci")
     with open(f"{daemon.root}/crisp.toml", "rb") as file:
         written = tomllib.load(file)
     for section, values in written.items():

@@ -9,6 +9,7 @@ from kit.hung_disk import HungDisk
 from kit.wait import wait_for
 from support import EXITED, KINDS, NODE, POD, READY, RUNNING, error_of
 from test_log_files import metric
+from test_streaming_attach import monitor_of as monitor_by_name
 
 pytestmark = pytest.mark.handler
 
@@ -35,8 +36,9 @@ def processes_with(word):
 
 
 def monitor_of(node, container):
-    with open(f"/proc/{node.pid_of(container)}/status") as file:
-        return int(next(line for line in file if line.startswith("PPid")).split()[1])
+    """Not the parent of its process, which with a shim is the shim."""
+    node.pid_of(container)
+    return monitor_by_name(container)
 
 
 # ---- signals ----

@@ -246,6 +246,12 @@ def test_commands_begin_on_the_first_processor(own_daemon, busybox):
     from support import Node
     daemon = own_daemon(start=False)
     daemon.write_config({f"runtime.handlers.{daemon.handler}": 'exec_cpu_affinity = "first"\n'})
+    if daemon.handler == "shim":
+        with pytest.raises(RuntimeError, match="exec_cpu_affinity is not for shims"):
+            daemon.start()
+        daemon.write_config({})
+        daemon.start()
+        return
     daemon.start()
     node = Node(daemon, busybox)
     container = node.sleeper(node.pod(), linux=whole_cpu("0-1", cpu_shares=2048))

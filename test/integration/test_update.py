@@ -158,7 +158,7 @@ case " $* " in
         : > {daemon.root}/updating
         while [ ! -e {daemon.root}/go ]; do sleep 0.05; done;;
 esac
-exec {program(daemon.handler)} "$@"
+exec {daemon.runtime} "$@"
 """)
     os.chmod(path, os.stat(path).st_mode | stat.S_IXUSR)
     return path

@@ -127,7 +127,7 @@ def test_crisp_config_prints_what_is_in_effect(daemon):
     assert config["state_dir"] == daemon.state
     assert config["api"]["listen"] == daemon.socket
     assert config["runtime"]["default_handler"] == daemon.handler
-    assert config["runtime"]["handlers"][daemon.handler]["kind"] == "oci"
+    assert config["runtime"]["handlers"][daemon.handler]["kind"] == ("shim" if daemon.handler == "shim" else "oci")
 
 
 @pytest.mark.parametrize(

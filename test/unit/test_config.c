@@ -426,6 +426,10 @@ static void test_shims(void **state)
                 "[runtime.handlers.vm]\nshim_config = 'vm.toml'",
                 "c.toml:2: runtime.handlers.vm.shim_config: \"vm.toml\" is not an absolute path");
         assert_refused("[runtime.handlers.vm]\nkind = 'shim'\npath = '/x'\n"
+                       "exec_cpu_affinity = 'first'",
+                       "c.toml:1: runtime.handlers.vm: exec_cpu_affinity is not for shims, which "
+                       "start commands themselves");
+        assert_refused("[runtime.handlers.vm]\nkind = 'shim'\npath = '/x'\n"
                        "shim_sandbox_api = true\nshim_without_sandbox = true",
                        "c.toml:1: runtime.handlers.vm: shim_sandbox_api and shim_without_sandbox "
                        "cannot be together");
