@@ -204,6 +204,8 @@ rpc_handler container_create_handler, container_start_handler, container_stop_ha
 
 /* Ends an update that an earlier daemon began (container_update.c), in a task of its own. */
 void container_update_resume(struct container *container);
+/* A task's. Where scopes are systemd's: so that it keeps the limits that the runtime has set. */
+void container_tell_systemd(struct container *container);
 
 Runtime__V1__ContainerStatus *container_status(const struct container *container,
                                                struct arena *arena);

@@ -16,6 +16,7 @@
 #include "cri/container_resources.h"
 #include "cri/tuning.h"
 #include "oci/cgroup.h"
+#include "oci/scope.h"
 
 #define END_DEADLINE (5 * NSEC_PER_SEC) /* for a container that failed to start to go away */
 
@@ -158,6 +159,24 @@ static int watch_it(struct container *container, struct error *err)
         return container_connect(container, err);
 }
 
+static int tell_systemd_on_worker(void *argument)
+{
+        struct bundle_job *job = argument;
+        return scope_tell(&node.cgroups, job->container->cgroup_path, job->err);
+}
+
+void container_tell_systemd(struct container *container)
+{
+        struct error err;
+        struct bundle_job job = {.container = container, .err = &err};
+        if (node.cgroup_driver != CGROUP_DRIVER_SYSTEMD || node.cgroups.mode != CGROUP_MODE_V2)
+                return;
+        container_step(container, "telling systemd its limits");
+        if (task_offload(tell_systemd_on_worker, &job) < 0)
+                log_failure(&err, "systemd's next daemon-reload may undo the container's limits",
+                            "container", container->id, NULL);
+}
+
 /* Not every runtime says what it could not run. */
 static void name_command(const struct container *container, struct error *err)
 {
@@ -193,6 +212,7 @@ static int start(struct container *container, struct error *err)
         if (result == 0)
                 result = tuning_begin(container, err);
         if (result == 0) {
+                container_tell_systemd(container);
                 container_step(container, "starting it with the runtime");
                 container->started_at = clock_real();
                 result = runtime_start(container->pod->handler, container->id, deadline, err);

@@ -120,6 +120,7 @@ static int update_running(struct update *update)
                         result = task_offload(finish_on_worker, update);
                 if (result < 0)
                         roll_back(container);
+                container_tell_systemd(container);
         }
         if (result == 0)
                 take_over(update);

@@ -3,6 +3,7 @@ import json
 import os
 import subprocess
 
+import pytest
 from conftest import Guest
 from kit import machine as machines
 from kit.paths import program
@@ -33,19 +34,47 @@ def test_the_package_is_a_unit_that_runs(guest):
 
 def test_a_container_is_a_scope_in_its_slice(guest):
     pod = guest.pod()
-    container = guest.sleeper(pod, linux={"resources": {"memory_limit_in_bytes": 64 << 20, "cpu_shares": 512, "oom_score_adj": -998}})
+    container = guest.sleeper(pod, linux={"resources": {"memory_limit_in_bytes": 64 << 20, "oom_score_adj": -998}})
     info = json.loads(guest.client.ContainerStatus(container_id=container, verbose=True).info["info"])
     cgroup = guest.machine.sh(f"cat /proc/{info['pid']}/cgroup").strip()
     assert cgroup == f"0::{info['cgroupPath']}" and cgroup.endswith(f".slice/crisp-{container}.scope")
     assert guest.machine.sh(f"cat /sys/fs/cgroup{info['cgroupPath']}/memory.max").strip() == str(64 << 20)
     # With CAP_SYS_RESOURCE and a unit at -999 a container may be as dear as a guaranteed pod's.
     assert guest.machine.sh(f"cat /proc/{info['pid']}/oom_score_adj").strip() == "-998"
-    # Debian's crun tells systemd nothing of the limit (MemoryMax=infinity there): the kernel's file is what counts.
-    guest.machine.sh("systemctl daemon-reload")
-    assert guest.machine.sh(f"cat /sys/fs/cgroup{info['cgroupPath']}/memory.max").strip() == str(64 << 20)
     guest.stop(container)
     guest.client.RemoveContainer(container_id=container)
     assert guest.machine.sh(f"systemctl list-units --all --no-legend 'crisp-{container}.scope'").strip() == ""
+
+
+LIMITS = "memory.max memory.swap.max memory.high cpu.max pids.max cpuset.cpus"
+
+
+@pytest.mark.parametrize("runtime", ["runc", "crun"])
+def test_limits_outlive_a_daemon_reload(guest, runtime):
+    """At which systemd writes into a scope's files what it knows: Debian's crun tells it next to nothing, its runc not all."""
+    config = guest.pod_config()
+    pod = guest.run_pod(config, handler=runtime), config
+    container = guest.sleeper(pod, linux={"resources": {
+        "memory_limit_in_bytes": 64 << 20, "memory_swap_limit_in_bytes": 64 << 20, "cpu_period": 100000, "cpu_quota": 50000,
+        "cpuset_cpus": "1", "unified": {"memory.high": str(48 << 20), "pids.max": "77"}}})
+    folder = json.loads(guest.client.ContainerStatus(container_id=container, verbose=True).info["info"])["cgroupPath"]
+    limits = lambda: guest.machine.sh(f"cd /sys/fs/cgroup{folder} && cat {LIMITS}").splitlines()
+    assert limits() == [str(64 << 20), "0", str(48 << 20), "50000 100000", "77", "1"]
+    guest.machine.sh("systemctl daemon-reload")
+    reloaded(guest)
+    assert limits() == [str(64 << 20), "0", str(48 << 20), "50000 100000", "77", "1"]
+    guest.client.UpdateContainerResources(container_id=container, linux={
+        "memory_limit_in_bytes": 96 << 20, "memory_swap_limit_in_bytes": 96 << 20, "cpu_quota": 20000})
+    after = limits()
+    assert after[0] == str(96 << 20) and after[3] == "20000 100000"
+    guest.machine.sh("systemctl daemon-reload")
+    reloaded(guest)
+    assert limits() == after
+
+
+def reloaded(guest):
+    """What follows a daemon-reload has been done when systemd has started another unit."""
+    guest.machine.sh("systemd-run --quiet --wait true; sleep 1")
 
 
 def test_apparmor_confines_by_default(guest):
