@@ -151,7 +151,8 @@ def test_environment(node, image):
     pod = node.pod(hostname="envhost")
     container = node.run(pod, ["/bin/sleep", "1000"], image=name, envs=envs)
     path = f"/proc/{node.pid_of(container)}/environ"
-    wait_for(lambda: read_bytes(path), "the environment to stand")  # a moment after the program, in the middle of the exec
+    # Before the exec it is the runtime's, and for a moment in the middle of it nothing.
+    wait_for(lambda: b"HOSTNAME=envhost" in read_bytes(path), "the environment to stand")
     with open(path, "rb") as file:
         env = dict(line.split(b"=", 1) for line in file.read().split(b"\0") if line)
     assert env[b"FROM_IMAGE"] == b"1"

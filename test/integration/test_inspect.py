@@ -80,7 +80,7 @@ def test_a_container_is_as_its_specification_says(node, linux):
 
 
 @pytest.mark.parametrize("user_namespace", [False, True], ids=["", "user-namespace"])
-def test_sysctls_and_devices_are_as_the_pod_and_the_container_have_them(node, user_namespace):
+def test_sysctls_and_devices_are_as_the_pod_and_the_container_have_them(node, handler, user_namespace):
     linux = {"sysctls": {"net.core.somaxconn": "1234", "net.ipv4.ip_local_port_range": "20000 30000", "kernel.shm_rmid_forced": "1"}}
     if user_namespace:
         if not node.client.Status().features.user_namespaces_host_network:
@@ -90,7 +90,10 @@ def test_sysctls_and_devices_are_as_the_pod_and_the_container_have_them(node, us
     container = node.sleeper(node.pod(linux=linux))
     node.pid_of(container)
     code, found = verify(node, container)
-    assert code == 0, {what: text for what, (verdict, text) in found.items() if verdict == "FINDING_FAIL"}
+    # crun 1.8 leaves this one's options out in a user namespace, which is then told.
+    known = {"mount /dev/mqueue"} if handler == "crun" and user_namespace else set()
+    assert {what for what, (verdict, _) in found.items() if verdict == "FINDING_FAIL"} <= known, found
+    assert code == (1 if any(verdict == "FINDING_FAIL" for verdict, _ in found.values()) else 0)
     assert found["sysctl net.core.somaxconn"] == ("FINDING_PASS", "1234")
     assert found["sysctl net.ipv4.ip_local_port_range"][0] == found["sysctl kernel.shm_rmid_forced"][0] == "FINDING_PASS"
     assert found["devices"][0] == "FINDING_PASS"
