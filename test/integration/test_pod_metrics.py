@@ -103,7 +103,10 @@ def test_values(node):
     container = node.sh(pod, "trap 'exit 0' TERM; head -c 2000000 /dev/zero > /f; nc -l -p 7000 & sleep 1000 & wait",
                         linux={"resources": {"memory_limit_in_bytes": 64 << 20, "cpu_quota": 50000, "cpu_period": 100000, "cpu_shares": 512}})
     known = descriptors(node)
-    wait_for(lambda: value(metrics_of(node, pod).container_metrics[0].metrics, "container_processes", known) == 3, "three processes")
+    def now(name):
+        return value(metrics_of(node, pod).container_metrics[0].metrics, name, known)
+    wait_for(lambda: now("container_processes") == 3, "three processes")
+    wait_for(lambda: now("container_sockets") >= 1, "one of them to listen")
     mine = metrics_of(node, pod).container_metrics[0].metrics
     def of(name, **wanted):
         return value(mine, name, known, **wanted)

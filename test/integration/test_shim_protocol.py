@@ -388,7 +388,7 @@ def test_a_guest_without_statistics(fake):
     for _ in range(2):
         stats = stats_of(node, container)
         assert stats.attributes.id == container and not stats.cpu.usage_core_nano_seconds.value
-        assert stats.writable_layer.used_bytes.value
+    wait_for(lambda: stats_of(node, container).writable_layer.used_bytes.value, "its writable layer to be measured")
     assert recorded.methods().count("Stats") == 1
     node.remove_pod(pod[0])
 
