@@ -1,8 +1,6 @@
 #include "image/fetch/window.h"
 
 #include <fcntl.h>
-#include <stdatomic.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <unistd.h>
@@ -23,7 +21,6 @@ struct window {
 };
 
 static int folder = -1;
-static atomic_uint made;
 
 void window_use_folder(int folder_fd)
 {
@@ -49,16 +46,11 @@ bool window_is_file(const struct window *window)
  * the mapping. */
 static void *map_file(size_t size)
 {
-        char name[32];
-
         if (folder < 0)
                 return NULL;
-        snprintf(name, sizeof(name), "window-%u", atomic_fetch_add(&made, 1));
-        AUTO_FD int fd =
-                openat(folder, name, O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW | O_CLOEXEC, 0600);
+        AUTO_FD int fd = openat(folder, ".", O_TMPFILE | O_EXCL | O_RDWR | O_CLOEXEC, 0600);
         if (fd < 0)
                 return NULL;
-        unlinkat(folder, name, 0);
         if (fallocate(fd, 0, 0, (off_t)size) < 0)
                 return NULL;
         void *mapped = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
