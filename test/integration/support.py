@@ -172,8 +172,8 @@ class Node:
         return response.stdout.decode()
 
     def output(self, pod, script, **more):
-        """Runs a container to its end and returns what it wrote to its log, as text."""
-        container = self.sh(pod, script, **more)
+        """Runs a container to its end and returns what it wrote, as text. By one pipe: two have no order between them."""
+        container = self.sh(pod, f"exec 2>&1\n{script}", **more)
         self.wait_exit(container)
         return self.text(pod, container)
 

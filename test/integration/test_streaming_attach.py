@@ -142,7 +142,9 @@ def test_a_terminal(node, transport):
 
 
 def test_a_terminal_takes_another_client_with_another_size(node):
-    container = node.sh(node.pod(), "trap 'echo redraw $(stty size)' WINCH; while :; do sleep 0.1; done", tty=True, stdin=True, stdin_once=True)
+    container = node.sh(node.pod(), "trap 'echo redraw $(stty size)' WINCH; echo ready; while :; do sleep 0.1; done",
+                        tty=True, stdin=True, stdin_once=True)
+    node.wait_log(container, "ready")
     for rows in (20, 30):
         session = attach(node, container, stdin=True, tty=True)
         session.resize(rows + 1, 81)  # as kubectl asks for a picture
