@@ -565,6 +565,8 @@ static void test_stop_with_calls(void **state)
                 end(&calls[i]);
         assert_int_equal(atomic_load(&interrupted), 2);
         setup(state);
+        client_stop();
+        client_start(socket_path);
         assert_version_answers();
 }
 
@@ -629,11 +631,15 @@ static int teardown_all(void **state)
         return 0;
 }
 
-/* A new server, so that nothing of one test is counted in the next. */
+/* A new server, so that nothing of one test is counted in the next, and a new client: the old one
+ * may not have noticed yet that its connection is gone, and would send the next call there. */
 static int restart(void **state)
 {
+        client_stop();
         teardown(state);
-        return setup(state);
+        int result = setup(state);
+        client_start(socket_path);
+        return result;
 }
 
 #define server_test(test) cmocka_unit_test_setup(test, restart)
