@@ -14,8 +14,8 @@ from kit import hostile, leaks
 from kit.hostile import HostileRegistry
 from kit.image import Image, Layer
 from kit.wait import wait_for
+from recorder import Recorder
 from support import CONTAINER, CREATED, EXITED, KINDS, NOTREADY, POD, READY, RUNNING, Node, parse_log
-from test_network import Recorder
 
 
 @pytest.fixture
