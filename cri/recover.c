@@ -242,14 +242,6 @@ static void recover_container(struct container *container)
         }
 }
 
-static bool same_phase(const json_t *older, const json_t *newer)
-{
-        const char *old_phase = "", *new_phase = "";
-        return json_get_string(older, "phase", "record.json", &old_phase, NULL) == 0 &&
-               json_get_string(newer, "phase", "record.json", &new_phase, NULL) == 0 &&
-               strcmp(old_phase, new_phase) == 0;
-}
-
 static int load_container(const char *id, struct error *err)
 {
         AUTO_ARENA struct arena *arena = arena_new();
@@ -275,8 +267,9 @@ static int load_container(const char *id, struct error *err)
         result = container_restore(container, newer ? newer : record, err);
         if (result < 0)
                 return result;
-        /* The newer record goes with the run folder when the container is cleaned up. */
-        if (newer && !same_phase(record, newer))
+        /* The newer record goes with the run folder, at a reboot or when the container is cleaned
+         * up. */
+        if (newer && !json_equal(record, newer))
                 container_save_later(container);
         recover_container(container);
         return 0;

@@ -1,14 +1,15 @@
 """UpdateContainerResources: on containers that run, that do not yet, and that have ended."""
 import os
 import stat
+import subprocess
 import threading
 
 import grpc
 import pytest
-from kit.paths import program
 from kit.wait import wait_for
 from support import CREATED, KINDS, RUNNING, Node, error_of
 from test_resources import MIB, cgroup, cgroup_v2, cpu_quota, cpu_shares, hugepage_sizes, memory_limit, swap_limit, weight, with_swap
+from test_restart import reboot
 
 pytestmark = pytest.mark.handler
 
@@ -189,6 +190,64 @@ def test_an_update_that_a_crash_cuts_off_is_ended_by_the_next_daemon(own_daemon,
     daemon.start()
     wait_for(lambda: said(node, container).cpu_shares == 700, "the update to be ended")
     assert cpu_shares(node, container) == weight(700)
+
+
+class Unwritable:
+    """The folder of a container's record, which nobody can write into for a while."""
+
+    def __init__(self, node, container):
+        self.folder = f"{node.daemon.state}/containers/{container}"
+
+    def recorded(self):
+        with open(f"{self.folder}/record.json") as file:
+            return file.read()
+
+    def __enter__(self):
+        subprocess.run(["mount", "--bind", self.folder, self.folder], check=True)
+        subprocess.run(["mount", "-o", "remount,bind,ro", self.folder], check=True)
+        self.before = self.recorded()
+        return self
+
+    def __exit__(self, *_):
+        subprocess.run(["umount", self.folder], check=True)
+
+
+def test_an_update_is_known_from_its_acknowledgement_on(own_node):
+    """Its record on disk is written afterwards: here the daemon is killed in between."""
+    node = own_node()
+    container = node.sleeper(node.pod(), linux={"resources": FIRST})
+    record = Unwritable(node, container)
+    wait_for(lambda: '"running"' in record.recorded(), "the record of its start")
+    with record:
+        update(node, container, cpu_shares=700, memory_limit_in_bytes=90 * MIB)
+        node.daemon.kill()
+        assert record.recorded() == record.before, "the window was missed"
+    node.daemon.start()
+    assert (said(node, container).cpu_shares, said(node, container).memory_limit_in_bytes) == (700, 90 * MIB)
+    assert in_effect(node, container) == (str(90 * MIB), ("50000", "100000"), weight(700))
+    # The next daemon makes up for it, so that it is known after a reboot, too.
+    wait_for(lambda: record.recorded() != record.before, "the record on disk")
+    reboot(node.daemon)
+    node.daemon.start()
+    node.wait_exit(container)
+    assert (said(node, container).cpu_shares, said(node, container).memory_limit_in_bytes) == (700, 90 * MIB)
+
+
+def test_an_update_that_cannot_be_recorded_is_not_acknowledged(own_node):
+    """Of a container that was not started the record is all that an update changes."""
+    node = own_node()
+    container = node.create(node.pod(), ["/bin/sleep", "1000"], linux={"resources": FIRST})
+    with Unwritable(node, container):
+        error_of(lambda: update(node, container, cpu_shares=700), *set(KINDS) - {KINDS.OK})
+        assert said(node, container).cpu_shares == 512
+    node.daemon.kill()
+    node.daemon.start()
+    assert said(node, container).cpu_shares == 512
+    update(node, container, cpu_shares=700)
+    node.daemon.kill()
+    node.daemon.start()
+    node.start(container)
+    assert in_effect(node, container) == (str(64 * MIB), ("50000", "100000"), weight(700))
 
 
 def test_one_that_has_ended_is_refused(node):
