@@ -412,20 +412,22 @@ static int carry(void)
         }
 }
 
-/* What it wrote and the shim has not yet passed on. */
+/*
+ * What it wrote and the shim has not yet passed on. Its input ends afterwards: runc's shim closes a
+ * terminal whose input has ended, with what is still to be read from it.
+ */
 static void carry_rest(void)
 {
         int64_t now = clock_now(CLOCK_MONOTONIC), last = now + LINGER_MAX,
                 deadline = now + LINGER_SILENCE;
 
-        end_pump(IN);
         while ((self.pumps[OUT].from >= 0 || self.pumps[ERRORS].from >= 0) && now < deadline &&
                now < last) {
                 struct pollfd ready[PUMPS + 1];
 
                 fill(ready);
-                if (poll(ready, PUMPS, (int)((deadline - now) / 1000000) + 1) > 0) {
-                        for (unsigned i = 0; i < PUMPS; i++) {
+                if (poll(&ready[OUT], PUMPS - OUT, (int)((deadline - now) / 1000000) + 1) > 0) {
+                        for (unsigned i = OUT; i < PUMPS; i++) {
                                 if (ready[i].revents)
                                         move(i);
                         }
@@ -433,6 +435,7 @@ static void carry_rest(void)
                 }
                 now = clock_now(CLOCK_MONOTONIC);
         }
+        end_pump(IN);
 }
 
 static int write_pid(uint32_t pid)
