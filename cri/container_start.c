@@ -190,9 +190,12 @@ static int start(struct container *container, struct error *err)
         int64_t deadline = clock_after(container_runtime_patience(container));
         container_step(container, "writing the record");
         container->phase = CONTAINER_STARTING;
+        /* About: it is all that is known of the time if a crash cuts off what follows. */
+        container->started_at = clock_real();
         int result = container_save_run(container, err);
         if (result < 0) {
                 container->phase = CONTAINER_CREATED;
+                container->started_at = 0;
                 return result;
         }
         container_step(container, "creating it with the runtime");

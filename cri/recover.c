@@ -128,6 +128,15 @@ static void wait_for_create(struct container *container, int64_t deadline)
                 task_sleep_until(clock_after(CREATE_POLL));
 }
 
+static void start_was_cut_off(struct container *container)
+{
+        struct error reason;
+        error_set(&reason, ERROR_ABORTED, "the daemon ended while the container was being started");
+        container->started_at = 0;
+        container_start_failed(container, &reason);
+        container_save_later(container);
+}
+
 /* StartContainer was under way. Its runtime knows whether the container runs. */
 static void adopt_started(void *argument)
 {
@@ -150,15 +159,15 @@ static void adopt_started(void *argument)
                 if (container->pidfd < 0)
                         container->pidfd = open_first_process(container);
                 events_tell_container(container, EVENT_STARTED);
-                if (container_save(container, false, &err) < 0)
+                /* The run folder's comes first at the next start, which must not ask again: a
+                 * runtime that does not answer then would be the end of a container that runs. */
+                if (container_save_run(container, &err) < 0)
                         log_failure(&err, "the container's record is not up to date", "container",
                                     container->id, NULL);
-        } else {
-                error_set(&err, ERROR_ABORTED,
-                          "the daemon ended while the container was being started");
-                container_signal(container, SIGKILL);
-                container_start_failed(container, &err);
                 container_save_later(container);
+        } else {
+                container_signal(container, SIGKILL);
+                start_was_cut_off(container);
         }
         task_unlock(&container->lock);
 }
@@ -193,10 +202,7 @@ static void recover_started(struct container *container)
                         task_start("adopt started container", adopt_started,
                                    container_ref(container));
         } else if (was_starting) {
-                error_set(&err, ERROR_ABORTED,
-                          "the daemon ended while the container was being started");
-                container_start_failed(container, &err);
-                container_save_later(container);
+                start_was_cut_off(container);
         } else if (container_read_exit(container, &exit, &err) == 0) {
                 container_exited(container, &exit);
         } else {

@@ -17,6 +17,7 @@ from kit.image import Image, busybox_layer  # noqa: E402
 from kit.paths import program  # noqa: E402
 from kit.registry import Registry  # noqa: E402
 from kit.wait import wait_for  # noqa: E402
+from recorder import Recorder  # noqa: E402
 from support import Node  # noqa: E402
 
 
@@ -198,6 +199,20 @@ def own_node(own_daemon, busybox):
     """A daemon for this test alone, with a busybox pulled."""
     def make(**more):
         return Node(own_daemon(**more), busybox)
+    return make
+
+
+@pytest.fixture
+def recording(own_daemon, busybox):
+    def make(network=None, capabilities=None, plugin=None, config=None):
+        daemon = own_daemon(start=False, network=False, config=config or {})
+        recorder = Recorder(daemon)
+        daemon.write_network({
+            "cniVersion": "1.0.0", "name": "recorded", **(network or {}),
+            "plugins": [{"type": "recorder", "capabilities": capabilities or {}, **(plugin or {})}],
+        })
+        daemon.start()
+        return Node(daemon, busybox), recorder
     return make
 
 

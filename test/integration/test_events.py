@@ -13,8 +13,8 @@ import pytest
 from kit.cri import grpc
 from kit.events import Watcher
 from kit.wait import wait_for
+from recorder import Recorder
 from support import EXITED, KINDS, NODE, NOTREADY, POD, READY, RUNNING, Node
-from test_network import Recorder
 from test_restart import reboot
 
 ALL = ["created", "started", "stopped", "deleted"]

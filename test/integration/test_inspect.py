@@ -90,7 +90,7 @@ def test_sysctls_and_devices_are_as_the_pod_and_the_container_have_them(node, ha
     container = node.sleeper(node.pod(linux=linux))
     node.pid_of(container)
     code, found = verify(node, container)
-    # crun 1.8 leaves this one's options out in a user namespace, which is then told.
+    # crun leaves this one's options out in a user namespace (docs/handlers.md), which is then told.
     known = {"mount /dev/mqueue"} if handler == "crun" and user_namespace else set()
     assert {what for what, (verdict, _) in found.items() if verdict == "FINDING_FAIL"} <= known, found
     assert code == (1 if any(verdict == "FINDING_FAIL" for verdict, _ in found.values()) else 0)

@@ -10,8 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from kit.cri import Client
 from kit.wait import wait_for
+from recorder import Recorder
 from support import KINDS, READY, RUNNING, Node
-from test_network import Recorder
 from test_streaming_attach import monitor_of
 
 

@@ -14,8 +14,8 @@ from kit import hostile, leaks
 from kit.hostile import HostileRegistry
 from kit.image import Image, Layer
 from kit.wait import wait_for
+from recorder import Recorder
 from support import CONTAINER, CREATED, EXITED, KINDS, NOTREADY, POD, READY, RUNNING, Node, parse_log
-from test_network import Recorder
 
 
 @pytest.fixture
@@ -497,6 +497,82 @@ def test_a_failed_start_keeps_its_reason(own_daemon, busybox, handler, hung):
     wait_for(lambda: not os.path.exists(f"{daemon.run}/containers/{container}"), "the cleaning up")
     daemon.restart()
     assert str(node.status(container)) == str(failed)
+
+
+WAITING_RUNTIME = """#!/bin/sh
+for word; do case $word in
+start) echo $$ > {folder}/starting.new; mv {folder}/starting.new {folder}/starting; while [ ! -e {folder}/go ]; do sleep 0.05; done;;
+state) [ -e {folder}/mute ] && exit 1;;
+esac; done
+exec {path} "$@"
+"""
+
+
+class Starting:
+    """A container that its runtime has made and is asked to start, which waits for a file; then the daemon is killed."""
+
+    def __init__(self, daemon, busybox):
+        self.daemon = daemon
+        path = f"{daemon.root}/waiting-runtime"
+        with open(path, "w") as file:
+            file.write(WAITING_RUNTIME.format(folder=daemon.root, path=daemon.runtime))
+        os.chmod(path, 0o755)
+        daemon.write_config(extra={"runtime.handlers.waiting": f'kind = "oci"\npath = "{path}"\n'})
+        self.node = node = Node(daemon.start(), busybox)
+        config = node.pod_config()
+        pod = node.run_pod(config, handler="waiting"), config
+        self.container = node.create(pod, ["/bin/sh", "-c", "echo ran; exec sleep 1000"])
+        self.log = node.log_file(self.container)
+        call = node.client.start("StartContainer", container_id=self.container)
+        wait_for(lambda: os.path.exists(f"{daemon.root}/starting"), "the runtime's start")
+        daemon.kill()
+        interrupted(call)
+
+    def touch(self, name):
+        open(f"{self.daemon.root}/{name}", "w").close()
+
+    def has_run(self):
+        return os.path.exists(self.log) and any(data == b"ran" for _, _, data in parse_log(self.log))
+
+
+def test_what_was_made_and_not_started_when_the_daemon_was_killed_never_runs(own_daemon, busybox):
+    """Nothing that a daemon does between the two can be missing from a container that runs."""
+    starting = Starting(own_daemon(start=False), busybox)
+    node, container = starting.node, starting.container
+    with open(f"{starting.daemon.run}/containers/{container}/pid") as file:
+        process = file.read().strip()
+    assert os.path.exists(f"/proc/{process}")
+    starting.daemon.start()
+    status = node.wait_exit(container)
+    assert status.reason == "StartError" and "being started" in status.message and status.finished_at and not status.started_at
+    wait_for(lambda: not os.path.exists(f"/proc/{process}"), "what the runtime made to be gone")
+    # The start that was under way finds nothing any more.
+    starting.touch("go")
+    with open(f"{starting.daemon.root}/starting") as file:
+        runtime = file.read().strip()
+    wait_for(lambda: not os.path.exists(f"/proc/{runtime}"), "the runtime's start to end")
+    assert not starting.has_run()
+    starting.daemon.restart()
+    assert str(node.status(container)) == str(status)
+
+
+def test_what_started_without_the_daemon_runs_for_all_later_ones(own_daemon, busybox):
+    starting = Starting(own_daemon(start=False), busybox)
+    node, container = starting.node, starting.container
+    starting.touch("go")
+    wait_for(starting.has_run, "the container to run")
+    starting.daemon.start()
+    wait_for(lambda: node.status(container).state == RUNNING, "the daemon to find that it runs")
+    found = node.status(container)
+    assert found.started_at > found.created_at
+    starting.daemon.kill()
+    # It is known to run: there is nothing to ask, and no answer can mean its end.
+    starting.touch("mute")
+    starting.daemon.start()
+    assert node.status(container).state == RUNNING
+    os.unlink(f"{starting.daemon.root}/mute")
+    assert node.exec(container, "true").exit_code == 0
+    assert str(node.status(container)) == str(found)
 
 
 def test_a_container_whose_handler_the_configuration_lost(own_daemon, busybox):

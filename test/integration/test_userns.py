@@ -89,6 +89,28 @@ def test_the_other_namespaces_are_made_inside_it_and_pinned(userns):
         os.stat(f"/proc/{pid}/ns/{kind}").st_ino for kind in ("net", "ipc", "uts", "pid", "user")}
 
 
+def test_message_queues_are_the_pods_own(userns, tmp_path):
+    """crun makes this mount before it enters the user namespace: in the pod's IPC namespace, not in the host's."""
+    node = userns
+    host = tmp_path / "mqueue"
+    host.mkdir()
+    subprocess.run(["mount", "-t", "mqueue", "mqueue", host], check=True)
+    theirs = host / f"of-the-host-{node.daemon.tag}"
+    theirs.touch()
+    try:
+        pod = userns_pod(node)
+        one, two = node.sleeper(pod, name="one"), node.sleeper(pod, name="two")
+        for container in (one, two):
+            assert node.exec_sh(container, "grep -c ' /dev/mqueue .* mqueue ' /proc/self/mountinfo; ls /dev/mqueue") == "1\n"
+            assert int(node.exec_sh(container, "stat -c %d /dev/mqueue")) != os.stat(host).st_dev
+        node.exec_sh(one, "touch /dev/mqueue/mine")
+        assert node.exec_sh(two, "ls /dev/mqueue") == "mine\n"
+        assert theirs.name in os.listdir(host) and "mine" not in os.listdir(host)
+    finally:
+        theirs.unlink()
+        subprocess.run(["umount", host], check=True)
+
+
 def test_the_images_files_are_its_roots(userns, image):
     node = userns
     layer = Layer("gzip")

@@ -34,10 +34,14 @@ static inline void client_start(const char *socket_path)
 {
         AUTO_FREE char *address = xprintf("unix:%s", socket_path);
         grpc_channel_credentials *credentials = grpc_insecure_credentials_create();
-        grpc_arg limit = {.type = GRPC_ARG_INTEGER,
-                          .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
-                          .value.integer = -1};
-        grpc_channel_args args = {1, &limit};
+        grpc_arg settings[] = {{.type = GRPC_ARG_INTEGER,
+                                .key = (char *)GRPC_ARG_MAX_RECEIVE_MESSAGE_LENGTH,
+                                .value.integer = -1},
+                               /* No connection that an earlier client left. */
+                               {.type = GRPC_ARG_INTEGER,
+                                .key = (char *)GRPC_ARG_USE_LOCAL_SUBCHANNEL_POOL,
+                                .value.integer = 1}};
+        grpc_channel_args args = {sizeof settings / sizeof *settings, settings};
 
         channel = grpc_channel_create(address, credentials, &args);
         grpc_channel_credentials_release(credentials);
