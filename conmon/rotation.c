@@ -104,25 +104,52 @@ static bool name_old(char old[PATH_MAX], const char *path, int64_t *last)
         return !text.cut;
 }
 
-static int move_old(const char *path, unsigned files, int64_t *last)
+static void remove_old(const char *path, unsigned keep)
 {
-        static char old[PATH_MAX], directory[PATH_MAX];
+        static char directory[PATH_MAX];
         const char *slash = strrchr(path, '/');
         struct text text = text_in(directory, sizeof(directory));
 
-        if (!name_old(old, path, last))
-                return -ENAMETOOLONG;
-        if (rename(path, old) < 0)
-                return -errno;
         if (slash)
                 text_add_bytes(&text, path, (size_t)(slash - path) + 1);
         else
                 text_add(&text, ".");
-        remove_oldest(directory, slash ? slash + 1 : path, files - 1);
-        return 0;
+        remove_oldest(directory, slash ? slash + 1 : path, keep);
 }
 
-int rotation_start_anew(const char *path, mode_t mode, unsigned files, int64_t *last)
+static int make(const char *name, mode_t mode)
+{
+        int fd = open(name, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOCTTY, mode);
+
+        return fd < 0 ? -errno : fd;
+}
+
+static int keep_or_remove(int fd, const char *made, int result)
+{
+        if (!result)
+                return fd;
+        close(fd);
+        unlink(made);
+        return result;
+}
+
+/*
+ * The new file has the old one's name until they change places, so that the kubelet, which rotates
+ * too, finds a log whenever it looks.
+ */
+static int exchange(const char *path, mode_t mode, const char *old)
+{
+        int fd = make(old, mode), result = 0;
+
+        if (fd < 0)
+                return fd;
+        if (renameat2(AT_FDCWD, old, AT_FDCWD, path, RENAME_EXCHANGE) < 0)
+                result = -errno;
+        return keep_or_remove(fd, old, result);
+}
+
+/* old: null where nothing is kept. */
+static int replace(const char *path, mode_t mode, const char *old)
 {
         static char beside[PATH_MAX];
         struct text text = text_in(beside, sizeof(beside));
@@ -135,16 +162,28 @@ int rotation_start_anew(const char *path, mode_t mode, unsigned files, int64_t *
         /* What a killed monitor left there is not written into. */
         if (unlink(beside) < 0 && errno != ENOENT)
                 return -errno;
-        fd = open(beside, O_WRONLY | O_CREAT | O_EXCL | O_APPEND | O_CLOEXEC | O_NOCTTY, mode);
+        fd = make(beside, mode);
         if (fd < 0)
-                return -errno;
-        if (files > 1)
-                result = move_old(path, files, last);
-        if (!result && rename(beside, path) < 0)
-                result = -errno;
-        if (!result)
                 return fd;
-        close(fd);
-        unlink(beside);
+        if ((old && rename(path, old) < 0) || rename(beside, path) < 0)
+                result = -errno;
+        return keep_or_remove(fd, beside, result);
+}
+
+int rotation_start_anew(const char *path, mode_t mode, unsigned files, int64_t *last)
+{
+        static char old[PATH_MAX];
+        int result;
+
+        if (files <= 1)
+                return replace(path, mode, NULL);
+        if (!name_old(old, path, last))
+                return -ENAMETOOLONG;
+        result = exchange(path, mode, old);
+        /* Not every file system can. */
+        if (result == -EINVAL)
+                result = replace(path, mode, old);
+        if (result >= 0)
+                remove_old(path, files - 1);
         return result;
 }

@@ -35,7 +35,8 @@ enum {
         EXEC_TERMINAL = 3,
         EXEC_STDIN = 4,
         EXEC_SPEC = 7,
-        CLOSE_STDIN = 3
+        CLOSE_STDIN = 3,
+        KILL_SIGNAL = 3
 };
 enum { ANY_TYPE = 1, ANY_VALUE = 2 };
 
@@ -52,6 +53,7 @@ enum { IN, OUT, ERRORS, PUMPS };
 static struct self {
         const struct shim_exec *exec;
         int shim;
+        pid_t parent;
         uint32_t stream; /* of the last request */
         uint32_t wait;   /* of the one that waits for the end; 0 where none does */
         struct shim_reader reader;
@@ -337,6 +339,22 @@ static void end_pump(unsigned which)
         pump->length = pump->done = 0;
 }
 
+/*
+ * Nobody reads its output any more. Runc's shim holds a reading end of its pipes itself, so that
+ * the command does not learn it by writing. Where our parent is gone nobody could kill it later.
+ */
+static void tell_unread(void)
+{
+        int quiet = *self.exec->console ? SIGHUP : SIGPIPE;
+        char memory[SMALL_REQUEST];
+        struct text payload = text_in(memory, sizeof(memory));
+
+        name_command(&payload);
+        shim_add_number(&payload, KILL_SIGNAL,
+                        (uint64_t)(getppid() == self.parent ? quiet : SIGKILL));
+        send_request("Kill", &payload, NULL, 0);
+}
+
 static bool again(ssize_t result)
 {
         return result < 0 && (errno == EAGAIN || errno == EINTR);
@@ -364,9 +382,10 @@ static void move(unsigned which)
         moved = write(pump->to, pump->bytes + pump->done, pump->length);
         if (again(moved))
                 return;
-        /* Nobody reads it any more: the command is to learn that. */
         if (moved < 0) {
                 end_pump(which);
+                if (which != IN)
+                        tell_unread();
                 return;
         }
         pump->done += (size_t)moved;
@@ -412,20 +431,22 @@ static int carry(void)
         }
 }
 
-/* What it wrote and the shim has not yet passed on. */
+/*
+ * What it wrote and the shim has not yet passed on. Its input ends afterwards: runc's shim closes a
+ * terminal whose input has ended, with what is still to be read from it.
+ */
 static void carry_rest(void)
 {
         int64_t now = clock_now(CLOCK_MONOTONIC), last = now + LINGER_MAX,
                 deadline = now + LINGER_SILENCE;
 
-        end_pump(IN);
         while ((self.pumps[OUT].from >= 0 || self.pumps[ERRORS].from >= 0) && now < deadline &&
                now < last) {
                 struct pollfd ready[PUMPS + 1];
 
                 fill(ready);
-                if (poll(ready, PUMPS, (int)((deadline - now) / 1000000) + 1) > 0) {
-                        for (unsigned i = 0; i < PUMPS; i++) {
+                if (poll(&ready[OUT], PUMPS - OUT, (int)((deadline - now) / 1000000) + 1) > 0) {
+                        for (unsigned i = OUT; i < PUMPS; i++) {
                                 if (ready[i].revents)
                                         move(i);
                         }
@@ -433,6 +454,7 @@ static void carry_rest(void)
                 }
                 now = clock_now(CLOCK_MONOTONIC);
         }
+        end_pump(IN);
 }
 
 static int write_pid(uint32_t pid)
@@ -484,6 +506,7 @@ int shim_exec_run(const struct shim_exec *exec)
         int code;
 
         self.exec = exec;
+        self.parent = getppid();
         signal(SIGPIPE, SIG_IGN);
         code = start();
         if (!code) {

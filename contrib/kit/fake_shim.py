@@ -5,7 +5,8 @@ machine's processes are none of the host's.
 
 It stands for what Debian's shim of runc (1.6) has not: answers to its start in JSON, the task API's version 3, a sandbox, as a
 container and by the sandbox API, events and statistics of a guest. FOLDER/requests has one line of JSON for each request. The first
-word of a container's command says what it does: exit CODE, wait (until it is killed), oom, fail (Create is refused). With "v1" as its
+word of a container's command says what it does: exit CODE, wait (until it is killed), oom, fail (Create is refused), echo WORDS, late
+WORDS (which pass on after its end, but not once its input has ended: so does runc's shim with a terminal). With "v1" as its
 last word the guest has cgroup v1, with "silent" it has no statistics, with "hang" it never answers to who asks for them. SIGUSR1 ends
 the sandbox, as a machine dies whose shim lives.
 
@@ -68,12 +69,19 @@ class Process:
     def __init__(self, request, words):
         self.request, self.words = request, words
         self.ended, self.code = threading.Event(), None
+        self.input_ended = threading.Event()
         self.files = []
 
     def open(self):
         for path in (self.request.stdout, self.request.stderr):
             if path:
                 self.files.append(open(path, "wb", buffering=0))
+
+    def pass_on_late(self):
+        if not self.input_ended.wait(0.1):
+            self.files[0].write(" ".join(self.words[1:]).encode() + b"\n")
+        for file in self.files:
+            file.close()
 
     def end(self, code):
         if self.ended.is_set():
@@ -96,6 +104,10 @@ class Process:
         elif self.words[0] == "echo":
             self.files[0].write(" ".join(self.words[1:]).encode() + b"\n")
             self.end(0)
+        elif self.words[0] == "late":
+            self.code = 0
+            self.ended.set()
+            threading.Thread(target=self.pass_on_late, daemon=True).start()
 
 
 class Shim:
@@ -169,7 +181,10 @@ class Shim:
     def Update(self, r):
         self.find(r)
 
-    Pause = Resume = ResizePty = CloseIO = Update
+    Pause = Resume = ResizePty = Update
+
+    def CloseIO(self, r):
+        self.find(r).input_ended.set()
 
     def Shutdown(self, r):
         threading.Timer(0.05, os._exit, [0]).start()

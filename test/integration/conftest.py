@@ -241,7 +241,7 @@ def no_images_left(node):
         for image in node.client.ListImages().images:
             node.client.RemoveImage(image={"image": image.id})
         assert not node.client.ListImages().images
-        wait_for(lambda: not layer_folders(node.daemon), "layers and partial downloads to be gone", 20)
+        wait_for(lambda: not layer_folders(node.daemon), "layers and partial downloads to be gone")
 
 
 @pytest.fixture

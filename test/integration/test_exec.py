@@ -42,7 +42,7 @@ def test_exec_sync_timeout_kills_all_that_it_started(node):
     container = node.sleeper(node.pod())
     script = "setsid sleep 7654 & (trap '' TERM; sleep 7654) & sleep 7654"
     error_of(lambda: node.exec(container, "/bin/sh", "-c", script, timeout=1, deadline=60), KINDS.DEADLINE_EXCEEDED)
-    wait_for(lambda: "7654" not in node.exec_sh(container, "ps -o args"), "the children to be gone", 20)
+    wait_for(lambda: "7654" not in node.exec_sh(container, "ps -o args"), "the children to be gone")
     assert node.status(container).state == RUNNING
 
 

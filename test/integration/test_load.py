@@ -136,7 +136,7 @@ def test_descriptors_and_memory_stay_flat(own_node):
     def settled():
         now = numbers(node.daemon)
         return now if now[0] <= before[0] and now[1] <= before[1] + 4 else None
-    after = wait_for(settled, f"descriptors and threads to be back at {before}, now {numbers(node.daemon)}", 30)
+    after = wait_for(settled, f"descriptors and threads to be back at {before}, now {numbers(node.daemon)}")
     assert after[2] < before[2] + 2048, (before, after)
 
 
@@ -174,8 +174,8 @@ def test_execs_leave_nothing_behind(own_node):
     run(wanted)
     after = wait_for(
         lambda: (lambda now: now if now[0] <= before[0] and now[1] <= before[1] + 4 else None)(numbers(node.daemon)),
-        f"descriptors and threads to be back at {before}, now {numbers(node.daemon)}", 30)
-    wait_for(lambda: not zombies(), "no zombie", 30)
+        f"descriptors and threads to be back at {before}, now {numbers(node.daemon)}")
+    wait_for(lambda: not zombies(), "no zombie")
     print(f"{wanted} execs: daemon's descriptors, threads, KiB {before} -> {after}; monitor's descriptors, KiB "
           f"{monitor_before} -> {monitor_numbers()}")
     assert after[2] < before[2] + 2048, (before, after)
@@ -191,7 +191,7 @@ def test_clients_that_come_and_go_cost_nothing(node):
     before = numbers(node.daemon)[0]
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(visit, range(100)))
-    wait_for(lambda: numbers(node.daemon)[0] <= before + 2, "connections to be closed", 30)
+    wait_for(lambda: numbers(node.daemon)[0] <= before + 2, "connections to be closed")
 
 
 def test_a_stopped_client_does_not_hold_up_others(node):

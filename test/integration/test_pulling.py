@@ -235,7 +235,7 @@ def test_a_registry_that_hangs_does_not_keep_a_pull_that_nobody_wants(own_node, 
     pull = node.client.start("PullImage", image={"image": name})
     wait_for(lambda: bad.seen("^GET /v2/a/b/" + pattern), "the pull to come there")
     pull.cancel()
-    wait_for(lambda: not os.listdir(f"{node.daemon.state}/images/staging"), "the pull to end", 10)
+    wait_for(lambda: not os.listdir(f"{node.daemon.state}/images/staging"), "the pull to end")
     wait_for(lambda: "nobody waits for it any more" in node.daemon.log_text(), "that to be told")
 
 

@@ -217,4 +217,4 @@ def test_a_pull_that_nobody_wants_ends_its_ranges(own_node, ranges):
     started = node.client.start("PullImage", image={"image": ranges.name})
     wait_for(lambda: ranges.under_way == 3, "three ranges")
     started.cancel()
-    wait_for(lambda: not os.listdir(f"{node.daemon.state}/images/staging"), "the pull to end", 10)
+    wait_for(lambda: not os.listdir(f"{node.daemon.state}/images/staging"), "the pull to end")

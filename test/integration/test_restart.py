@@ -184,7 +184,7 @@ def test_killed_during_run_pod_sandbox(node, moment):
     assert len(node.client.ListPodSandbox().items) <= 1
     pod = node.run_pod(config)
     assert node.pod_status(pod).state == READY
-    wait_for(lambda: [p.id for p in node.client.ListPodSandbox().items] == [pod], "half a pod to be gone", 30)
+    wait_for(lambda: [p.id for p in node.client.ListPodSandbox().items] == [pod], "half a pod to be gone")
     assert node.wait_exit(node.sh((pod, config), "ip addr show eth0 | grep -q inet")).exit_code == 0
 
 

@@ -14,6 +14,7 @@ from grpc import StatusCode
 from kit import cri, fake_shim, shim_pb
 from kit.paths import TOP
 from kit.wait import wait_for
+from streams import run
 from support import EXITED, NOTREADY, RUNNING, error_of
 
 FAKE = f"{TOP}/contrib/kit/fake_shim.py"
@@ -217,6 +218,17 @@ def test_a_command(fake):
     error_of(lambda: node.exec(container, "wait", timeout=1), StatusCode.DEADLINE_EXCEEDED)
     kill = recorded.messages("Kill", shim_pb.task.KillRequest)[0]
     assert kill.exec_id and kill.signal == signal.SIGKILL
+    node.remove_pod(pod[0])
+
+
+def test_what_a_terminal_still_has_when_its_command_has_ended(fake):
+    node, recorded = fake()
+    pod = pod_of(node)
+    container = node.run(pod, ["wait"])
+    session = run(node, container, ["late", "last words"], tty=True, stdin=True)
+    out, _, status = session.wait()
+    assert (out, json.loads(status)["status"]) == (b"guest runs late last words\nlast words\n", "Success")
+    wait_for(lambda: recorded.messages("CloseIO", shim_pb.task.CloseIORequest), "its input's end")
     node.remove_pod(pod[0])
 
 

@@ -338,6 +338,7 @@ def test_the_monitor_is_killed(own_node, kind):
     wait_for(lambda: not children_of(container, "dd"), "the container's processes to be gone")
 
 
+@pytest.mark.handler
 def test_the_daemon_is_killed(own_node):
     """With sessions of all kinds under way: containers do not notice, what was started for a client ends, and all kinds work again."""
     node = own_node()

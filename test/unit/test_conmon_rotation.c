@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -255,6 +256,29 @@ static void somebody_emptied_it(void **state)
         assert_int_equal(check_lines(6, 3 * LINE), 4);
 }
 
+/* The kubelet renames it whenever it thinks it right, a reader opens it. */
+static void there_is_a_log_at_any_moment(void **state)
+{
+        pid_t child;
+        int status;
+
+        open_bounded(2 * LINE, 2);
+        child = fork();
+        assert_true(child >= 0);
+        if (child == 0) {
+                while (!is_there("over")) {
+                        if (!is_there("0.log"))
+                                _exit(1);
+                }
+                _exit(0);
+        }
+        add_lines(1, 8000);
+        put("over");
+        assert_int_equal(waitpid(child, &status, 0), child);
+        assert_int_equal(status, 0);
+        assert_true(is_there("0.log"));
+}
+
 /* Who may write into the log's folder does not choose what we write to. */
 static void links_and_fifos_are_refused(void **state)
 {
@@ -286,6 +310,7 @@ int main(void)
                 TEST(somebody_rotated_meanwhile),
                 TEST(no_other_file_can_be_made),
                 TEST(somebody_emptied_it),
+                TEST(there_is_a_log_at_any_moment),
                 TEST(links_and_fifos_are_refused),
         };
         int failed;
