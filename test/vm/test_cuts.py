@@ -144,7 +144,7 @@ def test_power_cuts(new_machine, registry, busybox, images):
         clean(guest)
 
 
-@pytest.mark.skipif(not os.environ.get("CRISP_VM_NIGHTLY"), reason="in the nightly form, where it has yet to be seen to pass")
+@pytest.mark.skipif(not os.environ.get("CRISP_VM_NIGHTLY"), reason="in the nightly form: to fill an emulated disk takes minutes")
 def test_a_full_disk_and_one_that_cannot_be_written(new_machine, registry, busybox):
     machine = new_machine()
     guest = Guest(machine, registry, busybox)
