@@ -218,8 +218,15 @@ def tree(folder):
 
 
 def layer_trees(daemon):
+    """All layers but those that are being removed, as garbage is after a start."""
     folder = f"{daemon.state}/images/layers"
-    return {name: tree(f"{folder}/{name}") for name in os.listdir(folder)}
+    found = {}
+    for name in os.listdir(folder):
+        try:
+            found[name] = tree(f"{folder}/{name}")
+        except FileNotFoundError:
+            pass
+    return found
 
 
 def garbage(daemon, story):

@@ -193,7 +193,7 @@ def test_an_update_that_a_crash_cuts_off_is_ended_by_the_next_daemon(own_daemon,
 
 
 class Unwritable:
-    """The folder of a container's record, which nobody can write into for a while."""
+    """The folder of a container's record, which nobody can write into for a while. A bundle in it is the runtime's, and stays as it was."""
 
     def __init__(self, node, container):
         self.folder = f"{node.daemon.state}/containers/{container}"
@@ -205,11 +205,15 @@ class Unwritable:
     def __enter__(self):
         subprocess.run(["mount", "--bind", self.folder, self.folder], check=True)
         subprocess.run(["mount", "-o", "remount,bind,ro", self.folder], check=True)
+        bundle = f"{self.folder}/bundle"
+        if os.path.isdir(bundle):
+            subprocess.run(["mount", "--bind", bundle, bundle], check=True)
+            subprocess.run(["mount", "-o", "remount,bind,rw", bundle], check=True)
         self.before = self.recorded()
         return self
 
     def __exit__(self, *_):
-        subprocess.run(["umount", self.folder], check=True)
+        subprocess.run(["umount", "-R", self.folder], check=True)
 
 
 def test_an_update_is_known_from_its_acknowledgement_on(own_node):
