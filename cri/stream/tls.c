@@ -35,6 +35,7 @@ struct tls {
 
 static struct {
         struct tls_library shared;
+        __typeof__(&OPENSSL_init_crypto) init;
         __typeof__(&TLS_server_method) server_method;
         __typeof__(&SSL_CTX_new) ctx_new;
         __typeof__(&SSL_CTX_free) ctx_free;
@@ -69,6 +70,7 @@ static int load_library(struct error *err)
                 {"SSL_get_error", &library.shared.get_error},
                 {"SSL_free", &library.shared.free},
                 {"ERR_clear_error", &library.shared.clear_error},
+                {"OPENSSL_init_crypto", &library.init},
                 {"TLS_server_method", &library.server_method},
                 {"SSL_CTX_new", &library.ctx_new},
                 {"SSL_CTX_free", &library.ctx_free},
@@ -101,6 +103,10 @@ static int load_library(struct error *err)
                                          functions[i].name);
                 memcpy(functions[i].place, &found, sizeof found);
         }
+        /* First of all: else the library takes itself apart when the program ends, under threads
+         * that are just ending too and free what is theirs once more. */
+        if (library.init(OPENSSL_INIT_NO_ATEXIT, NULL) != 1)
+                return error_set(err, ERROR_INTERNAL, "%s cannot be initialized", LIBRARY);
         return 0;
 }
 
