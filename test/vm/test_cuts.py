@@ -23,6 +23,7 @@ class Busy:
         self.guest, self.images, self.chance = guest, images, chance
         self.pods, self.containers, self.pulled = {}, {}, set()  # acknowledged and there
         self.unsure = set()  # what a call was about that was not answered
+        self.making = set()  # pods whose containers are not there yet: another thread leaves them alone
         self.done = 0
         self.over = threading.Event()
 
@@ -45,17 +46,21 @@ class Busy:
     def pod(self):
         config = self.guest.pod_config(linux={**self.guest.namespaces(network=2)})
         pod = self.attempt(config["metadata"]["name"], lambda: self.guest.run_pod(config, deadline=60))
+        self.making.add(pod)
         self.pods[pod] = config
         container = self.attempt(pod, lambda: self.guest.create((pod, config), ["/bin/sh", "-c", "echo up; exec sleep 1000"], deadline=60))
         self.containers[container] = False
         self.attempt(container, lambda: self.guest.start(container, deadline=60))
         self.containers[container] = True
+        self.making.discard(pod)
 
     def remove(self):
-        if len(self.pods) < 3:
+        whole = [pod for pod in list(self.pods) if pod not in self.making]
+        if len(whole) < 3:
             return
-        pod = self.chance.choice(list(self.pods))
-        del self.pods[pod]
+        pod = self.chance.choice(whole)
+        if self.pods.pop(pod, None) is None:
+            return
         for container in [c.id for c in self.guest.client.ListContainers(filter={"pod_sandbox_id": pod}, deadline=60).containers]:
             self.containers.pop(container, None)
             self.unsure.add(container)
