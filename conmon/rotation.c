@@ -14,6 +14,7 @@
 
 #define STAMP_LENGTH 15 /* "20161006-001709" */
 #define NAMES_SIZE   8192
+#define NAME_TRIES   100 /* seconds, one after the other, whose names may be taken */
 
 static void add_stamp(struct text *text, int64_t seconds)
 {
@@ -173,13 +174,18 @@ static int replace(const char *path, mode_t mode, const char *old)
 int rotation_start_anew(const char *path, mode_t mode, unsigned files, int64_t *last)
 {
         static char old[PATH_MAX];
-        int result;
+        int result = -EEXIST;
 
         if (files <= 1)
                 return replace(path, mode, NULL);
-        if (!name_old(old, path, last))
-                return -ENAMETOOLONG;
-        result = exchange(path, mode, old);
+        /* The kubelet gives such names too. */
+        for (unsigned i = 0; i < NAME_TRIES; i++) {
+                if (!name_old(old, path, last))
+                        return -ENAMETOOLONG;
+                result = exchange(path, mode, old);
+                if (result != -EEXIST)
+                        break;
+        }
         /* Not every file system can. */
         if (result == -EINVAL)
                 result = replace(path, mode, old);

@@ -256,6 +256,27 @@ static void somebody_emptied_it(void **state)
         assert_int_equal(check_lines(6, 3 * LINE), 4);
 }
 
+/* The kubelet rotated within the same second, or the clock was put back. */
+static void names_that_are_taken_are_left(void **state)
+{
+        char name[64], stamp[32];
+        time_t now = time(NULL);
+        struct dirent **entries;
+        int count;
+
+        for (time_t at = now; at < now + 10; at++) {
+                strftime(stamp, sizeof(stamp), "%Y%m%d-%H%M%S", gmtime(&at));
+                snprintf(name, sizeof(name), "0.log.%s", stamp);
+                put(name);
+        }
+        open_bounded(2 * LINE, 20);
+        add_lines(1, 3);
+        count = list(&entries);
+        free_list(entries, count);
+        assert_int_equal(count, 12);
+        assert_int_equal(check_lines(3, 2 * LINE), 1);
+}
+
 /* The kubelet renames it whenever it thinks it right, a reader opens it. */
 static void there_is_a_log_at_any_moment(void **state)
 {
@@ -311,6 +332,7 @@ int main(void)
                 TEST(no_other_file_can_be_made),
                 TEST(somebody_emptied_it),
                 TEST(there_is_a_log_at_any_moment),
+                TEST(names_that_are_taken_are_left),
                 TEST(links_and_fifos_are_refused),
         };
         int failed;
