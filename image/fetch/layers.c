@@ -25,7 +25,7 @@
 
 enum slot_state {
         SLOT_NEW,
-        SLOT_ASKED,   /* a thread waits for the first answer */
+        SLOT_ASKED,   /* and not answered yet */
         SLOT_WAITING, /* somebody else fetches it */
         SLOT_TAKEN,   /* by a thread, or done */
 };
@@ -222,29 +222,26 @@ static bool take_answered(struct layers *layers, struct layer_slot *slot)
 }
 
 /*
- * The next slot to work on, as far as it can be said now; *mine is the one that the thread asked
- * about and has no answer for yet. False in *more when there will be none. The mutex is held.
+ * The next slot to work on, as far as it can be said now: whoever asked about it, an answer is for
+ * the first thread that is free. *mine is the one that the thread asked about and that has no
+ * answer yet: it does not ask about another. False in *more when there will be none. The mutex is
+ * held.
  */
 static struct layer_slot *pick(struct layers *layers, struct layer_slot **mine, bool *more)
 {
-        if (*mine) {
-                struct layer_slot *slot = *mine;
-                bool taken = take_answered(layers, slot);
-                if (slot->state != SLOT_ASKED)
-                        *mine = NULL;
-                if (taken)
-                        return slot;
-        }
         struct layer_slot *fresh = NULL;
         *more = false;
         for (size_t i = 0; i < layers->count; i++) {
                 struct layer_slot *slot = &layers->slots[i];
-                if (slot->state == SLOT_WAITING && take_answered(layers, slot))
+                bool asked = slot->state == SLOT_ASKED || slot->state == SLOT_WAITING;
+                if (asked && take_answered(layers, slot))
                         return slot;
                 if (slot->state == SLOT_NEW && !fresh)
                         fresh = slot;
                 *more |= slot->state != SLOT_TAKEN;
         }
+        if (*mine && (*mine)->state != SLOT_ASKED)
+                *mine = NULL;
         if (*mine || !fresh)
                 return NULL;
         if (!desk_of(layers)) {

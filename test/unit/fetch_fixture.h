@@ -185,7 +185,7 @@ static inline void on_progress(void *argument, const struct fetch_progress *prog
         pthread_mutex_unlock(&pull->mutex);
 }
 
-static inline int run(struct pull *pull)
+static inline int run_with(struct pull *pull, const struct fetch_listener *listener)
 {
         AUTO_LOADED struct loaded loaded = {0};
         struct stop stop;
@@ -193,11 +193,16 @@ static inline int run(struct pull *pull)
         if (r < 0)
                 return r;
         stop_init(&stop);
-        struct fetch_listener listener = {.progress = on_progress, .argument = pull};
-        r = fetch_run(&pull->request, &loaded, &stop, &listener, pull->arena, &pull->result,
+        r = fetch_run(&pull->request, &loaded, &stop, listener, pull->arena, &pull->result,
                       &pull->err);
         stop_fini(&stop);
         return r;
+}
+
+static inline int run(struct pull *pull)
+{
+        struct fetch_listener listener = {.progress = on_progress, .argument = pull};
+        return run_with(pull, &listener);
 }
 
 static inline bool staged(struct pull *pull, const char *name)

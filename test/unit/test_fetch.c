@@ -71,6 +71,68 @@ static void test_layers_that_the_store_has(void **state)
         assert_int_equal(double_requests(pull->registry, pull->digests[1]), 1);
 }
 
+/* ---- layers that others fetch ---- */
+
+struct questions {
+        struct pull *pull;
+        struct desk desk;
+        unsigned wants, whole;
+        bool out_of_order;
+};
+
+static void no_progress(void *argument, const struct fetch_progress *progress)
+{
+}
+
+/*
+ * One thread asks. While it waits to hear of the second layer the first one, which it had been told
+ * to wait for, comes; it hears of the second only when it is busy with others.
+ */
+static void on_want(void *argument, const struct fetch_want *want)
+{
+        struct questions *questions = argument;
+        char(*digests)[REFERENCE_DIGEST_MAX + 1] = questions->pull->digests;
+        unsigned number = questions->wants++;
+
+        questions->out_of_order |= number >= LAYERS || strcmp(want->diff_id, digests[number]) != 0;
+        if (number == 0)
+                desk_answer(&questions->desk, digests[0], FETCH_ANSWER_WAIT);
+        if (number == 1)
+                desk_answer(&questions->desk, digests[0], FETCH_ANSWER_PRESENT);
+        if (number == 2) {
+                desk_answer(&questions->desk, digests[1], FETCH_ANSWER_FETCH);
+                desk_answer(&questions->desk, digests[2], FETCH_ANSWER_FETCH);
+        }
+}
+
+static void on_layer(void *argument, const struct fetch_layer *layer)
+{
+        struct questions *questions = argument;
+        questions->whole += layer->directory != NULL;
+}
+
+static void test_an_answer_that_comes_while_something_else_is_done(void **state)
+{
+        struct pull *pull = *state;
+        struct questions questions = {.pull = pull};
+        struct fetch_listener listener = {.progress = no_progress,
+                                          .want = on_want,
+                                          .layer = on_layer,
+                                          .desk = &questions.desk,
+                                          .argument = &questions};
+        pull->request.limits.parallel_layers = 1;
+        desk_init(&questions.desk);
+        alarm(60); /* ends what hangs */
+        assert_int_equal(run_with(pull, &listener), 0);
+        alarm(0);
+        desk_fini(&questions.desk);
+        assert_false(questions.out_of_order);
+        assert_int_equal(questions.wants, LAYERS);
+        assert_int_equal(questions.whole, 2);
+        assert_null(pull->result.layers[0].directory);
+        assert_int_equal(double_requests(pull->registry, "GET"), 2 + 2);
+}
+
 /* ---- what is not ---- */
 
 static void test_unknown_image(void **state)
@@ -286,6 +348,7 @@ int main(void)
                 TEST(test_index),
                 TEST(test_platform_that_is_not_there),
                 TEST(test_layers_that_the_store_has),
+                TEST(test_an_answer_that_comes_while_something_else_is_done),
                 TEST(test_unknown_image),
                 TEST(test_no_registry),
                 TEST(test_bad_names_and_folders),
