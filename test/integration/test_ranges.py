@@ -11,6 +11,7 @@ from kit.wait import wait_for
 
 MIB = 1 << 20
 RANGE = 2 * MIB
+ALONE = 16 * MIB  # of a connection that keeps up alone: the rest, where it is less, is asked for without an end
 SIZE = 40 * MIB
 SLOW = 1  # s, far more than it takes to unpack a range
 
@@ -170,7 +171,8 @@ def test_a_range_that_fails_is_tried_again(own_node, ranges, kind):
         assert any(first % RANGE for first, _, _ in ranges.asked), "none was gone on with"
     starts = [first for first, _, _ in ranges.asked]
     assert len(starts) > len(set(starts)) or kind == "cut"
-    assert max(starts) > len(ranges.data) - 2 * RANGE, "it fell back to one stream"
+    without_end = [first for first, last, _ in ranges.asked if not last]
+    assert all(first >= len(ranges.data) - ALONE for first in without_end), "it fell back to one stream"
 
 
 def test_a_server_with_one_connection_for_each_gets_one_stream(own_node, ranges):
