@@ -16,6 +16,8 @@
 #include "oci/runtime_private.h"
 #include "oci/terminal.h"
 
+#define RESIZE_TIME (10 * NSEC_PER_SEC)
+
 struct exec_session {
         struct exec_options options; /* with copies of what outlives the start */
         struct exec_run run;
@@ -235,7 +237,7 @@ void exec_session_resize(struct exec_session *session, uint16_t rows, uint16_t c
         const struct runtime_operations *operations = session->options.handler->operations;
         if (session->terminal >= 0 && operations)
                 operations->exec_resize(session->options.handler, session->run.id,
-                                        session->run.name, rows, columns);
+                                        session->run.name, rows, columns, clock_after(RESIZE_TIME));
         else if (session->terminal >= 0)
                 terminal_resize(session->terminal, rows, columns);
 }

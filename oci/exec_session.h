@@ -31,7 +31,7 @@ int exec_session_start(const struct exec_options *options, struct exec_session *
  */
 int exec_session_wait(struct exec_session *session, int *exit_code, struct error *err);
 
-/* Sizes its terminal; nothing without one. */
+/* Sizes its terminal; nothing without one. Two at once may be done in either order. Task only. */
 void exec_session_resize(struct exec_session *session, uint16_t rows, uint16_t columns);
 
 /* After exec_session_wait; null is allowed. */

@@ -44,9 +44,9 @@ struct runtime_operations {
         /* Kills such a command; nobody wants to know whether that went well. */
         void (*exec_kill)(const struct runtime_handler *handler, const char *id,
                           const char *exec_id, int64_t deadline);
-        /* Sizes its terminal, in its own time. */
+        /* Sizes its terminal; nobody wants to know whether that went well. */
         void (*exec_resize)(const struct runtime_handler *handler, const char *id,
-                            const char *exec_id, uint16_t rows, uint16_t columns);
+                            const char *exec_id, uint16_t rows, uint16_t columns, int64_t deadline);
 };
 extern const struct runtime_operations runtime_shim_operations;
 

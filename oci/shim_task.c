@@ -15,7 +15,6 @@
 #include "api/shim/task_v2.pb-c.h"
 
 #define PROBE_ERRORS_MAX 4096
-#define RESIZE_TIME      (10 * NSEC_PER_SEC)
 #define SPEC_TYPE        "types.containerd.io/opencontainers/runtime-spec/1/"
 
 /* The shim of a container that cri told us of. */
@@ -357,41 +356,20 @@ static void exec_kill(const struct runtime_handler *handler, const char *id, con
                 kill_task(shim, id, exec_id, SIGKILL, false, deadline, NULL);
 }
 
-/* Each in a task, which send in the order of their start. */
-struct resizing {
-        struct shim *shim; /* a reference */
-        char *id, *exec_id;
-        uint16_t rows, columns;
-};
-
-static void resize_task(void *argument)
-{
-        struct resizing *resizing = argument;
-        Containerd__Task__V2__ResizePtyRequest request =
-                CONTAINERD__TASK__V2__RESIZE_PTY_REQUEST__INIT;
-        request.id = resizing->id;
-        request.exec_id = resizing->exec_id;
-        request.height = resizing->rows;
-        request.width = resizing->columns;
-        shim_ask(resizing->shim, "ResizePty", &request.base, NULL, clock_after(RESIZE_TIME), NULL,
-                 NULL);
-        shim_unref(resizing->shim);
-        free(resizing->id);
-        free(resizing->exec_id);
-        free(resizing);
-}
-
 static void exec_resize(const struct runtime_handler *handler, const char *id, const char *exec_id,
-                        uint16_t rows, uint16_t columns)
+                        uint16_t rows, uint16_t columns, int64_t deadline)
 {
         const struct shim_task *task;
-        struct shim *shim = shim_of_task(id, &task);
+        AUTO_SHIM struct shim *shim = shim_of_task(id, &task);
+        Containerd__Task__V2__ResizePtyRequest request =
+                CONTAINERD__TASK__V2__RESIZE_PTY_REQUEST__INIT;
         (void)handler;
-        if (!shim)
-                return;
-        struct resizing *resizing = xcalloc(1, sizeof *resizing);
-        *resizing = (struct resizing){shim, xstrdup(id), xstrdup(exec_id), rows, columns};
-        task_start("size a terminal", resize_task, resizing);
+        request.id = (char *)id;
+        request.exec_id = (char *)exec_id;
+        request.height = rows;
+        request.width = columns;
+        if (shim)
+                shim_ask(shim, "ResizePty", &request.base, NULL, deadline, NULL, NULL);
 }
 
 /* ---- what it is ---- */

@@ -36,7 +36,8 @@ struct stream_backend {
          * port-forward. An error is told to the client, and ends the session.
          */
         int (*open)(void *session, struct stream_ends *ends, struct error *err);
-        /* The client's terminal has this size: only after open, only with a terminal. */
+        /* The client's terminal has this size: only after open, only with a terminal. One call at a
+         * time; sizes that come meanwhile are told afterwards, the last one only. */
         void (*resize)(void *session, uint16_t rows, uint16_t columns);
         /*
          * Waits for the end of what open started: an exec's command, whose exit code (0 to 255, 128

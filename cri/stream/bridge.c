@@ -16,7 +16,10 @@ struct bridge {
         struct task *main; /* that opens and waits, while it does */
         unsigned busy;     /* tasks under way */
         bool closing;
-        struct event idle; /* signalled when busy sinks to zero */
+        struct event idle;      /* signalled when busy sinks to zero */
+        bool sizing;            /* a task tells the backend of sizes */
+        bool size_wanted;       /* and has one more to tell */
+        uint16_t rows, columns; /* of the last one */
 };
 
 /* What travels between the threads. */
@@ -157,20 +160,30 @@ static void start_connect(void *message_)
         task_start("port-forward", connect_port, message);
 }
 
-static void do_resize(void *message_)
+static void resize(void *bridge_)
 {
-        struct message *message = message_;
-        struct bridge *bridge = message->bridge;
-        bridge->backend->resize(bridge->context, message->rows, message->columns);
+        struct bridge *bridge = bridge_;
+        while (bridge->size_wanted) {
+                bridge->size_wanted = false;
+                bridge->backend->resize(bridge->context, bridge->rows, bridge->columns);
+        }
+        bridge->sizing = false;
         task_done(bridge);
-        free(message);
 }
 
+/* One after the other: who is asked for two at once may come to the older one last. */
 static void start_resize(void *message_)
 {
-        struct message *message = message_;
-        message->bridge->busy++;
-        task_start("resize", do_resize, message);
+        AUTO_FREE struct message *message = message_;
+        struct bridge *bridge = message->bridge;
+        bridge->rows = message->rows;
+        bridge->columns = message->columns;
+        bridge->size_wanted = true;
+        if (bridge->sizing)
+                return;
+        bridge->sizing = true;
+        bridge->busy++;
+        task_start("resize", resize, bridge);
 }
 
 static void start_close(void *bridge_)

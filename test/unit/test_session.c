@@ -40,7 +40,9 @@ static struct {
         unsigned opened, closed; /* how often */
         bool interrupted;        /* the wait was */
         uint16_t rows, columns, port;
-        struct event changed;
+        bool sizes_slowly;        /* waits for another size before it takes one */
+        unsigned sizing, sizings; /* sizes that it is told of at the moment; the most at a time */
+        struct event changed, sized;
 } fake;
 
 static void make_ends(int *ours, int *theirs)
@@ -105,6 +107,12 @@ static int fake_wait(void *session, int *exit_code, struct error *err)
 static void fake_resize(void *session, uint16_t rows, uint16_t columns)
 {
         assert_ptr_equal(session, &fake);
+        if (++fake.sizing > fake.sizings)
+                fake.sizings = fake.sizing;
+        event_signal(&fake.sized);
+        if (fake.sizes_slowly)
+                task_wait(&fake.sized, clock_after(100 * NSEC_PER_MSEC));
+        fake.sizing--;
         fake.columns = columns;
         __atomic_store_n(&fake.rows, rows, __ATOMIC_SEQ_CST); /* the client waits for it */
         event_signal(&fake.changed);
@@ -474,6 +482,33 @@ static void test_sizes(void **state)
         assert_int_equal(fake.columns, 132);
 }
 
+static void drags_the_window(void)
+{
+        static const char *const sizes[] = {"{\"Width\":80,\"Height\":24}",
+                                            "{\"Width\":100,\"Height\":30}",
+                                            "{\"Width\":132,\"Height\":43}"};
+        for (size_t i = 0; i < 3; i++) {
+                CHECK(web_send(4, sizes[i], strlen(sizes[i])));
+                poll(NULL, 0, 20); /* not all in one piece */
+        }
+        while (__atomic_load_n(&fake.rows, __ATOMIC_SEQ_CST) != 43)
+                poll(NULL, 0, 1);
+        CHECK(web_send(255, "\0", 1));
+        web_receive_all();
+}
+
+static void test_one_size_after_the_other(void **state)
+{
+        struct session_options options = WEB_EXEC;
+        (void)state;
+        options.tty = true;
+        fake.sizes_slowly = true;
+        run_scene(options, drags_the_window);
+        assert_int_equal(fake.sizings, 1);
+        assert_int_equal(fake.rows, 43);
+        assert_int_equal(fake.columns, 132);
+}
+
 static void breaks_the_rules(void)
 {
         CHECK(write_all("\x82\1x", 3));
@@ -589,6 +624,7 @@ int main(void)
                 TEST(test_a_client_that_goes_interrupts_the_wait),
                 TEST(test_what_cannot_be_opened_is_told),
                 TEST(test_sizes),
+                TEST(test_one_size_after_the_other),
                 TEST(test_rubbish_ends_it),
                 TEST(test_silence_ends_it),
                 TEST(test_a_connections_half_close),
