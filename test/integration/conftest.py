@@ -208,7 +208,7 @@ def recording(own_daemon, busybox):
         daemon = own_daemon(start=False, network=False, config=config or {})
         recorder = Recorder(daemon)
         daemon.write_network({
-            "cniVersion": "1.0.0", "name": "recorded", **(network or {}),
+            "cniVersion": "1.0.0", "name": f"net{daemon.tag}", **(network or {}),
             "plugins": [{"type": "recorder", "capabilities": capabilities or {}, **(plugin or {})}],
         })
         daemon.start()

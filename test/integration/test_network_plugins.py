@@ -31,7 +31,7 @@ def test_add_and_del(recording):
     assert args["K8S_POD_NAME"] == meta["name"]
     assert args["K8S_POD_UID"] == meta["uid"]
     assert args["K8S_POD_INFRA_CONTAINER_ID"] == pod
-    assert add["config"]["name"] == "recorded"
+    assert add["config"]["name"] == f"net{node.daemon.tag}"
     assert add["config"]["cniVersion"] == "1.0.0"
     assert add["config"]["type"] == "recorder"
     assert add["config"]["own"] == {"deep": [1, 2]}
