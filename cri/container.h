@@ -158,7 +158,7 @@ void container_exited(struct container *container, const struct monitor_exit *ex
  */
 int container_read_exit(const struct container *container, struct monitor_exit *exit,
                         struct error *err);
-/* The same for one whose end nobody saw: 255, Unknown, with a message that says why, or null. */
+/* The same for one whose end nobody saw: 255, Unknown, with a message that says why. */
 void container_exited_unseen(struct container *container, const char *message);
 /* The same for one that did not start: exit code 128, StartError. */
 void container_start_failed(struct container *container, const struct error *reason);

@@ -228,7 +228,7 @@ void container_exited_unseen(struct container *container, const char *message)
         if (container->phase == CONTAINER_EXITED || container->phase == CONTAINER_REMOVED)
                 return;
         free(container->message);
-        container->message = message ? xstrdup(message) : NULL;
+        container->message = xstrdup(message);
         metric_counts[COUNT_ENDED_UNSEEN]++;
         finish(container, 255, "Unknown", clock_real());
         container_save_later(container);

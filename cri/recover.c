@@ -206,7 +206,12 @@ static void recover_started(struct container *container)
         } else if (container_read_exit(container, &exit, &err) == 0) {
                 container_exited(container, &exit);
         } else {
-                container_exited_unseen(container, NULL);
+                container_exited_unseen(container,
+                                        container->of_earlier_boot
+                                                ? "the machine went down, and nobody saw how it "
+                                                  "ended"
+                                                : "its monitor had ended before it while no daemon "
+                                                  "ran, and nobody else saw how it ended");
         }
 }
 

@@ -112,7 +112,7 @@ def test_what_was_killed_together_with_its_monitor_ended_unseen(node):
     node.daemon.start()
     status = node.wait_exit(container)
     assert (status.exit_code, status.reason) == (255, "Unknown")
-    assert status.finished_at
+    assert status.finished_at and "monitor" in status.message
 
 
 def test_a_monitor_that_dies_under_a_running_daemon(node):
@@ -329,7 +329,7 @@ def test_a_reboot(node):
     assert node.pod_status(pod[0]).state == NOTREADY
     status = node.status(running)
     assert (status.state, status.exit_code, status.reason) == (EXITED, 255, "Unknown")
-    assert status.finished_at
+    assert status.finished_at and "the machine went down" in status.message
     assert parse_log(node.log_file(running))
     status = node.status(exited)
     assert (status.state, status.exit_code, status.reason) == (EXITED, 3, "Error")
@@ -565,6 +565,8 @@ def test_what_started_without_the_daemon_runs_for_all_later_ones(own_daemon, bus
     wait_for(lambda: node.status(container).state == RUNNING, "the daemon to find that it runs")
     found = node.status(container)
     assert found.started_at > found.created_at
+    with_record = f"{starting.daemon.run}/containers/{container}/record.json"
+    wait_for(lambda: '"running"' in open(with_record).read(), "that to be written down")
     starting.daemon.kill()
     # It is known to run: there is nothing to ask, and no answer can mean its end.
     starting.touch("mute")
