@@ -7,8 +7,9 @@
 #include "oci/hook_private.h"
 
 #define PATTERN_MAX 4096 /* bytes */
-#define REPETITIONS_MAX                                                                            \
-        1000 /* all {N} of a pattern multiplied: each is a copy of what it repeats */
+/* All {N} of a pattern multiplied, and 2 for each group with a plus: regcomp copies what is
+ * repeated as often, and copies the copies. */
+#define REPETITIONS_MAX 1000
 
 struct translation {
         const char *pattern, *at;
@@ -144,8 +145,16 @@ static int group(struct translation *translation)
         return refuse(translation, "a group that begins with (? is");
 }
 
+static int repeat(struct translation *translation, unsigned long times)
+{
+        if (times > REPETITIONS_MAX || translation->repetitions * times > REPETITIONS_MAX)
+                return refuse(translation, "so many repetitions are");
+        translation->repetitions *= (unsigned)times;
+        return 0;
+}
+
 /* at stands behind "{". */
-static int repetition(struct translation *translation)
+static int braces(struct translation *translation)
 {
         unsigned long most = 1;
         for (const char *at = translation->at; *at && *at != '}'; at++) {
@@ -155,18 +164,30 @@ static int repetition(struct translation *translation)
                 if (end)
                         at = end - 1;
         }
-        if (most > REPETITIONS_MAX || translation->repetitions * most > REPETITIONS_MAX)
-                return refuse(translation, "so many repetitions are");
-        translation->repetitions *= (unsigned)most;
-        return 0;
+        return repeat(translation, most);
+}
+
+/* at stands behind a repetition, whose last character is c. */
+static int end_repetition(struct translation *translation, char c, bool of_group)
+{
+        const char **at = &translation->at;
+        /* How much a part takes is all the same to who only asks whether it is there. */
+        if (**at == '?')
+                (*at)++;
+        if (**at && strchr("*+?{", **at))
+                return refuse(translation, "a repetition of a repetition is");
+        return c == '+' && of_group ? repeat(translation, 2) : 0;
 }
 
 static int translate(struct translation *translation)
 {
         const char **at = &translation->at;
         int result = 0;
+        bool in_braces = false, after_group = false;
         while (**at && result == 0) {
                 char c = *(*at)++;
+                bool of_group = after_group;
+                after_group = false;
                 if (c == '\\') {
                         result = escape(translation);
                 } else if (c == '[') {
@@ -176,12 +197,12 @@ static int translate(struct translation *translation)
                         result = group(translation);
                 } else {
                         buffer_add(&translation->out, &c, 1);
+                        after_group = c == ')';
                         if (c == '{')
-                                result = repetition(translation);
-                        /* How much a part takes is all the same to who only asks whether it is
-                         * there. */
-                        if (strchr("*+?}", c) && **at == '?')
-                                (*at)++;
+                                result = braces(translation);
+                        if (strchr("*+?", c) || (c == '}' && in_braces))
+                                result = end_repetition(translation, c, of_group);
+                        in_braces = c == '{' || (in_braces && c != '}');
                 }
         }
         return result;
