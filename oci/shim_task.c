@@ -308,15 +308,23 @@ static int state(const struct runtime_handler *handler, const char *id, int64_t 
         return 0;
 }
 
-static int resize(const struct runtime_handler *handler, const char *id, uint16_t rows,
-                  uint16_t columns, int64_t deadline, struct error *err)
+/* exec_id is of a command in it; "" is the container itself. */
+static int size_terminal(const struct runtime_handler *handler, const char *id, const char *exec_id,
+                         uint16_t rows, uint16_t columns, int64_t deadline, struct error *err)
 {
         Containerd__Task__V2__ResizePtyRequest request =
                 CONTAINERD__TASK__V2__RESIZE_PTY_REQUEST__INIT;
         request.id = (char *)id;
+        request.exec_id = (char *)exec_id;
         request.height = rows;
         request.width = columns;
         return ask(handler, id, "ResizePty", &request.base, deadline, err);
+}
+
+static int resize(const struct runtime_handler *handler, const char *id, uint16_t rows,
+                  uint16_t columns, int64_t deadline, struct error *err)
+{
+        return size_terminal(handler, id, "", rows, columns, deadline, err);
 }
 
 /* ---- commands in a container ---- */
@@ -359,17 +367,7 @@ static void exec_kill(const struct runtime_handler *handler, const char *id, con
 static void exec_resize(const struct runtime_handler *handler, const char *id, const char *exec_id,
                         uint16_t rows, uint16_t columns, int64_t deadline)
 {
-        const struct shim_task *task;
-        AUTO_SHIM struct shim *shim = shim_of_task(id, &task);
-        Containerd__Task__V2__ResizePtyRequest request =
-                CONTAINERD__TASK__V2__RESIZE_PTY_REQUEST__INIT;
-        (void)handler;
-        request.id = (char *)id;
-        request.exec_id = (char *)exec_id;
-        request.height = rows;
-        request.width = columns;
-        if (shim)
-                shim_ask(shim, "ResizePty", &request.base, NULL, deadline, NULL, NULL);
+        size_terminal(handler, id, exec_id, rows, columns, deadline, NULL);
 }
 
 /* ---- what it is ---- */
