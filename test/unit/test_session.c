@@ -462,24 +462,34 @@ static void test_what_cannot_be_opened_is_told(void **state)
         assert_true(has(&got[3], "\"InternalError\"") && has(&got[3], "there is no such thing"));
 }
 
-static void sends_sizes(void)
+static void ends_when_sized(void)
 {
-        CHECK(web_send(4, "{\"Width\":80,\"Hei", 16)); /* cut, and two in one */
-        CHECK(web_send(4, "ght\":24}{\"Width\":132,\"Height\":43}", 33));
         while (__atomic_load_n(&fake.rows, __ATOMIC_SEQ_CST) != 43)
                 poll(NULL, 0, 1);
         CHECK(web_send(255, "\0", 1));
         web_receive_all();
 }
 
-static void test_sizes(void **state)
+static void sends_sizes(void)
+{
+        CHECK(web_send(4, "{\"Width\":80,\"Hei", 16)); /* cut, and two in one */
+        CHECK(web_send(4, "ght\":24}{\"Width\":132,\"Height\":43}", 33));
+        ends_when_sized();
+}
+
+static void expect_sized(void (*run)(void))
 {
         struct session_options options = WEB_EXEC;
-        (void)state;
         options.tty = true;
-        run_scene(options, sends_sizes);
+        run_scene(options, run);
         assert_int_equal(fake.rows, 43);
         assert_int_equal(fake.columns, 132);
+}
+
+static void test_sizes(void **state)
+{
+        (void)state;
+        expect_sized(sends_sizes);
 }
 
 static void drags_the_window(void)
@@ -491,22 +501,15 @@ static void drags_the_window(void)
                 CHECK(web_send(4, sizes[i], strlen(sizes[i])));
                 poll(NULL, 0, 20); /* not all in one piece */
         }
-        while (__atomic_load_n(&fake.rows, __ATOMIC_SEQ_CST) != 43)
-                poll(NULL, 0, 1);
-        CHECK(web_send(255, "\0", 1));
-        web_receive_all();
+        ends_when_sized();
 }
 
 static void test_one_size_after_the_other(void **state)
 {
-        struct session_options options = WEB_EXEC;
         (void)state;
-        options.tty = true;
         fake.sizes_slowly = true;
-        run_scene(options, drags_the_window);
+        expect_sized(drags_the_window);
         assert_int_equal(fake.sizings, 1);
-        assert_int_equal(fake.rows, 43);
-        assert_int_equal(fake.columns, 132);
 }
 
 static void breaks_the_rules(void)
