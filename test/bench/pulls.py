@@ -192,7 +192,8 @@ def show(rows):
     names = list(rows[0]["times"])
     print(f"\nPulls from loopback, {ROUNDS} each, pulled and removed in turn: median seconds; the limit is {LIMIT} x the slowest part alone.")
     print("By hand: curl | inflate | tar, one layer after the other; nothing is checked, nothing synced.\n")
-    print(f"{'':24}{'files':>7}{'MB':>6}{'packed':>8}" + "".join(f"{part:>{width}}" for part, width in PARTS.items()) + "".join(f"{n:>12}{'max':>7}" for n in names)
+    print(f"{'':24}{'files':>7}{'MB':>6}{'packed':>8}" + "".join(f"{part:>{width}}" for part, width in PARTS.items())
+          + "".join(f"{n:>12}{'max':>7}" for n in names)
           + f"{'ratio':>7}  limit")
     for row in rows:
         shape, slowest = row["shape"], max(row["alone"][part] for part in ("network", "inflate", "disk"))
