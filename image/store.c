@@ -136,6 +136,7 @@ void store_free(struct store *store)
         if (!store)
                 return;
         store_forget_kept(store);
+        spread_free(store->spread);
         timer_free(store->clean_timer);
         size_t cursor = 0;
         void *each;

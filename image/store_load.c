@@ -3,10 +3,8 @@
 #include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
-#include <linux/fs.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -41,21 +39,6 @@ int store_list_folder(int store_fd, const char *folder, char ***names, struct er
         return errno ? error_errno(err, errno, "read folder %s", folder) : 0;
 }
 
-/*
- * ext4 then spreads the folders made here over the disk. Otherwise it looks for inodes past all
- * that were recently removed, and unpacking where a tree was just removed takes several times as
- * long. Other file systems refuse.
- */
-static void spread_folders(int store_fd, const char *folder)
-{
-        AUTO_FD int fd = openat(store_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-        int flags;
-        if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &flags) == 0 && !(flags & FS_TOPDIR_FL)) {
-                flags |= FS_TOPDIR_FL;
-                ioctl(fd, FS_IOC_SETFLAGS, &flags);
-        }
-}
-
 static int make_folders(struct store *store, struct error *err)
 {
         int result = file_make_directories(store->directory, 0700, err);
@@ -72,8 +55,11 @@ static int make_folders(struct store *store, struct error *err)
         if ((mkdirat(store->fd, "empty/1", 0755) < 0 && errno != EEXIST) ||
             (mkdirat(store->fd, "empty/2", 0755) < 0 && errno != EEXIST))
                 return error_errno(err, errno, "make folder %s/empty", store->directory);
-        spread_folders(store->fd, "layers");
-        spread_folders(store->fd, "staging");
+        AUTO_FD int staging =
+                openat(store->fd, "staging", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (staging < 0)
+                return error_errno(err, errno, "open %s/staging", store->directory);
+        spread_folder(staging);
         return 0;
 }
 
@@ -288,6 +274,7 @@ int store_open(const char *directory, char *const *additional, struct store **st
         opened->artifacts = table_new();
         opened->numbers = table_new();
         opened->stages = table_new();
+        opened->spread = spread_new();
         opened->lent = table_new();
         opened->additional = strv_dup(additional);
 

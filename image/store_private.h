@@ -12,6 +12,7 @@
 #include "base/table.h"
 #include "base/task.h"
 #include "image/layer.h"
+#include "image/spread.h"
 #include "image/store.h"
 
 #define STORE_RECORD_SUFFIX ".json"
@@ -32,6 +33,7 @@ struct store {
         char **additional;       /* folders of other stores in use; null without */
         unsigned first_free;     /* all numbers below are taken */
         struct table *stages;    /* names of staging folders in use */
+        struct spread *spread;   /* where trees were removed lately */
         struct task_lock lock;
         uint64_t generation; /* of the newest record */
         uint64_t bytes, inodes;

@@ -1,9 +1,12 @@
 /* What is on its way into the store: folders to fill, and holds on what is there meanwhile. */
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
+#include "base/cleanup.h"
+#include "base/clock.h"
 #include "base/file.h"
 #include "base/id.h"
 #include "base/log.h"
@@ -25,21 +28,27 @@ int store_make_stage(int fd, const char *name, struct error *err)
 
 struct stage_job {
         int fd;
+        struct spread *spread;
         const char *name, *path;
         struct error *err;
 };
 
+/* Whatever is made in the folder, ext4 puts near it. */
 static int stage_work(void *argument)
 {
         struct stage_job *job = argument;
-        return store_make_stage(job->fd, job->name, job->err);
+        AUTO_FD int fd =
+                openat(job->fd, "staging", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        if (fd < 0)
+                return error_errno(job->err, errno, "open staging");
+        return spread_make(job->spread, fd, job->name, job->err);
 }
 
 int store_stage(struct store *store, char **staging, struct error *err)
 {
         char name[STAGE_NAME_LENGTH + 1];
         id_random_hex(name, STAGE_NAME_LENGTH);
-        struct stage_job job = {.fd = store->fd, .name = name, .err = err};
+        struct stage_job job = {.fd = store->fd, .spread = store->spread, .name = name, .err = err};
         table_put(store->stages, name, store);
         int result = task_offload(stage_work, &job);
         if (result < 0) {
@@ -55,9 +64,28 @@ void store_keep_stage(struct store *store, const char *name)
         table_put(store->stages, name, store);
 }
 
+/* Layers that were moved into a staging folder lie elsewhere than it. */
+static void note_trees(const struct stage_job *job)
+{
+        char **names = NULL;
+        AUTO_FREE char *folder = xprintf("staging/%s", strrchr(job->path, '/') + 1);
+        if (store_list_folder(job->fd, folder, &names, NULL) == 0) {
+                strv_push(&names, ".");
+                for (char **name = names; *name; name++) {
+                        AUTO_FREE char *path = xprintf("%s/%s", folder, *name);
+                        struct stat st;
+                        if (fstatat(job->fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                            S_ISDIR(st.st_mode))
+                                spread_note(job->spread, st.st_ino, clock_monotonic());
+                }
+        }
+        strv_free(names);
+}
+
 static int unstage_work(void *argument)
 {
         struct stage_job *job = argument;
+        note_trees(job);
         return file_remove_tree(job->path, job->err);
 }
 
@@ -66,7 +94,8 @@ void store_unstage(struct store *store, char *staging)
         if (!staging)
                 return;
         struct error err;
-        struct stage_job job = {.path = staging, .err = &err};
+        struct stage_job job = {
+                .fd = store->fd, .spread = store->spread, .path = staging, .err = &err};
         if (task_offload(unstage_work, &job) < 0) {
                 log_failure(&err, "staging folder could not be removed", NULL);
                 store_clean_soon(store);

@@ -84,8 +84,6 @@ static void *run_writer(void *argument)
 
 /* ---- all of them ---- */
 
-/* The layer's folder, under a name that was never there: ext4 is slow to reuse what was just
- * removed. */
 static int make_tree(struct layer_job *job, struct error *err)
 {
         id_random_hex(job->name, LAYER_NAME_LENGTH);

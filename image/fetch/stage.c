@@ -2,9 +2,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <pthread.h>
-#include <sys/ioctl.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -28,13 +26,6 @@ int stage_open(const char *path, struct stage *stage, struct error *err)
         if (mkdirat(stage->fd, "tars", 0700) < 0 ||
             (stage->tars_fd = openat(stage->fd, "tars", flags)) < 0)
                 return error_errno(err, errno, "staging folder %s: tars", path);
-        /* Tells ext4 to spread the layers over the disk: then it does not look for inodes past
-         * those just removed. */
-        int attributes;
-        if (ioctl(stage->layers_fd, FS_IOC_GETFLAGS, &attributes) == 0) {
-                attributes |= FS_TOPDIR_FL;
-                ioctl(stage->layers_fd, FS_IOC_SETFLAGS, &attributes);
-        }
         return 0;
 }
 

@@ -2,7 +2,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <linux/fs.h>
 #include <linux/netlink.h>
 #include <sched.h>
 #include <seccomp.h>
@@ -177,8 +176,7 @@ static const struct {
 };
 
 /* Of whole requests: ioctl is a door to every driver, but there are no devices in the box. */
-static const unsigned long IOCTLS[] = {FS_IOC_GETFLAGS, FS_IOC_SETFLAGS, FIONREAD, FIONBIO,
-                                       FICLONE};
+static const unsigned long IOCTLS[] = {FIONREAD, FIONBIO};
 
 #define NAMESPACES                                                                                 \
         (CLONE_NEWNS | CLONE_NEWPID | CLONE_NEWIPC | CLONE_NEWUTS | CLONE_NEWCGROUP |              \

@@ -25,6 +25,35 @@ static void removes(void)
         store_free(store);
 }
 
+static ino_t inode_of(const char *path)
+{
+        struct stat st;
+        assert_int_equal(lstat(path, &st), 0);
+        return st.st_ino;
+}
+
+/* What comes next goes elsewhere than where a tree was removed: ext4 would be slow there. On a
+ * tmpfs it would be near, as that gives one inode number after the other. */
+static void what_comes_next_is_far(void)
+{
+        if (geteuid() != 0)
+                return;
+        assert_int_equal(mkdir(at("images"), 0700), 0);
+        assert_int_equal(mount("near", at("images"), "tmpfs", 0, ""), 0);
+        struct store *store = open_store();
+        put(store, "app:1", 1, ONE, 1);
+        ino_t removed = inode_of(layer_dir(0xa1));
+        assert_int_equal(store_remove(store, "app:1", NULL), 0);
+        char *staging;
+        assert_int_equal(store_stage(store, &staging, NULL), 0);
+        ino_t next = inode_of(staging);
+        assert_true(next < removed ? removed - next >= 16 : next - removed >= 16);
+        store_unstage(store, staging);
+        assert_clean(0, 0);
+        store_free(store);
+        assert_int_equal(umount(at("images")), 0);
+}
+
 /* On a full disk no folder can be made: removing an image makes room nevertheless. */
 static void removes_where_nothing_can_be_made(void)
 {
@@ -323,6 +352,7 @@ static void garbage_goes_while_running(void)
 }
 
 TASK_TEST(removes)
+TASK_TEST(what_comes_next_is_far)
 TASK_TEST(removes_where_nothing_can_be_made)
 TASK_TEST(what_is_used_stays)
 TASK_TEST(a_removed_image_comes_back)
@@ -339,6 +369,7 @@ int main(void)
 {
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_removes),
+                cmocka_unit_test(test_what_comes_next_is_far),
                 cmocka_unit_test(test_removes_where_nothing_can_be_made),
                 cmocka_unit_test(test_what_is_used_stays),
                 cmocka_unit_test(test_a_removed_image_comes_back),
