@@ -17,7 +17,8 @@ struct bridge {
         unsigned busy;     /* tasks under way */
         bool closing;
         struct event idle;      /* signalled when busy sinks to zero */
-        bool sizing;            /* a task tells the backend of sizes */
+        struct task *sizer;     /* that tells the backend of sizes, while it does */
+        bool sizing;            /* it was started */
         bool size_wanted;       /* and has one more to tell */
         uint16_t rows, columns; /* of the last one */
 };
@@ -163,10 +164,13 @@ static void start_connect(void *message_)
 static void resize(void *bridge_)
 {
         struct bridge *bridge = bridge_;
-        while (bridge->size_wanted) {
+        bridge->sizer = task_self();
+        task_set_interruptible(true); /* who hangs does not keep the end waiting */
+        while (bridge->size_wanted && !bridge->closing) {
                 bridge->size_wanted = false;
                 bridge->backend->resize(bridge->context, bridge->rows, bridge->columns);
         }
+        bridge->sizer = NULL;
         bridge->sizing = false;
         task_done(bridge);
 }
@@ -192,6 +196,8 @@ static void start_close(void *bridge_)
         bridge->closing = true;
         if (bridge->main)
                 task_interrupt(bridge->main);
+        if (bridge->sizer)
+                task_interrupt(bridge->sizer);
         task_start("streaming end", close_whole, bridge);
 }
 

@@ -41,6 +41,7 @@ static struct {
         bool interrupted;        /* the wait was */
         uint16_t rows, columns, port;
         bool sizes_slowly;        /* waits for another size before it takes one */
+        bool sizes_never;         /* waits for ever */
         unsigned sizing, sizings; /* sizes that it is told of at the moment; the most at a time */
         struct event changed, sized;
 } fake;
@@ -108,10 +109,12 @@ static void fake_resize(void *session, uint16_t rows, uint16_t columns)
 {
         assert_ptr_equal(session, &fake);
         if (++fake.sizing > fake.sizings)
-                fake.sizings = fake.sizing;
+                __atomic_store_n(&fake.sizings, fake.sizing, __ATOMIC_SEQ_CST);
         event_signal(&fake.sized);
         if (fake.sizes_slowly)
                 task_wait(&fake.sized, clock_after(100 * NSEC_PER_MSEC));
+        while (fake.sizes_never && task_wait(&fake.sized, CLOCK_NEVER) == 0)
+                ;
         fake.sizing--;
         fake.columns = columns;
         __atomic_store_n(&fake.rows, rows, __ATOMIC_SEQ_CST); /* the client waits for it */
@@ -512,6 +515,24 @@ static void test_one_size_after_the_other(void **state)
         assert_int_equal(fake.sizings, 1);
 }
 
+static void sizes_and_leaves(void)
+{
+        static const char size[] = "{\"Width\":132,\"Height\":43}";
+        CHECK(web_send(4, size, strlen(size)));
+        while (__atomic_load_n(&fake.sizings, __ATOMIC_SEQ_CST) == 0)
+                poll(NULL, 0, 1);
+        CHECK(web_send(255, "\0", 1));
+        web_receive_all();
+}
+
+/* The scene ends when the session has. */
+static void test_a_size_that_is_never_taken(void **state)
+{
+        (void)state;
+        fake.sizes_never = true;
+        expect_sized(sizes_and_leaves);
+}
+
 static void breaks_the_rules(void)
 {
         CHECK(write_all("\x82\1x", 3));
@@ -628,6 +649,7 @@ int main(void)
                 TEST(test_what_cannot_be_opened_is_told),
                 TEST(test_sizes),
                 TEST(test_one_size_after_the_other),
+                TEST(test_a_size_that_is_never_taken),
                 TEST(test_rubbish_ends_it),
                 TEST(test_silence_ends_it),
                 TEST(test_a_connections_half_close),
