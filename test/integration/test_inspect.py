@@ -81,7 +81,7 @@ def test_a_container_is_as_its_specification_says(node, linux):
 
 @pytest.mark.parametrize("user_namespace", [False, True], ids=["", "user-namespace"])
 def test_sysctls_and_devices_are_as_the_pod_and_the_container_have_them(node, handler, user_namespace):
-    linux = {"sysctls": {"net.core.somaxconn": "1234", "net.ipv4.ip_local_port_range": "20000 30000", "kernel.shm_rmid_forced": "1"}}
+    linux = {"sysctls": {"net.ipv4.tcp_keepalive_time": "1234", "net.ipv4.ip_local_port_range": "20000 30000", "kernel.shm_rmid_forced": "1"}}
     if user_namespace:
         if not node.client.Status().features.user_namespaces_host_network:
             pytest.skip("there are no user namespaces for pods here")
@@ -94,13 +94,13 @@ def test_sysctls_and_devices_are_as_the_pod_and_the_container_have_them(node, ha
     known = {"mount /dev/mqueue"} if handler == "crun" and user_namespace else set()
     assert {what for what, (verdict, _) in found.items() if verdict == "FINDING_FAIL"} <= known, found
     assert code == (1 if any(verdict == "FINDING_FAIL" for verdict, _ in found.values()) else 0)
-    assert found["sysctl net.core.somaxconn"] == ("FINDING_PASS", "1234")
+    assert found["sysctl net.ipv4.tcp_keepalive_time"] == ("FINDING_PASS", "1234")
     assert found["sysctl net.ipv4.ip_local_port_range"][0] == found["sysctl kernel.shm_rmid_forced"][0] == "FINDING_PASS"
     assert found["devices"][0] == "FINDING_PASS"
     pid = node.pid_of(container)
-    subprocess.run(["/usr/bin/nsenter", "-t", str(pid), "-n", "/usr/sbin/sysctl", "-qw", "net.core.somaxconn=77"], check=True)
+    subprocess.run(["/usr/bin/nsenter", "-t", str(pid), "-n", "/usr/sbin/sysctl", "-qw", "net.ipv4.tcp_keepalive_time=77"], check=True)
     code, found = verify(node, container)
-    assert code == 1 and found["sysctl net.core.somaxconn"] == ("FINDING_FAIL", "77, and should be 1234")
+    assert code == 1 and found["sysctl net.ipv4.tcp_keepalive_time"] == ("FINDING_FAIL", "77, and should be 1234")
 
 
 @pytest.mark.skipif(not os.path.exists("/sys/fs/cgroup/devices"), reason="cgroup v2 does not tell which devices a program allows")

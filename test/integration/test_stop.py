@@ -6,7 +6,7 @@ import time
 import pytest
 from kit.cri import pb
 from kit.hung_disk import HungDisk
-from kit.wait import wait_for
+from kit.wait import PATIENCE, wait_for
 from support import EXITED, KINDS, NODE, POD, READY, RUNNING, error_of
 from test_log_files import metric
 from test_streaming_attach import monitor_of as monitor_by_name
@@ -224,7 +224,7 @@ def test_a_command_that_hangs_keeps_its_container_and_nothing_else(own_node, hun
     pod = node.pod()
     container = node.sleeper(pod, mounts=[{"container_path": "/hung", "host_path": hung_disk.path}])
     node.wait_log(container, "up")
-    call = node.client.start("ExecSync", container_id=container, cmd=["cat", "/hung/file"], timeout=1, deadline=120)
+    call = node.client.start("ExecSync", container_id=container, cmd=["cat", "/hung/file"], timeout=int(2 * PATIENCE), deadline=120)
     wait_for(lambda: hung_disk.waiting, "the command to hang")
     assert call.exception(timeout=120).code() == KINDS.DEADLINE_EXCEEDED
     assert node.exec(container, "echo", "on").stdout == b"on\n"

@@ -150,6 +150,10 @@ def test_load_balancing_is_turned_off(own_node):
 def test_an_isolated_partition(own_node):
     node = own_node(config=allowed("cpu-load-balancing.crio.io"))
     pod = node.pod(annotations={"cpu-load-balancing.crio.io": "disable"})
+    if tuple(map(int, re.findall(r"\d+", os.uname().release)[:2])) < (6, 7):
+        message = error_of(lambda: node.sleeper(pod, linux=whole_cpu()), KINDS.FAILED_PRECONDITION)
+        assert "from Linux 6.7 on" in message
+        return
     container = node.sleeper(pod, linux=whole_cpu())
     assert cgroup(node, container, "cpuset", "cpuset.cpus.partition") == "isolated"
     parent = f"/sys/fs/cgroup{node.daemon.cgroup}/cpuset.cpus.exclusive"
@@ -175,14 +179,15 @@ def test_the_quota_is_lifted(own_node):
 @pytest.mark.parametrize("annotations, linux, parent, config", [
     ({"cpu-quota.crio.io": "disable"}, whole_cpu(), "", {}),  # not let in
     ({"cpu-quota.crio.io": "disable"}, whole_cpu(cpu_shares=512), "", allowed("cpu-quota.crio.io")),  # not a whole processor
-    ({"cpu-quota.crio.io": "disable"}, whole_cpu(), "/burstable", allowed("cpu-quota.crio.io")),
-    ({"cpu-quota.crio.io": "disable"}, whole_cpu(), "/besteffort", allowed("cpu-quota.crio.io")),
+    ({"cpu-quota.crio.io": "disable"}, whole_cpu(), "burstable", allowed("cpu-quota.crio.io")),
+    ({"cpu-quota.crio.io": "disable"}, whole_cpu(), "besteffort", allowed("cpu-quota.crio.io")),
     ({"cpu-quota.crio.io": "enable"}, whole_cpu(), "", allowed("cpu-quota.crio.io")),
     ({"cpu-quota.crio.io/other": "disable"}, whole_cpu(), "", allowed("cpu-quota.crio.io")),
 ])
 def test_they_have_no_effect_elsewhere(own_node, annotations, linux, parent, config):
     node = own_node(config=config)
-    pod = node.pod(annotations=annotations, linux={"cgroup_parent": node.daemon.cgroup + parent})
+    parent = node.daemon.child_cgroup(parent) if parent else node.daemon.cgroup
+    pod = node.pod(annotations=annotations, linux={"cgroup_parent": parent})
     assert cpu_quota(node, node.sleeper(pod, linux=linux)) == ("100000", "100000")
 
 
