@@ -1,9 +1,7 @@
 /* Places that are far from where trees were removed. */
-#include "test/unit/image_fixture.h"
+#include "test/unit/store_fixture.h"
 
-#include <dirent.h>
 #include <errno.h>
-#include <sys/mount.h>
 
 #include "base/clock.h"
 #include "image/spread.h"
@@ -54,17 +52,6 @@ static int open_root(void)
         return fd;
 }
 
-static unsigned entries(void)
-{
-        unsigned count = 0;
-        DIR *dir = opendir(fixture_root);
-        assert_non_null(dir);
-        while (readdir(dir))
-                count++;
-        closedir(dir);
-        return count - 2;
-}
-
 static void test_a_far_place_is_taken(void **state)
 {
         (void)state;
@@ -79,12 +66,12 @@ static void test_a_far_place_is_taken(void **state)
         assert_int_equal(fstatat(fd, "stage", &made, 0), 0);
         assert_int_equal(made.st_mode, S_IFDIR | 0700);
         assert_true(spread_distance(spread, made.st_ino, clock_monotonic()) >= HALF_OF_THE_PLACES);
-        assert_int_equal(entries(), 2);
+        assert_int_equal(entries_in(fixture_root), 2);
 
         struct error err;
         assert_int_equal(spread_make(spread, fd, "stage", &err), -EEXIST);
         assert_non_null(strstr(err.message, "stage"));
-        assert_int_equal(entries(), 2);
+        assert_int_equal(entries_in(fixture_root), 2);
         close(fd);
         spread_free(spread);
 }
@@ -102,7 +89,7 @@ static void test_a_full_disk(void **state)
         assert_int_equal(fstat(fd, &st), 0);
         spread_note(spread, st.st_ino, clock_monotonic());
         assert_int_equal(spread_make(spread, fd, "stage", NULL), 0);
-        assert_int_equal(entries(), 1);
+        assert_int_equal(entries_in(fixture_root), 1);
         struct error err;
         assert_int_equal(spread_make(spread, fd, "second", &err), -ENOSPC);
         close(fd);
