@@ -9,6 +9,7 @@
 #include <cmocka.h>
 
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -49,6 +50,7 @@ static inline void fixture_task(void *argument)
 /* Runs function in a task, in a folder of its own. */
 static inline void in_task(void (*function)(void))
 {
+        signal(SIGPIPE, SIG_IGN); /* as the daemon does: programs need not read their stdin */
         fixture_root_make();
         fixture_body = function;
         assert_int_equal(loop_init(4, NULL), 0);

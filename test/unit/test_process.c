@@ -29,6 +29,7 @@ static void task_body(void *argument)
 static void in_task(void (*function)(void))
 {
         body = function;
+        signal(SIGPIPE, SIG_IGN); /* as the daemon does: programs need not read their stdin */
         assert_int_equal(loop_init(4, NULL), 0);
         task_start("test", task_body, NULL);
         loop_run();
