@@ -212,7 +212,9 @@ class Daemon:
 
     def make_cgroup(self, path):
         if self.cgroup_driver == "systemd" and path.endswith(".slice"):
-            subprocess.run([program("systemctl"), "start", os.path.basename(path)], check=True)
+            # On a machine under load systemd gives up a connection that takes long to say who it is.
+            words = [program("systemctl"), "start", os.path.basename(path)]
+            wait_for(lambda: subprocess.run(words).returncode == 0, f"systemd to make {path}")
         for root in leaks.cgroup_roots():
             os.makedirs(root + path, exist_ok=True)
             # cpuset in version 1 starts empty, and nothing can run in an empty set.
