@@ -18,8 +18,7 @@ struct bridge {
         bool closing;
         struct event idle;      /* signalled when busy sinks to zero */
         struct task *sizer;     /* that tells the backend of sizes, while it does */
-        bool sizing;            /* it was started */
-        bool size_wanted;       /* and has one more to tell */
+        bool size_wanted;       /* it has one more to tell */
         uint16_t rows, columns; /* of the last one */
 };
 
@@ -164,14 +163,12 @@ static void start_connect(void *message_)
 static void resize(void *bridge_)
 {
         struct bridge *bridge = bridge_;
-        bridge->sizer = task_self();
         task_set_interruptible(true); /* who hangs does not keep the end waiting */
         while (bridge->size_wanted && !bridge->closing) {
                 bridge->size_wanted = false;
                 bridge->backend->resize(bridge->context, bridge->rows, bridge->columns);
         }
         bridge->sizer = NULL;
-        bridge->sizing = false;
         task_done(bridge);
 }
 
@@ -183,11 +180,10 @@ static void start_resize(void *message_)
         bridge->rows = message->rows;
         bridge->columns = message->columns;
         bridge->size_wanted = true;
-        if (bridge->sizing)
+        if (bridge->sizer)
                 return;
-        bridge->sizing = true;
         bridge->busy++;
-        task_start("resize", resize, bridge);
+        bridge->sizer = task_start("resize", resize, bridge);
 }
 
 static void start_close(void *bridge_)
