@@ -49,10 +49,12 @@ void spread_free(struct spread *spread)
         free(spread);
 }
 
-void spread_folder(int fd)
+void spread_folder(int parent_fd, const char *folder)
 {
+        AUTO_FD int fd = openat(parent_fd, folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
         int attributes;
-        if (ioctl(fd, FS_IOC_GETFLAGS, &attributes) == 0 && !(attributes & FS_TOPDIR_FL)) {
+        if (fd >= 0 && ioctl(fd, FS_IOC_GETFLAGS, &attributes) == 0 &&
+            !(attributes & FS_TOPDIR_FL)) {
                 attributes |= FS_TOPDIR_FL;
                 ioctl(fd, FS_IOC_SETFLAGS, &attributes);
         }

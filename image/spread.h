@@ -22,7 +22,7 @@ struct spread *spread_new(void);
 void spread_free(struct spread *spread);
 
 /* Gives the folder the attribute T, where the file system has it. */
-void spread_folder(int fd);
+void spread_folder(int parent_fd, const char *folder);
 
 /* A tree with this inode is about to be removed. From any thread; now is monotonic. */
 void spread_note(struct spread *spread, ino_t inode, int64_t now);
@@ -32,7 +32,7 @@ void spread_note(struct spread *spread, ino_t inode, int64_t now);
 uint64_t spread_distance(struct spread *spread, ino_t inode, int64_t now);
 
 /*
- * Makes the folder name, with mode 0700, in the folder fd: of the places that the file system
+ * Makes the folder name, a path from fd, with mode 0700: of the places that the file system
  * offers one far from what was noted, or the farthest. From any thread; blocking.
  */
 int spread_make(struct spread *spread, int fd, const char *name, struct error *err);

@@ -55,11 +55,7 @@ static int make_folders(struct store *store, struct error *err)
         if ((mkdirat(store->fd, "empty/1", 0755) < 0 && errno != EEXIST) ||
             (mkdirat(store->fd, "empty/2", 0755) < 0 && errno != EEXIST))
                 return error_errno(err, errno, "make folder %s/empty", store->directory);
-        AUTO_FD int staging =
-                openat(store->fd, "staging", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (staging < 0)
-                return error_errno(err, errno, "open %s/staging", store->directory);
-        spread_folder(staging);
+        spread_folder(store->fd, "staging");
         return 0;
 }
 

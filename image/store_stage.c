@@ -1,9 +1,11 @@
 /* What is on its way into the store: folders to fill, and holds on what is there meanwhile. */
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/clock.h"
@@ -15,6 +17,7 @@
 #include "image/store_private.h"
 
 #define STAGE_NAME_LENGTH 16
+#define TREES_NOTED       128 /* as many as are remembered */
 
 /* ---- staging ---- */
 
@@ -37,11 +40,8 @@ struct stage_job {
 static int stage_work(void *argument)
 {
         struct stage_job *job = argument;
-        AUTO_FD int fd =
-                openat(job->fd, "staging", O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-        if (fd < 0)
-                return error_errno(job->err, errno, "open staging");
-        return spread_make(job->spread, fd, job->name, job->err);
+        AUTO_FREE char *path = xprintf("staging/%s", job->name);
+        return spread_make(job->spread, job->fd, path, job->err);
 }
 
 int store_stage(struct store *store, char **staging, struct error *err)
@@ -64,22 +64,22 @@ void store_keep_stage(struct store *store, const char *name)
         table_put(store->stages, name, store);
 }
 
-/* Layers that were moved into a staging folder lie elsewhere than it. */
+/* Layers that were moved into a staging folder lie elsewhere than it. What crisp-image filled may
+ * have any number of entries: some are enough. */
 static void note_trees(const struct stage_job *job)
 {
-        char **names = NULL;
-        AUTO_FREE char *folder = xprintf("staging/%s", strrchr(job->path, '/') + 1);
-        if (store_list_folder(job->fd, folder, &names, NULL) == 0) {
-                strv_push(&names, ".");
-                for (char **name = names; *name; name++) {
-                        AUTO_FREE char *path = xprintf("%s/%s", folder, *name);
-                        struct stat st;
-                        if (fstatat(job->fd, path, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
-                            S_ISDIR(st.st_mode))
-                                spread_note(job->spread, st.st_ino, clock_monotonic());
-                }
-        }
-        strv_free(names);
+        int fd = open(job->path, O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+        AUTO_DIR DIR *dir = fd < 0 ? NULL : fdopendir(fd);
+        struct dirent *entry;
+        struct stat st;
+
+        if (!dir && fd >= 0)
+                close(fd);
+        for (unsigned i = 0; dir && i < TREES_NOTED && (entry = readdir(dir)); i++)
+                if (strcmp(entry->d_name, "..") != 0 &&
+                    fstatat(fd, entry->d_name, &st, AT_SYMLINK_NOFOLLOW) == 0 &&
+                    S_ISDIR(st.st_mode))
+                        spread_note(job->spread, st.st_ino, clock_monotonic());
 }
 
 static int unstage_work(void *argument)
