@@ -214,7 +214,7 @@ class Daemon:
         if self.cgroup_driver == "systemd" and path.endswith(".slice"):
             # On a machine under load systemd gives up a connection that takes long to say who it is.
             words = [program("systemctl"), "start", os.path.basename(path)]
-            wait_for(lambda: subprocess.run(words).returncode == 0, f"systemd to make {path}")
+            wait_for(lambda: subprocess.run(words).returncode == 0, f"systemd to make {path}", pause=1)
         for root in leaks.cgroup_roots():
             os.makedirs(root + path, exist_ok=True)
             # cpuset in version 1 starts empty, and nothing can run in an empty set.
