@@ -1,7 +1,6 @@
 /* Programs of the operator that let images in, refuse them, hang, flood and cannot be run. */
 #include "test/unit/image_fixture.h"
 
-#include <signal.h>
 
 #include "base/clock.h"
 #include "image/trust.h"
@@ -163,7 +162,6 @@ TASK_TEST(too_many_refuse)
 
 int main(void)
 {
-        signal(SIGPIPE, SIG_IGN); /* as the daemon does: programs need not read their stdin */
         const struct CMUnitTest tests[] = {
                 cmocka_unit_test(test_a_folder_without_programs_refuses_nothing),
                 cmocka_unit_test(test_they_are_told_what_containerd_tells),
