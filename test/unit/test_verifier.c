@@ -1,7 +1,6 @@
 /* Programs of the operator that let images in, refuse them, hang, flood and cannot be run. */
 #include "test/unit/image_fixture.h"
 
-
 #include "base/clock.h"
 #include "image/trust.h"
 #include "image/verifier.h"
