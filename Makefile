@@ -167,7 +167,7 @@ unit: $(UNIT_TESTS) $(FUZZ_REPLAYS)
 integration: all
 	test/integration/run --build $B
 
-## coverage       docs/cri-coverage.md against the protocol
+## coverage       docs/cri-coverage.md against the protocol; the tests that it and docs/features.md name
 .PHONY: coverage
 coverage:
 	@test/check-coverage
