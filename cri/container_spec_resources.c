@@ -68,8 +68,8 @@ static int set_rdt(struct container_spec *draft)
                                  "RDT class \"%.100s\": this node has none "
                                  "(runtime.rdt_config_file)",
                                  class);
-        int result =
-                resource_class_check_rdt(file, class, origin, RESOURCE_CLASS_RESCTRL, draft->err);
+        AUTO_FREE char *groups = xprintf("%s/fs/resctrl", node.sys);
+        int result = resource_class_check_rdt(file, class, origin, groups, draft->err);
         if (result < 0)
                 return error_context(draft->err, "RDT class");
         draft->spec.rdt_class = class;

@@ -201,6 +201,7 @@ static void close_networks(void)
 int node_open(const struct config *config, struct error *err)
 {
         node.config = config;
+        node.sys = "/sys";
         node.pods = table_new();
         node.pod_names = table_new();
         node.containers = table_new();

@@ -21,6 +21,7 @@
 
 struct node {
         const struct config *config;
+        const char *sys; /* where the kernel's sysfs is: "/sys", or another for tests */
 
         struct cgroup_system cgroups;
         enum cgroup_driver cgroup_driver;

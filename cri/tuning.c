@@ -17,7 +17,6 @@
 #include "oci/irq_affinity.h"
 #include "oci/setting.h"
 
-#define CPU_FOLDER         "/sys/devices/system/cpu"
 #define SHARES_OF_A_CPU    1024
 #define IRQBALANCE_TIME    (10 * NSEC_PER_SEC)
 #define IRQBALANCE_OUTPUT  4096
@@ -116,11 +115,16 @@ static int read_shared(const struct container *container, struct tuning *tuning,
         return cpu_list_parse(cpus, &tuning->shared_cpus, err);
 }
 
+static char *cpu_path(size_t cpu, const char *file)
+{
+        return xprintf("%s/devices/system/cpu/cpu%zu/%s", node.sys, cpu, file);
+}
+
 /* The first of its processors with the other threads of that core, as far as they are its own. */
 static struct cpu_list housekeeping(const struct cpu_list *cpus)
 {
         size_t first = cpu_list_next(cpus, 0);
-        AUTO_FREE char *path = xprintf(CPU_FOLDER "/cpu%zu/topology/thread_siblings_list", first);
+        AUTO_FREE char *path = cpu_path(first, "topology/thread_siblings_list");
         AUTO_FREE char *text = setting_read(path, NULL);
         struct cpu_list keep = {0};
         if (!text || cpu_list_parse(text, &keep, NULL) < 0)
@@ -299,8 +303,7 @@ static int check_governor(const struct tuning *tuning, struct error *err)
 {
         for (size_t cpu = cpu_list_next(&tuning->cpus, 0); cpu < CPU_LIST_MAX;
              cpu = cpu_list_next(&tuning->cpus, cpu + 1)) {
-                AUTO_FREE char *path =
-                        xprintf(CPU_FOLDER "/cpu%zu/cpufreq/scaling_available_governors", cpu);
+                AUTO_FREE char *path = cpu_path(cpu, "cpufreq/scaling_available_governors");
                 AUTO_FREE char *list = setting_read(path, err);
                 char *state = NULL, *word;
                 if (!list)
@@ -322,7 +325,7 @@ static int change_each(const struct job *job, const char *file, const char *valu
         const struct cpu_list *cpus = &job->tuning.cpus;
         for (size_t cpu = cpu_list_next(cpus, 0); cpu < CPU_LIST_MAX;
              cpu = cpu_list_next(cpus, cpu + 1)) {
-                AUTO_FREE char *path = xprintf(CPU_FOLDER "/cpu%zu/%s", cpu, file);
+                AUTO_FREE char *path = cpu_path(cpu, file);
                 int result = setting_change(job->folder, job->owner, path, value, job->err);
                 if (result < 0)
                         return result;

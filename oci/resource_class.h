@@ -16,7 +16,6 @@
 
 #define RESOURCE_CLASS_FILE_MAX    (1024 * 1024) /* bytes */
 #define RESOURCE_CLASS_DEVICES_MAX 1024          /* of a class */
-#define RESOURCE_CLASS_RESCTRL     "/sys/fs/resctrl"
 
 /*
  * The limits of a class of block I/O, in the arena. Devices are given as patterns of paths, whose

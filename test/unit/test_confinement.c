@@ -97,8 +97,9 @@ static struct pod *new_pod(struct asked_pod asked)
                 RUNTIME__V1__LINUX_SANDBOX_SECURITY_CONTEXT__INIT;
         Runtime__V1__LinuxPodSandboxConfig platform = RUNTIME__V1__LINUX_POD_SANDBOX_CONFIG__INIT;
         Runtime__V1__PodSandboxMetadata metadata = RUNTIME__V1__POD_SANDBOX_METADATA__INIT;
-        Runtime__V1__PodSandboxConfig__AnnotationsEntry entry =
-                RUNTIME__V1__POD_SANDBOX_CONFIG__ANNOTATIONS_ENTRY__INIT, *entries[] = {&entry};
+        Runtime__V1__PodSandboxConfig__AnnotationsEntry
+                entry = RUNTIME__V1__POD_SANDBOX_CONFIG__ANNOTATIONS_ENTRY__INIT,
+                *entries[] = {&entry};
         Runtime__V1__PodSandboxConfig settings = RUNTIME__V1__POD_SANDBOX_CONFIG__INIT;
         Runtime__V1__RunPodSandboxRequest request = RUNTIME__V1__RUN_POD_SANDBOX_REQUEST__INIT;
         char id[ID_LENGTH + 1];
@@ -152,8 +153,8 @@ static void each_pod_has_categories_of_its_own(void **state)
 static void a_pods_options_are_in_its_label(void **state)
 {
         (void)state;
-        struct pod *pod = labelled_pod((struct asked_pod){
-                .options = OPTION("u", "r", "t_t", "s0:c1,c2")});
+        struct pod *pod =
+                labelled_pod((struct asked_pod){.options = OPTION("u", "r", "t_t", "s0:c1,c2")});
         assert_string_equal(pod->selinux_label, "u:r:t_t:s0:c1,c2");
         assert_string_equal(pod->selinux_mount_label, "u:object_r:container_file_t:s0:c1,c2");
 }
@@ -286,8 +287,8 @@ static void containers_share_their_pods_label(void **state)
 static void a_containers_options_go_before_its_pods(void **state)
 {
         (void)state;
-        struct pod *pod = labelled_pod((struct asked_pod){
-                .options = OPTION("u", "", "t_t", "s0:c1,c2")});
+        struct pod *pod =
+                labelled_pod((struct asked_pod){.options = OPTION("u", "", "t_t", "s0:c1,c2")});
         AUTO_OUTCOME struct outcome part =
                 of_container(pod, (struct asked_container){.options = OPTION("", "", "x_t", "")});
         expect(&part, "u:system_r:x_t:s0:c1,c2", "system_u:object_r:container_file_t:s0:c1,c2");
@@ -397,8 +398,8 @@ static bool labels(struct pod *pod, Option *options, bool relabel)
         mount.container_path = (char *)"/v";
         mount.host_path = volume;
         mount.selinux_relabel = relabel;
-        AUTO_OUTCOME struct outcome outcome = of_container(
-                pod, (struct asked_container){.options = options, .mount = &mount});
+        AUTO_OUTCOME struct outcome outcome =
+                of_container(pod, (struct asked_container){.options = options, .mount = &mount});
         assert_int_equal(outcome.result, 0);
         return has_label("/volume/file", pod->selinux_mount_label);
 }
@@ -417,7 +418,8 @@ static void volumes_of_the_super_type_stay_as_they_are(void **state)
         (void)state;
         need_attributes();
         struct pod *pod = labelled_pod((struct asked_pod){0});
-        struct pod *super = labelled_pod((struct asked_pod){.options = OPTION("", "", "spc_t", "")});
+        struct pod *super =
+                labelled_pod((struct asked_pod){.options = OPTION("", "", "spc_t", "")});
         assert_false(labels(pod, OPTION("", "", "spc_t", ""), true));
         assert_false(labels(super, NULL, true));
         assert_true(labels(super, OPTION("", "", "x_t", ""), true)); /* its own goes before */
