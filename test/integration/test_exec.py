@@ -1,4 +1,7 @@
 """ExecSync."""
+import json
+import os
+
 import pytest
 from kit.wait import wait_for
 from support import KINDS, RUNNING, error_of
@@ -35,6 +38,34 @@ def test_exec_sync_needs_a_running_container(node):
     node.start(created)
     node.wait_exit(created)
     error_of(lambda: node.exec(created, "true"), KINDS.FAILED_PRECONDITION, KINDS.UNKNOWN)
+
+
+def process_with(word):
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            with open(f"/proc/{pid}/cmdline", "rb") as file:
+                if word.encode() in file.read().split(b"\0"):
+                    return int(pid)
+        except OSError:  # it has ended
+            pass
+    return None
+
+
+@pytest.mark.node
+def test_commands_are_in_the_containers_cgroup(node):
+    """So that its limits hold for them; and each in one of its own below it, to be killed with all that it started. A shim kills itself."""
+    container = node.sleeper(node.pod())
+    own = json.loads(node.client.ContainerStatus(container_id=container, verbose=True).info["info"])["cgroupPath"]
+    call = node.client.start("ExecSync", container_id=container, cmd=["sleep", "76543"], timeout=300)
+    pid = wait_for(lambda: process_with("76543"), "the command")
+    with open(f"/proc/{pid}/cgroup") as file:
+        places = [line.rstrip("\n").split(":", 2) for line in file]
+    os.kill(pid, 9)
+    assert call.result().exit_code == 137
+    # A line without controllers is cgroup v2's, which limits where it is alone.
+    limiting = [path for _, controllers, path in places if {"memory", "pids", "cpu"} & set(controllers.split(",")) or len(places) == 1]
+    assert limiting and all(f"{path}/".startswith(f"{own}/") for path in limiting), places
+    assert node.daemon.handler == "shim" or any(path.startswith(f"{own}/") for _, _, path in places), places
 
 
 @pytest.mark.node

@@ -7,7 +7,7 @@ import pytest
 from kit import fake_shim, legacy_cgroups
 from kit.paths import program
 from kit.wait import wait_for
-from support import KINDS, error_of
+from support import KINDS, Node, error_of
 
 SCRIPT = "#!/bin/sh\nexec {runtime} \"$@\"\n"
 OLD = """#!/bin/sh
@@ -97,6 +97,27 @@ def test_a_handler_that_cannot_be_used_fails_its_own_pods_alone(own_node, tmp_pa
     put(path, SCRIPT.format(runtime=program("runc")))
     node.run_pod(handler="broken")
     wait_for(lambda: is_usable(node, "broken"), "the handler to be in order")
+
+
+def test_the_node_is_not_ready_while_its_default_handler_cannot_be_used(own_daemon, busybox, script):
+    path = script("chosen", SCRIPT)
+    daemon = own_daemon(config=handlers(chosen=path), start=False)
+    with open(f"{daemon.root}/crisp.toml") as file:
+        text = file.read().replace(f'default_handler = "{daemon.handler}"', 'default_handler = "chosen"')
+    with open(f"{daemon.root}/crisp.toml", "w") as file:
+        file.write(text)
+    node = Node(daemon.start(), busybox)
+    told = condition(node, "RuntimeReady")
+    assert told.status and not told.reason and not told.message
+    os.unlink(path)
+    wait_for(lambda: not condition(node, "RuntimeReady").status, "the condition")
+    told = condition(node, "RuntimeReady")
+    assert told.reason == "DefaultHandlerNotUsable" and path in told.message
+    assert condition(node, "NetworkReady").status
+    assert path in error_of(node.run_pod, KINDS.FAILED_PRECONDITION)
+    put(path, SCRIPT.format(runtime=program("runc")))
+    wait_for(lambda: condition(node, "RuntimeReady").status, "the node to be ready")
+    assert node.output(node.pod(), "echo fine") == "fine\n"
 
 
 def test_a_handler_that_was_mended_is_seen_without_a_pod(own_node, tmp_path):

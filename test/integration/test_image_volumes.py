@@ -31,8 +31,9 @@ def output(node, command, *mounts):
 
 
 def test_a_whole_image(node, volume):
-    node.pull(volume)
-    assert output(node, "cat /volume/top /volume/dir/sub/file; ls /volume/dir", mount(volume)) == "top\nupper\nsub\n"
+    image = node.pull(volume)
+    for name in (volume, image, image.removeprefix("sha256:")):
+        assert output(node, "cat /volume/top /volume/dir/sub/file; ls /volume/dir", mount(name)) == "top\nupper\nsub\n"
     twice = output(
         node, "cat /a/top /b/top; echo x 2>&- >/a/new || echo no; echo x 2>&- >/b/top || echo no; /a/run",
         mount(volume, "/a"), mount(volume, "/b"),

@@ -27,7 +27,9 @@ def test_without_stdin_the_input_is_empty(node):
 def test_stdin_stays_open(node):
     container = node.sh(node.pod(), "echo waiting; cat; echo closed", stdin=True)
     node.wait_log(container, "waiting")
+    assert os.readlink(f"/proc/{node.pid_of(container)}/fd/0") != "/dev/null"
     assert node.status(container).state == RUNNING
+    assert node.text(None, container) == "waiting\n"
     node.stop(container)
 
 
@@ -101,13 +103,18 @@ def test_reopen_of_a_container_that_does_not_run(node):
     assert not os.path.exists(path)
 
 
-def test_a_container_without_a_log(node):
-    pod = node.pod(log_directory="")
+@pytest.mark.parametrize("folder", [True, False])
+def test_a_container_without_a_log(node, folder):
+    """What it writes goes nowhere, and does not hold it up."""
+    pod = node.pod() if folder else node.pod(log_directory="")
+    command = ["/bin/sh", "-c", "seq 1 100000; seq 1 100000 >&2; exit 7"]
     container = node.client.CreateContainer(
-        pod_sandbox_id=pod[0], config=node.container_config(["true"], log_path=""), sandbox_config=pod[1]
+        pod_sandbox_id=pod[0], config=node.container_config(command, log_path=""), sandbox_config=pod[1]
     ).container_id
     node.start(container)
-    assert node.wait_exit(container).exit_code == 0
+    status = node.wait_exit(container)
+    assert (status.exit_code, status.log_path) == (7, "")
+    assert not folder or os.listdir(pod[1]["log_directory"]) == []
 
 
 def test_removing_leaves_the_log(node):

@@ -216,6 +216,18 @@ def test_mount_options(node, folder):
     assert node.client.Status().features.mount_options
 
 
+@pytest.mark.parametrize("source, options, expected", [
+    ("strictatime", ["noatime"], {"noatime"}),
+    ("strictatime", ["relatime", "nodiratime"], {"relatime", "nodiratime"}),
+    ("noatime", ["relatime"], {"relatime"}),
+])
+def test_mount_options_of_access_times(node, folder, source, options, expected):
+    sh("mount", "-t", "tmpfs", "-o", source, "crisp-test", folder)
+    container = node.sleeper(node.pod(), mounts=[{"container_path": "/v", "host_path": folder, "mount_options": options}])
+    line = node.exec_sh(container, "grep ' /v ' /proc/mounts").split()[3].split(",")
+    assert {"noatime", "relatime", "nodiratime"} & set(line) == expected
+
+
 @pytest.mark.parametrize("option", ["suid", "exec", "dev", "rw", "bind", "rshared", "size=1", "idmap", ""])
 def test_mount_options_that_give_more(node, folder, option):
     mount = {"container_path": "/v", "host_path": folder, "mount_options": ["nodev", option]}

@@ -165,10 +165,15 @@ def test_the_place_of_namespaces_can_be_chosen_and_stays_the_pods(own_node):
 SETTINGS = "cat /proc/sys/net/ipv4/ip_unprivileged_port_start /proc/sys/net/ipv4/ping_group_range /proc/sys/kernel/msgmax"
 
 
-def test_everybody_may_bind_low_ports_and_ping(node):
+def program(path):
+    return [{"container_path": "/syscalls", "host_path": path, "readonly": True}]
+
+
+def test_everybody_may_bind_low_ports_and_ping(node, syscalls):
     out = node.output(node.pod(), SETTINGS).split()
     assert out[:3] == ["0", "0", "2147483647"]
     context = {"linux": {"security_context": {"run_as_user": {"value": 1000}}}}
+    assert node.output(node.pod(), "/syscalls ping", mounts=program(syscalls), **context) == "ping ok\n"
     pod = node.pod()
     server = node.sh(pod, "nc -l -p 80 -e echo hi", **context)
     container = node.sleeper(pod, name="client", **context)
@@ -177,11 +182,13 @@ def test_everybody_may_bind_low_ports_and_ping(node):
     assert node.wait_exit(server).exit_code == 0
 
 
-def test_default_sysctls_yield_to_the_pods_and_to_the_hosts_namespaces(own_node):
+def test_default_sysctls_yield_to_the_pods_and_to_the_hosts_namespaces(own_node, syscalls):
     node = own_node(config={"runtime": 'default_sysctls = ["net.ipv4.ip_unprivileged_port_start=82", "kernel.msgmax=8190"]\n'
                                        'enable_unprivileged_icmp = false\n'})
     out = node.output(node.pod(), SETTINGS).split()
     assert out == ["82", "1", "0", "8190"]
+    linux = {"security_context": {"run_as_user": {"value": 1000}}}
+    assert node.output(node.pod(), "/syscalls ping", linux=linux, mounts=program(syscalls)) == "ping EACCES\n"
     linux = {"sysctls": {"net/ipv4/ip_unprivileged_port_start": "83"}}
     assert node.output(node.pod(linux=linux), SETTINGS).split() == ["83", "1", "0", "8190"]
     with open("/proc/sys/kernel/msgmax") as file:

@@ -74,11 +74,17 @@ def test_host_ports_by_the_portmap_plugin(own_daemon, busybox):
     before = chains()
     port = free_port()
     try:
-        pod = node.pod(port_mappings=[{"protocol": "TCP", "container_port": 8080, "host_port": port}])
-        assert any(str(port) in rule for rule in leaks.all_rules())
+        pod = node.pod(port_mappings=[
+            {"protocol": "TCP", "container_port": 8080, "host_port": port},
+            {"protocol": "UDP", "container_port": 5353, "host_port": port, "host_ip": "127.0.0.2"},
+        ])
+        rules = [rule for rule in leaks.all_rules() if f"dport {port} " in rule]
+        assert any("-p tcp" in rule and ":8080" in rule and "127.0.0.2" not in rule for rule in rules), rules
+        assert any("-p udp" in rule and ":5353" in rule and "-d 127.0.0.2" in rule for rule in rules), rules
         node.sh(pod, "mkdir /w; echo mapped > /w/index.html; exec httpd -f -p 8080 -h /w")
         address = node.pod_status(pod[0]).network.ip
         wait_for(lambda: fetch(address, 8080) == b"mapped\n", "the web server")
+        assert fetch(f"{daemon.subnet}.1", port) == b"mapped\n"  # an address of the host
         node.remove_pod(pod[0])
         assert not any(f"dport {port} " in rule for rule in leaks.all_rules())
     finally:

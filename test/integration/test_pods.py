@@ -125,12 +125,12 @@ def test_a_pod_whose_pid_holder_died_is_not_ready(node):
 
 def test_hostname(node):
     pod = node.pod(hostname="somewhere")
-    assert node.output(pod, "hostname; cat /proc/sys/kernel/hostname").split() == ["somewhere"] * 2
+    assert node.output(pod, "hostname; cat /proc/sys/kernel/hostname /etc/hostname").split() == ["somewhere"] * 3
 
 
 def test_an_empty_hostname_of_a_host_network_pod_is_the_hosts(node):
     pod = node.pod(linux=node.namespaces(network=NODE), hostname="")
-    assert node.output(pod, "hostname").strip() == os.uname().nodename
+    assert node.output(pod, "hostname; cat /etc/hostname").split() == [os.uname().nodename] * 2
 
 
 def test_resolv_conf_from_dns_config(node):

@@ -7,7 +7,7 @@ import threading
 
 import pytest
 from kit.wait import wait_for
-from streams import Forwarded, Forwarder, WebForwarder, forward, sessions
+from streams import Forwarded, Forwarder, Refused, WebForwarder, forward, sessions
 from support import KINDS, NODE, error_of
 
 both = pytest.mark.parametrize("tunnel", [False, True], ids=["spdy", "tunnel"])
@@ -84,6 +84,14 @@ def test_bytes_both_ways(node, tunnel):
         wait_for(lambda: connection.error_ended, "the error stream's end")
         assert not connection.error
         forwarder.vanish()
+
+
+def test_an_url_is_good_once(node):
+    url = node.client.PortForward(pod_sandbox_id=node.pod()[0]).url
+    Forwarder(url).vanish()
+    with pytest.raises(Refused) as refused:
+        Forwarder(url)
+    assert refused.value.status == 404
 
 
 @both

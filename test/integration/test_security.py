@@ -8,6 +8,7 @@ from support import KINDS, error_of
 pytestmark = pytest.mark.handler
 
 MERGE, STRICT = range(2)
+RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
 NAMES = (
     "chown dac_override dac_read_search fowner fsetid kill setgid setuid setpcap linux_immutable net_bind_service net_broadcast "
     "net_admin net_raw ipc_lock ipc_owner sys_module sys_rawio sys_chroot sys_ptrace sys_pacct sys_admin sys_boot sys_nice "
@@ -279,12 +280,25 @@ def test_who_it_is_survives_the_daemon(own_node, people):
 
 # ---- the pod's own ----
 
-def test_a_pods_own_user_is_not_its_containers(node):
+def test_a_pods_own_user_is_not_its_containers(node, people):
     """They are of the process that would hold the sandbox, of which there is none."""
     linux = node.namespaces()
-    linux["security_context"].update(run_as_user={"value": 1000}, run_as_group={"value": 2000}, supplemental_groups=[3000], readonly_rootfs=True)
-    out = node.output(node.pod(linux=linux), "id -u; id -G; touch /file && echo wrote")
+    linux["security_context"].update(
+        run_as_user={"value": 1000}, run_as_group={"value": 2000}, supplemental_groups=[3000], supplemental_groups_policy=STRICT,
+        readonly_rootfs=True)
+    pod = node.pod(linux=linux)
+    out = node.output(pod, "id -u; id -G; touch /file && echo wrote")
     assert out.split() == ["0", "0", "wrote"]
+    assert who(node, pod, people)[2] == {44, 55, 66}
+
+
+@pytest.mark.parametrize("profile", [UNCONFINED, LOCALHOST])
+def test_a_pods_own_apparmor_profile_is_not_its_containers(node, profile):
+    """Nor need it be loaded: no process would be under it."""
+    linux = node.namespaces()
+    linux["security_context"]["apparmor"] = {"profile_type": profile, "localhost_ref": "crisp-no-such-profile" if profile == LOCALHOST else ""}
+    label = "cat /proc/self/attr/current 2>&1 || true"
+    assert node.output(node.pod(linux=linux), label) == node.output(node.pod(), label)
 
 
 @pytest.mark.parametrize("context, field", [
@@ -303,7 +317,6 @@ def test_a_pods_own_that_cannot_be(node, context, field):
 
 without_apparmor = pytest.mark.skipif(os.path.exists("/sys/kernel/security/apparmor/profiles"), reason="this kernel has AppArmor")
 without_selinux = pytest.mark.skipif(os.path.exists("/sys/fs/selinux/context"), reason="this kernel has SELinux")
-RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
 
 
 @without_apparmor

@@ -219,9 +219,24 @@ def test_verbose_pod(node):
     assert stopped["pid"] == 0 and stopped["runtimeSpec"]["linux"]["namespaces"] == []
 
 
+def processes_in(path):
+    """The names of the processes in a network namespace, by its pin."""
+    number, found = os.stat(path).st_ino, []
+    for pid in filter(str.isdigit, os.listdir("/proc")):
+        try:
+            if os.stat(f"/proc/{pid}/ns/net").st_ino == number:
+                with open(f"/proc/{pid}/comm") as file:
+                    found.append(file.read().strip())
+        except OSError:  # it has ended
+            pass
+    return found
+
+
 def test_verbose_pod_without_a_process_and_with_the_hosts_network(node):
     plain = pod_info(node, node.pod()[0])
     assert plain["pid"] == 0
+    network = next(n["path"] for n in plain["runtimeSpec"]["linux"]["namespaces"] if n["type"] == "network")
+    assert not processes_in(network)
     assert {n["type"] for n in plain["runtimeSpec"]["linux"]["namespaces"]} == {"network", "uts", "ipc"}
     host = pod_info(node, host_pod(node)[0])
     assert [n["type"] for n in host["runtimeSpec"]["linux"]["namespaces"]] == ["ipc"]

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 from kit.wait import wait_for
-from streams import attach, bound
+from streams import Refused, SpdySession, attach, bound, streams_of
 from support import KINDS, RUNNING, error_of
 
 pytestmark = pytest.mark.handler
@@ -41,6 +41,32 @@ def test_output_from_now_on_and_nothing_from_before(node, transport):
     assert node.wait_exit(container).exit_code == 3
     # Of two pipes nobody knows which was written first.
     assert sorted(node.text(None, container).splitlines()) == ["after", "before", "trouble"]
+
+
+@both
+@pytest.mark.parametrize("wanted", ["i", "o", "e", "io", "ie", "oe", "ioe"])
+def test_each_combination_of_streams(node, transport, wanted):
+    container = node.sh(node.pod(), "read go; echo out $go; echo err >&2", stdin=True)
+    idle = attached(node, container)
+    flags = {"stdin": "i" in wanted, "stdout": "o" in wanted, "stderr": "e" in wanted}
+    session = attach(node, container, transport, **flags)
+    wait_for(lambda: attached(node, container) > idle, "it to be attached")
+    feeder = session if flags["stdin"] else attach(node, container, transport, stdin=True)
+    feeder.send(b"word\n")
+    out, err, status = session.wait()
+    assert (out, err) == (b"out word\n" if flags["stdout"] else b"", b"err\n" if flags["stderr"] else b"")
+    assert b'"Success"' in status
+    if feeder is not session:
+        feeder.wait()
+
+
+def test_an_url_is_good_once(node):
+    container = node.sleeper(node.pod())
+    url = node.client.Attach(container_id=container, stdout=True).url
+    SpdySession(url, streams_of(stderr=False)).vanish()
+    with pytest.raises(Refused) as refused:
+        SpdySession(url, streams_of(stderr=False))
+    assert refused.value.status == 404
 
 
 @both

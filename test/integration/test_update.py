@@ -300,6 +300,7 @@ def hugepage_limit(node, container, size):
 
 
 @pytest.mark.skipif(not hugetlb() or not hugepage_sizes(), reason="this kernel does not limit huge pages")
+@pytest.mark.node
 def test_huge_pages(node):
     size = hugepage_sizes()[0]
     container = node.sleeper(node.pod(), linux={"resources": {"hugepage_limits": [{"page_size": size, "limit": 1 << 30}]}})
