@@ -8,7 +8,7 @@ from conftest import Guest
 from kit import machine as machines
 from kit.paths import program
 from kit.wait import wait_for
-from support import EXITED, NOTREADY, READY, RUNNING
+from support import EXITED, KINDS, NOTREADY, READY, RUNNING, error_of
 
 TICK = "i=0; while :; do i=$((i+1)); echo tick $i; sleep 1; done"
 
@@ -77,17 +77,71 @@ def reloaded(guest):
     guest.machine.sh("systemd-run --quiet --wait true; sleep 1")
 
 
+# ---- AppArmor ----
+
+RUNTIME_DEFAULT, UNCONFINED, LOCALHOST = range(3)
+PROFILE = """profile crisp-test-guard flags=(attach_disconnected,mediate_deleted) {
+  capability,
+  file,
+  network,
+  unix,
+  signal,
+  ptrace,
+  deny /forbidden w,
+}
+"""
+
+
+def confined(kind, name="", **more):
+    return {"security_context": {"apparmor": {"profile_type": kind, "localhost_ref": name}, **more}}
+
+
+def label_of(guest, container):
+    info = json.loads(guest.client.ContainerStatus(container_id=container, verbose=True).info["info"])
+    return guest.machine.sh(f"cat /proc/{info['pid']}/attr/current").strip("\0\n ")
+
+
+def expect_label(guest, container, label):
+    """Of its first process, once that runs its command; and of a command that is run beside it."""
+    wait_for(lambda: label_of(guest, container) == label, f"the label {label} in the place of {label_of(guest, container)}", pause=0.5)
+    assert guest.exec_sh(container, "cat /proc/self/attr/current").strip("\0\n ") == label
+
+
+def parse_profile(guest, action):
+    guest.machine.sh(f"/usr/sbin/apparmor_parser --{action} --skip-cache", input=PROFILE.encode())
+
+
 def test_apparmor_confines_by_default(guest):
     if guest.machine.status("aa-enabled -q || cat /sys/module/apparmor/parameters/enabled | grep Y"):
         raise AssertionError("the machine has no AppArmor")
     pod = guest.pod()
-    container = guest.sleeper(pod, linux={"security_context": {"apparmor": {"profile_type": 0}}})
-    info = json.loads(guest.client.ContainerStatus(container_id=container, verbose=True).info["info"])
-    label = guest.machine.sh(f"cat /proc/{info['pid']}/attr/current").strip("\0\n ")
-    assert label.endswith("(enforce)"), label
-    free = guest.sleeper(pod, name="free", linux={"security_context": {"apparmor": {"profile_type": 1}}})
-    info = json.loads(guest.client.ContainerStatus(container_id=free, verbose=True).info["info"])
-    assert guest.machine.sh(f"cat /proc/{info['pid']}/attr/current").strip("\0\n ") == "unconfined"
+    mighty = {"capabilities": {"add_capabilities": ["SYS_ADMIN"]}}
+    container = guest.sleeper(pod, linux=confined(RUNTIME_DEFAULT, **mighty))
+    expect_label(guest, container, "crisp-default (enforce)")
+    free = guest.sleeper(pod, name="free", linux=confined(UNCONFINED, **mighty))
+    expect_label(guest, free, "unconfined")
+    mount = "mkdir /m && mount -t tmpfs none /m 2>&1 && echo mounted; true"
+    assert "mounted" not in guest.exec_sh(container, mount)
+    assert guest.exec_sh(free, mount) == "mounted\n"
+
+
+def test_apparmor_profiles_by_name(guest):
+    pod = guest.pod()
+    linux = confined(LOCALHOST, "crisp-test-guard")
+    message = error_of(lambda: guest.create(pod, ["/bin/true"], linux=linux), KINDS.FAILED_PRECONDITION)
+    assert "crisp-test-guard" in message and "not loaded" in message
+    parse_profile(guest, "replace")
+    try:
+        script = "for f in allowed forbidden; do { echo x >/$f; } 2>/dev/null && echo $f; done; echo up; while :; do sleep 1; done"
+        container = guest.sh(pod, script, linux=linux)
+        expect_label(guest, container, "crisp-test-guard (enforce)")
+        wait_for(lambda: "up" in guest.log_lines(container), "what it could write", pause=0.5)
+        assert guest.log_lines(container) == ["allowed", "up"]
+        by_text = guest.sleeper(pod, name="text", linux={"security_context": {"apparmor_profile": "localhost/crisp-test-guard"}})
+        expect_label(guest, by_text, "crisp-test-guard (enforce)")
+    finally:
+        guest.remove_everything()
+        parse_profile(guest, "remove")
 
 
 def test_kill_9_and_restart_under_load(guest):
