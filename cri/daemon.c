@@ -37,6 +37,7 @@
 #define LOCK_NAME      "crisp.lock"
 #define STATE_DIR_MODE 0700
 #define RUN_DIR_MODE   0755 /* who may use the socket is said by the socket's own mode */
+#define UMASK          022
 
 /* What calls under way get to end by themselves when the daemon is told to stop. */
 #define STOP_GRACE (250 * NSEC_PER_MSEC)
@@ -323,6 +324,18 @@ static void end(struct daemon *daemon)
         cleanup_fd(&daemon->lock_fd);
 }
 
+/* As a service manager leaves them: pods' files, and containers whose runtime sets no umask, would
+ * have that of whoever starts us; and we read nothing. */
+static void leave_the_caller(void)
+{
+        umask(UMASK);
+        int fd = open("/dev/null", O_RDONLY);
+        if (fd > STDIN_FILENO) {
+                dup2(fd, STDIN_FILENO);
+                close(fd);
+        }
+}
+
 int daemon_serve(const struct config *config)
 {
         struct daemon daemon = {
@@ -333,6 +346,7 @@ int daemon_serve(const struct config *config)
         mallopt(M_ARENA_MAX, MALLOC_ARENAS);
         mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE);
         mallopt(M_TRIM_THRESHOLD, MALLOC_LARGE);
+        leave_the_caller();
         check_mount_namespace();
         int result = start(&daemon, &err);
         if (result < 0) {

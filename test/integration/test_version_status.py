@@ -83,6 +83,18 @@ def test_the_socket_is_for_root_and_its_group(daemon):
     assert stat.S_IMODE(mode) == 0o660
 
 
+def test_whoever_starts_it_lends_it_neither_umask_nor_input(own_node):
+    """Of a root whose umask is 077 the pods' files, and containers of runtimes that set none, would be closed to all others."""
+    for opened in ("</dev/zero", "<&-"):
+        node = own_node(wrapper=["/bin/sh", "-c", f'umask 077; exec "$@" {opened}', "sh"])
+        with open(f"/proc/{node.daemon.pid}/status") as file:
+            assert "Umask:\t0022\n" in file.read()
+        assert os.readlink(f"/proc/{node.daemon.pid}/fd/0") == "/dev/null"
+        pod = node.pod()
+        assert node.output(pod, "umask; stat -c %a /etc/hostname /etc/resolv.conf").split() == ["0022", "644", "644"]
+        assert stat.S_IMODE(os.stat(pod[1]["log_directory"]).st_mode) == 0o755
+
+
 def test_a_request_that_is_not_protobuf_is_refused(daemon):
     raw = daemon.client.raw
     for data in (b"\xff" * 40, b"\x0a\x7f", b"\x08" * 300):
