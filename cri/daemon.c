@@ -226,6 +226,16 @@ static int check_root(struct error *err)
                 "files. Use pivot_root in a mount namespace, a container or a virtual machine");
 }
 
+/* It would come up, and then fail each pod at another step. */
+static int check_user(struct error *err)
+{
+        if (geteuid() == 0)
+                return 0;
+        return error_set(err, ERROR_FAILED_PRECONDITION,
+                         "the daemon must run as root: namespaces, mounts and cgroups of pods are "
+                         "made by it, and a rootless mode is not there");
+}
+
 static int make_folders(const struct config *config, struct error *err)
 {
         int result = file_make_directories(config->run_dir, RUN_DIR_MODE, err);
@@ -268,8 +278,10 @@ static int start_metrics(struct daemon *daemon, struct error *err)
 static int start(struct daemon *daemon, struct error *err)
 {
         const struct config *config = daemon->config;
-        int result = join_mounts(err);
+        int result = check_user(err);
 
+        if (result == 0)
+                result = join_mounts(err);
         if (result == 0)
                 result = check_root(err);
         if (result == 0)

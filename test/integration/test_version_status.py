@@ -95,6 +95,15 @@ def test_whoever_starts_it_lends_it_neither_umask_nor_input(own_node):
         assert stat.S_IMODE(os.stat(pod[1]["log_directory"]).st_mode) == 0o755
 
 
+def test_it_does_not_start_as_anybody_but_root(own_daemon):
+    read_all = "+dac_read_search"  # the folders above the program may be closed to others
+    daemon = own_daemon(start=False, network=False, wrapper=["setpriv", "--reuid=65534", f"--inh-caps={read_all}", f"--ambient-caps={read_all}"])
+    daemon.start(wait=False)
+    assert daemon.process.wait(60) == 1
+    assert "must run as root" in daemon.log_text()
+    daemon.process = None
+
+
 def test_a_request_that_is_not_protobuf_is_refused(daemon):
     raw = daemon.client.raw
     for data in (b"\xff" * 40, b"\x0a\x7f", b"\x08" * 300):
