@@ -161,6 +161,8 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
         id_generate(id);
         AUTO_POD struct pod *pod = pod_new(id, request);
         struct pod *other = table_get(node.pod_names, pod->name);
+        if (other)
+                pod_check(other);
         if (other &&
             (other->phase == POD_CREATING || (other->phase == POD_READY && !other->stopping))) {
                 if (!record_same_message(&other->request->base, &request->base))

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from kit import leaks
+from kit.events import Watcher
 from kit.wait import wait_for
 from recorder import Recorder
 from support import FAILS, KINDS, NODE, NOTREADY, READY, Node, error_of
@@ -256,14 +257,40 @@ def test_a_del_that_fails_is_tried_again(recording):
     node.client.RemovePodSandbox(pod_sandbox_id=pod)
 
 
-def test_a_pod_whose_namespace_is_gone_is_not_ready_and_can_be_removed(node):
-    pod = node.run_pod()
+def unmount_network(node, pod):
     pins = [path for path, _ in leaks.mounts(node.daemon) if pod in path and path.rsplit("/", 1)[1].startswith("net")]
     assert pins
     for path in pins:
         subprocess.run(["umount", path], check=True)
-    wait_for(lambda: node.pod_status(pod).state == NOTREADY, "the pod to be not ready")
+
+
+def test_a_pod_whose_namespace_is_gone_is_not_ready_and_can_be_removed(node):
+    pod = node.run_pod()
+    unmount_network(node, pod)
+    assert node.pod_status(pod).state == NOTREADY
     node.remove_pod(pod)
+
+
+def test_lists_and_events_tell_of_a_namespace_that_is_gone(node):
+    with Watcher(node.client) as watcher:
+        pod, other = node.run_pod(), node.run_pod()
+        unmount_network(node, pod)
+        assert watcher.wait_for(pod, "stopped").pod_sandbox_status.state == NOTREADY
+        states = {p.id: p.state for p in node.client.ListPodSandbox().items}
+        assert states[pod] == NOTREADY and states[other] == READY
+        node.remove_pod(pod)
+        watcher.wait_for(pod, "deleted")
+        assert watcher.of(pod) == ["created", "started", "stopped", "deleted"] and watcher.of(other) == ["created", "started"]
+
+
+def test_a_pod_whose_namespace_is_gone_is_not_given_back(node):
+    config = node.pod_config()
+    pod = node.run_pod(config)
+    unmount_network(node, pod)
+    again = node.run_pod(config)
+    assert again != pod
+    assert node.pod_status(again).state == READY and node.pod_status(again).network.ip
+    assert node.pod_status(pod).state == NOTREADY
 
 
 # ---- what is left of pods that are gone ----
