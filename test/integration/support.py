@@ -221,5 +221,28 @@ def parse_log(path):
     return lines
 
 
+def monitor_of(container):
+    for pid in os.listdir("/proc"):
+        try:
+            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0") if pid.isdigit() else []
+        except OSError:
+            continue
+        if words and words[0] == b"crisp-monitor" and container.encode() in words:
+            return int(pid)
+    raise AssertionError(f"no monitor of {container}")
+
+
+def cgroups_of(pid):
+    """The cgroup in each hierarchy, by its controllers."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        return {line.split(":", 2)[1]: line.rstrip("\n").split(":", 2)[2] for line in file}
+
+
+def memory_cgroup_of(pid):
+    """Where its memory is counted."""
+    found = cgroups_of(pid)
+    return next((path for names, path in found.items() if "memory" in names.split(",")), found.get(""))
+
+
 def message(name, **fields):
     return getattr(pb, name)(**fields)
