@@ -205,6 +205,10 @@ class Node:
         wait_for(lambda: not re.search("runc|crun", os.readlink(f"/proc/{pid}/exe")), f"process {pid} to run its command")
         return pid
 
+    def holder_of(self, pod):
+        """The process that holds the pod's PID namespace."""
+        return json.loads(self.client.PodSandboxStatus(pod_sandbox_id=pod, verbose=True).info["info"])["pid"]
+
 
 LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP]) (.*)", re.S)
 

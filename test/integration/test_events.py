@@ -163,7 +163,7 @@ def test_a_pod_whose_pid_holder_died_has_stopped(node, watch):
 
 
 def kill_holder(node, pod):
-    os.kill(json.loads(node.client.PodSandboxStatus(pod_sandbox_id=pod, verbose=True).info["info"])["pid"], signal.SIGKILL)
+    os.kill(node.holder_of(pod), signal.SIGKILL)
 
 
 def test_what_fails_is_not_told_of(node, watch):
