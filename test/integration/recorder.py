@@ -3,6 +3,8 @@ import json
 import os
 import stat
 
+from kit.wait import wait_for
+
 # Writes down what it is asked, and answers with an address, or does as the file `behave` says.
 PLUGIN = """#!/bin/sh
 here={folder}
@@ -41,6 +43,17 @@ class Recorder:
     def behave(self, command, script):
         with open(f"{self.folder}/behave-{command}", "w") as file:
             file.write(script)
+
+    def hold(self, command):
+        """It waits, before it answers, until release()."""
+        self.behave(command, f"touch {self.folder}/held; while [ ! -e {self.folder}/go ]; do sleep 0.05; done\n")
+
+    def wait_held(self):
+        wait_for(lambda: os.path.exists(f"{self.folder}/held"), "the plugin to be asked")
+
+    def release(self):
+        with open(f"{self.folder}/go", "w"):
+            pass
 
     def forget(self, command):
         os.unlink(f"{self.folder}/behave-{command}")

@@ -185,14 +185,14 @@ def test_a_pod_is_told_of_when_somebody_knows_it(own_daemon, busybox):
     recorder = Recorder(daemon)
     daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
     node = Node(daemon.start(), busybox)
-    recorder.behave("ADD", f"touch {recorder.folder}/here; while [ ! -e {recorder.folder}/go ]; do sleep 0.05; done\n")
+    recorder.hold("ADD")
     config = node.pod_config()
     with Watcher(node.client) as watcher:
         call = node.client.start("RunPodSandbox", config=config)
-        wait_for(lambda: os.path.exists(f"{recorder.folder}/here"), "the plugin")
+        recorder.wait_held()
         call.cancel()
-        with open(f"{recorder.folder}/go", "w"):
-            pass
+        assert not node.client.ListPodSandbox().items
+        recorder.release()
         wait_for(lambda: json_phases(daemon) == ["ready"], "the pod to be made")
         assert not node.client.ListPodSandbox().items
         other = node.pod(linux=node.namespaces(network=NODE))

@@ -390,6 +390,26 @@ def test_the_same_name_with_another_configuration_is_not_joined(node):
     assert listed(node) == [pod]
 
 
+def test_while_a_pod_is_being_made_its_name_with_another_configuration_is_refused(recording):
+    node, recorder = recording()
+    node.daemon.write_config(extra={"runtime.handlers.other": node.daemon.handler_config()})
+    node.daemon.restart()
+    recorder.hold("ADD")
+    config = node.pod_config()
+    call = node.client.start("RunPodSandbox", config=config)
+    recorder.wait_held()
+    # They do not wait for the first, which does not end before that is said.
+    for more in ({"config": {**config, "labels": {"other": "yes"}}}, {"config": config, "handler": "other"}):
+        message = error_of(lambda: node.run_pod(**more), KINDS.ALREADY_EXISTS)  # noqa: B023
+        assert "another configuration" in message
+    assert not call.done()
+    recorder.release()
+    pod = call.result().pod_sandbox_id
+    assert listed(node) == [pod]
+    assert [add["env"]["CNI_CONTAINERID"] for add in recorder.calls("ADD")] == [pod]
+    assert node.pod_status(pod).runtime_handler == "" and not node.pod_status(pod).labels
+
+
 def test_another_attempt_or_another_namespace_is_another_pod(node):
     config = node.pod_config("same")
     ids = {
