@@ -52,7 +52,7 @@ def test_host_network_pods_ask_no_plugin(recording):
 
 def test_capabilities(recording):
     node, recorder = recording(capabilities={"portMappings": True, "dns": True, "bandwidth": True})
-    node.run_pod(
+    pod = node.run_pod(
         port_mappings=[
             {"protocol": "TCP", "container_port": 80, "host_port": 8080, "host_ip": "127.0.0.1"},
             {"protocol": "UDP", "container_port": 53, "host_port": 5353},
@@ -71,6 +71,8 @@ def test_capabilities(recording):
     assert runtime["dns"]["searches"] == ["a.example"]
     assert runtime["bandwidth"]["ingressRate"] == 10_000_000
     assert runtime["bandwidth"]["egressRate"] == 1000
+    # Who was told of the ports maps them, and nobody else.
+    assert not [rule for rule in leaks.all_rules() if pod in rule]
 
 
 def test_the_pods_cgroup_annotations_and_the_nodes_ranges_are_told(recording):
