@@ -179,12 +179,16 @@ def test_without_a_network_no_pod_is_made_but_on_the_hosts(own_daemon, busybox):
 def test_a_plugin_that_fails_or_talks_rubbish(recording, script, words):
     node, recorder = recording()
     recorder.behave("ADD", script + "\n")
-    message = error_of(lambda: node.run_pod(), *FAILS)
+    config = node.pod_config()
+    message = error_of(lambda: node.run_pod(config), *FAILS)
     assert words in message
     assert not node.client.ListPodSandbox().items
     assert recorder.calls("DEL"), "what a failed ADD may have made is undone"
     recorder.forget("ADD")
-    node.run_pod()
+    # The same request again is not told of that failure: all is tried anew.
+    pod = node.run_pod(config)
+    failed, made = [add["env"]["CNI_CONTAINERID"] for add in recorder.calls("ADD")]
+    assert made == pod != failed
 
 
 def test_a_plugin_that_is_not_installed(own_daemon, busybox):
