@@ -1,4 +1,5 @@
 """A CNI plugin that writes down what it is asked, and behaves as told."""
+import contextlib
 import json
 import os
 import stat
@@ -46,6 +47,9 @@ class Recorder:
 
     def hold(self, command):
         """It waits, before it answers, until release()."""
+        for name in ("held", "go"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.folder}/{name}")
         self.behave(command, f"touch {self.folder}/held; while [ ! -e {self.folder}/go ]; do sleep 0.05; done\n")
 
     def wait_held(self):

@@ -16,38 +16,37 @@ PROFILE = "seccomp-profile.kubernetes.cri-o.io"
 SOON = "unclaimed_timeout = 1\n"
 
 
-class Gate:
-    """Something that happens within a call: seen, when it was reached; it lasts until go(). shut(): it does so again."""
-
-    def __init__(self, seen, go, shut=None):
-        self.seen, self.go, self.shut = seen, go, shut
-
-    def leave(self, call):
-        """The call's client goes away in the middle of it."""
-        wait_for(self.seen, "the call to come so far")
-        call.cancel()
-        call.done()
-        self.go()
+def leave(node, call):
+    """The call's client goes away, and the daemon has heard of it."""
+    call.cancel()
+    assert not node.client.ListPodSandbox(filter={"id": "0" * 64}).items
 
 
 @pytest.fixture
 def networked(own_daemon, busybox):
-    """Makes a node whose pods wait in their CNI plugin's ADD."""
+    """Makes a node whose pods' CNI plugin can be held."""
 
     def make(runtime=""):
         daemon = own_daemon(start=False, network=False, config={"runtime": runtime})
         recorder = Recorder(daemon)
         daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
-        here, go = f"{recorder.folder}/here", f"{recorder.folder}/go"
-        recorder.behave("ADD", f"touch {here}; while [ ! -e {go} ]; do sleep 0.05; done\n")
-        return Node(daemon.start(), busybox), recorder, Gate(lambda: os.path.exists(here), lambda: open(go, "w").close(), lambda: [os.unlink(here), os.unlink(go)])
+        return Node(daemon.start(), busybox), recorder
 
     return make
 
 
+def left_pod(node, recorder, config):
+    """It was asked for by somebody who went away while the plugin was at work."""
+    recorder.hold("ADD")
+    call = node.client.start("RunPodSandbox", config=config)
+    recorder.wait_held()
+    leave(node, call)
+    recorder.release()
+
+
 @pytest.fixture
 def fetching(own_node, handler, bad):
-    """Makes a node, a container's configuration on it, and the gate in the fetching of that container's seccomp profile."""
+    """Makes a node, the request for a container on it that somebody sends and goes away while its seccomp profile is fetched."""
 
     def make(runtime=""):
         node = own_node(config={"runtime": runtime, f"runtime.handlers.{handler or 'runc'}": f'allowed_annotations = ["{PROFILE}"]\n'})
@@ -61,7 +60,16 @@ def fetching(own_node, handler, bad):
             return False
 
         bad.rule = rule
-        return node, node.pod(annotations={f"{PROFILE}/main": name}), Gate(asked.is_set, opened.set)
+        pod = node.pod(annotations={f"{PROFILE}/main": name})
+        request = {"pod_sandbox_id": pod[0], "config": node.container_config(["/bin/true"]), "sandbox_config": pod[1]}
+
+        def left():
+            call = node.client.start("CreateContainer", **request)
+            wait_for(asked.is_set, "the profile to be asked for")
+            leave(node, call)
+            opened.set()
+
+        return node, request, left
 
     return make
 
@@ -74,17 +82,13 @@ def phases(daemon, kind):
     return found
 
 
-def create(node, pod):
-    return {"pod_sandbox_id": pod[0], "config": node.container_config(["/bin/true"]), "sandbox_config": pod[1]}
-
-
 # ---- pods ----
 
 def test_a_pod_that_nobody_comes_back_for_is_removed(networked):
-    node, recorder, gate = networked(SOON)
+    node, recorder = networked(SOON)
     with Watcher(node.client) as watcher:
         config = node.pod_config()
-        gate.leave(node.client.start("RunPodSandbox", config=config))
+        left_pod(node, recorder, config)
         wait_for(lambda: recorder.calls("DEL"), "the pod to be taken down")
         wait_for(lambda: not os.listdir(f"{node.daemon.state}/pods"), "its record to go")
         lost = recorder.calls("DEL")[0]["env"]["CNI_CONTAINERID"]
@@ -95,21 +99,20 @@ def test_a_pod_that_nobody_comes_back_for_is_removed(networked):
 
 
 def test_a_pod_that_was_asked_for_again_stays(networked):
-    node, recorder, gate = networked(SOON)
+    node, recorder = networked(SOON)
     kept, lost = node.pod_config(), node.pod_config()
-    gate.leave(node.client.start("RunPodSandbox", config=kept))
+    left_pod(node, recorder, kept)
     pod = node.run_pod(kept)
     # One that is left later has gone: the first one's time is over.
-    gate.shut()
-    gate.leave(node.client.start("RunPodSandbox", config=lost))
+    left_pod(node, recorder, lost)
     wait_for(lambda: [c for c in recorder.calls("DEL") if c["env"]["CNI_CONTAINERID"] != pod], "the second pod to be taken down")
     assert [p.id for p in node.client.ListPodSandbox().items] == [pod]
     assert node.pod_status(pod).state == READY
 
 
 def test_what_nobody_has_asked_for_is_listed_after_a_restart(networked):
-    node, recorder, gate = networked()
-    gate.leave(node.client.start("RunPodSandbox", config=node.pod_config()))
+    node, recorder = networked()
+    left_pod(node, recorder, node.pod_config())
     wait_for(lambda: list(phases(node.daemon, "pods").values()) == ["ready"], "the pod to be made")
     (pod,) = phases(node.daemon, "pods")
     assert not node.client.ListPodSandbox().items
@@ -122,10 +125,9 @@ def test_what_nobody_has_asked_for_is_listed_after_a_restart(networked):
 # ---- containers ----
 
 def test_a_container_is_made_to_the_end_whatever_it_waited_for(fetching):
-    node, pod, gate = fetching()
-    request = create(node, pod)
+    node, request, left = fetching()
     with Watcher(node.client) as watcher:
-        gate.leave(node.client.start("CreateContainer", **request))
+        left()
         wait_for(lambda: list(phases(node.daemon, "containers").values()) == ["created"], "the container to be made")
         assert not node.client.ListContainers().containers
         (made,) = phases(node.daemon, "containers")
@@ -136,9 +138,8 @@ def test_a_container_is_made_to_the_end_whatever_it_waited_for(fetching):
 
 
 def test_a_container_that_nobody_comes_back_for_is_removed(fetching):
-    node, pod, gate = fetching(SOON)
-    request = create(node, pod)
-    gate.leave(node.client.start("CreateContainer", **request))
+    node, request, left = fetching(SOON)
+    left()
     wait_for(lambda: phases(node.daemon, "containers"), "the container to be begun")
     (lost,) = phases(node.daemon, "containers")
     wait_for(lambda: not phases(node.daemon, "containers"), "the container to be removed")
