@@ -56,8 +56,9 @@ def test_commands_are_in_the_containers_cgroup(node):
     """So that its limits hold for them; and each in one of its own below it, to be killed with all that it started. A shim kills itself."""
     container = node.sleeper(node.pod())
     own = json.loads(node.client.ContainerStatus(container_id=container, verbose=True).info["info"])["cgroupPath"]
-    call = node.client.start("ExecSync", container_id=container, cmd=["sleep", "76543"], timeout=300)
-    pid = wait_for(lambda: process_with("76543"), "the command")
+    word = str(10_000_000 + os.getpid())  # no other test run of this machine has it
+    call = node.client.start("ExecSync", container_id=container, cmd=["sleep", word], timeout=300)
+    pid = wait_for(lambda: process_with(word), "the command")
     with open(f"/proc/{pid}/cgroup") as file:
         places = [line.rstrip("\n").split(":", 2) for line in file]
     os.kill(pid, 9)
