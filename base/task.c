@@ -29,7 +29,7 @@ struct task {
         struct task *next_ready;
         int wait_result;
         bool waiting; /* has switched away and nothing has woken it */
-        bool interruptible, interrupted;
+        bool interruptible, interrupted, shielded;
 };
 
 struct watch {
@@ -306,8 +306,14 @@ static int wait_for_wake(struct task *task, int64_t deadline)
 void task_interrupt(struct task *task)
 {
         task->interrupted = true;
-        if (task->interruptible)
+        if (task->interruptible && !task->shielded)
                 wake(task, -ECANCELED);
+}
+
+void task_shield(bool shielded)
+{
+        assert(current_task && current_task->shielded != shielded);
+        current_task->shielded = shielded;
 }
 
 bool task_set_interruptible(bool interruptible)
@@ -353,7 +359,7 @@ int task_wait(struct event *event, int64_t deadline)
 {
         struct task *task = current_task;
         assert(task);
-        if (task->interruptible && task->interrupted)
+        if (task->interruptible && task->interrupted && !task->shielded)
                 return -ECANCELED;
         struct waiter waiter = {.task = task, .event = event, .previous = event->last};
         if (event->last)

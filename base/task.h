@@ -68,6 +68,9 @@ unsigned task_count(void);
 void task_interrupt(struct task *task);
 bool task_set_interruptible(bool interruptible);
 bool task_interrupted(void);
+/* Between task_shield(true) and (false) no wait of the current task is interruptible, whatever
+ * says so: for what goes on when nobody waits for it any more. Not nested. */
+void task_shield(bool shielded);
 
 /*
  * An event: tasks wait on it, anything on the loop's thread signals it. It has no memory: check the

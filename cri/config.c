@@ -133,6 +133,7 @@ struct config *config_new(const struct config_machine *machine)
         config->runtime.namespaces_dir = xstrdup("");
         config->runtime.enable_unprivileged_ports = true;
         config->runtime.enable_unprivileged_icmp = true;
+        config->runtime.unclaimed_timeout = 600;
         config->runtime.stop_timeout = 10;
         config->runtime.log_files_max = 2;
         config->runtime.log_line_max = 16384;

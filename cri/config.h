@@ -239,6 +239,9 @@ struct config {
                 /* Everybody in a pod may bind ports below 1024, and send pings. [true] */
                 bool enable_unprivileged_ports;
                 bool enable_unprivileged_icmp;
+                /* Seconds that a pod or container whose client went away while it was made waits
+                 * for the one who asks again. [600] */
+                unsigned unclaimed_timeout;
                 /* Seconds after SIGKILL until a container that has not ended is told as an error.
                  * [10] */
                 unsigned stop_timeout;

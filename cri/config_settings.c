@@ -103,6 +103,8 @@ const struct config_setting config_settings[] = {
         {"runtime.enable_unprivileged_ports", CONFIG_BOOL,
          PLACE(runtime.enable_unprivileged_ports)},
         {"runtime.enable_unprivileged_icmp", CONFIG_BOOL, PLACE(runtime.enable_unprivileged_icmp)},
+        {"runtime.unclaimed_timeout", CONFIG_NUMBER, PLACE(runtime.unclaimed_timeout), 1,
+         SECONDS_MAX},
         {"runtime.stop_timeout", CONFIG_NUMBER, PLACE(runtime.stop_timeout), 1, SECONDS_MAX},
         {"runtime.log_size_max", CONFIG_NUMBER, PLACE(runtime.log_size_max), 0, INT_MAX},
         {"runtime.log_files_max", CONFIG_NUMBER, PLACE(runtime.log_files_max), 1, LOG_FILES_MAX},

@@ -22,8 +22,6 @@
 #include "cri/validate.h"
 #include "image/rootfs.h"
 
-#define UNCLAIMED_TIME (10 * 60 * NSEC_PER_SEC) /* as for a pod */
-
 #define PASSABLE_MODE 0710
 
 static void remove_unclaimed(void *argument)
@@ -53,8 +51,9 @@ static void claim(struct container *container, const struct rpc *rpc)
                 timer_free(take_ptr(container->unclaimed_timer));
                 events_tell_container(container, EVENT_CREATED);
         } else if (!container->claimed && !container->unclaimed_timer) {
+                int64_t time = node.config->runtime.unclaimed_timeout * NSEC_PER_SEC;
                 container->unclaimed_timer =
-                        timer_new(clock_after(UNCLAIMED_TIME), unclaimed_too_long, container);
+                        timer_new(clock_after(time), unclaimed_too_long, container);
         }
 }
 
@@ -277,7 +276,9 @@ static int create_new(struct container *container, struct error *err)
                 return result;
         container_publish(container);
         task_lock(&container->lock, CLOCK_NEVER);
+        task_shield(true);
         result = create(container, err);
+        task_shield(false);
         if (result < 0) {
                 error_context(err, "create container %s",
                               container_config(container)->metadata->name);
@@ -338,6 +339,12 @@ int container_create_handler(struct rpc *rpc, const void *request_, void *respon
         id_generate(id);
         AUTO_CONTAINER struct container *container = container_new(id, pod, request);
         struct container *other = table_get(node.container_names, container->name);
+        if (other && other->removing)
+                return error_set(err, ERROR_ABORTED,
+                                 "container %s, attempt %u: it is being removed from this pod, as "
+                                 "%s: try again",
+                                 request->config->metadata->name,
+                                 request->config->metadata->attempt, other->id);
         if (other && other->phase <= CONTAINER_CREATED) {
                 if (!record_same_message(&other->request->base, &request->base))
                         return error_set(err, ERROR_ALREADY_EXISTS,

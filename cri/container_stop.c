@@ -198,7 +198,9 @@ static int remove_locked(struct container *container, struct error *err)
 int container_remove(struct container *container, struct error *err)
 {
         task_lock(&container->lock, CLOCK_NEVER);
+        container->removing = true;
         int result = container->phase == CONTAINER_REMOVED ? 0 : remove_locked(container, err);
+        container->removing = false;
         container_step(container, NULL);
         task_unlock(&container->lock);
         return result < 0 ? error_context(err, "remove container %s", container->id) : 0;

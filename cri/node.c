@@ -14,6 +14,7 @@
 #include "cri/container.h"
 #include "cri/events.h"
 #include "cri/node_handlers.h"
+#include "cri/pod_pins.h"
 #include "cri/pod_shim.h"
 #include "cri/pull_cgroup.h"
 
@@ -221,6 +222,8 @@ int node_open(const struct config *config, struct error *err)
                 result = open_images(err);
         if (result == 0)
                 result = open_network(err);
+        if (result == 0)
+                result = pod_pins_open(err);
         if (result < 0)
                 return result;
         node_handlers_open();
@@ -252,6 +255,7 @@ static void release_objects(void)
 void node_close(void)
 {
         events_close();
+        pod_pins_close();
         release_objects();
         pod_shim_close();
         remove_monitor_cgroup();

@@ -130,7 +130,7 @@ int pod_restore(struct pod *pod, const json_t *record, struct error *err);
 
 /* Watches the holder of its PID namespace: with that the pod ends. -ESRCH when it is gone. */
 int pod_watch_holder(struct pod *pod, struct error *err);
-/* NOTREADY when its network namespace or the holder has gone. Cheap; also from status calls. */
+/* NOTREADY when its network namespace has gone. Cheap; also from status calls. */
 void pod_check(struct pod *pod);
 
 /* ---- its life: with the lock held, waiting ---- */

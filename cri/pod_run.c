@@ -11,10 +11,6 @@
 #include "cri/record.h"
 #include "cri/validate.h"
 
-/* How long a pod whose client went away waits for the retry. The kubelet's back-off between two
- * tries is at most 5 minutes. */
-#define UNCLAIMED_TIME (10 * 60 * NSEC_PER_SEC)
-
 static void remove_unclaimed(void *argument)
 {
         struct pod *pod = argument;
@@ -43,8 +39,8 @@ static void claim(struct pod *pod, const struct rpc *rpc)
                 events_tell_pod(pod, EVENT_CREATED);
                 events_tell_pod(pod, EVENT_STARTED);
         } else if (!pod->claimed && !pod->unclaimed_timer) {
-                pod->unclaimed_timer =
-                        timer_new(clock_after(UNCLAIMED_TIME), unclaimed_too_long, pod);
+                int64_t time = node.config->runtime.unclaimed_timeout * NSEC_PER_SEC;
+                pod->unclaimed_timer = timer_new(clock_after(time), unclaimed_too_long, pod);
         }
 }
 
@@ -161,6 +157,8 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
         id_generate(id);
         AUTO_POD struct pod *pod = pod_new(id, request);
         struct pod *other = table_get(node.pod_names, pod->name);
+        if (other)
+                pod_check(other);
         if (other &&
             (other->phase == POD_CREATING || (other->phase == POD_READY && !other->stopping))) {
                 if (!record_same_message(&other->request->base, &request->base))
@@ -180,7 +178,9 @@ int pod_run_handler(struct rpc *rpc, const void *request_, void *response_, stru
                 pod->phase = POD_CREATING;
                 pod_publish(pod);
                 task_lock(&pod->lock, CLOCK_NEVER);
+                task_shield(true);
                 result = create(pod, err);
+                task_shield(false);
                 pod_step(pod, NULL);
                 task_unlock(&pod->lock);
                 settle(pod, result < 0 ? err : NULL);

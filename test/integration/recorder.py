@@ -1,7 +1,10 @@
 """A CNI plugin that writes down what it is asked, and behaves as told."""
+import contextlib
 import json
 import os
 import stat
+
+from kit.wait import wait_for
 
 # Writes down what it is asked, and answers with an address, or does as the file `behave` says.
 PLUGIN = """#!/bin/sh
@@ -41,6 +44,20 @@ class Recorder:
     def behave(self, command, script):
         with open(f"{self.folder}/behave-{command}", "w") as file:
             file.write(script)
+
+    def hold(self, command):
+        """It waits, before it answers, until release()."""
+        for name in ("held", "go"):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{self.folder}/{name}")
+        self.behave(command, f"touch {self.folder}/held; while [ ! -e {self.folder}/go ]; do sleep 0.05; done\n")
+
+    def wait_held(self):
+        wait_for(lambda: os.path.exists(f"{self.folder}/held"), "the plugin to be asked")
+
+    def release(self):
+        with open(f"{self.folder}/go", "w"):
+            pass
 
     def forget(self, command):
         os.unlink(f"{self.folder}/behave-{command}")

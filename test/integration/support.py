@@ -205,6 +205,10 @@ class Node:
         wait_for(lambda: not re.search("runc|crun", os.readlink(f"/proc/{pid}/exe")), f"process {pid} to run its command")
         return pid
 
+    def holder_of(self, pod):
+        """The process that holds the pod's PID namespace."""
+        return json.loads(self.client.PodSandboxStatus(pod_sandbox_id=pod, verbose=True).info["info"])["pid"]
+
 
 LINE = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d+(?:Z|[+-]\d\d:\d\d)) (stdout|stderr) ([FP]) (.*)", re.S)
 
@@ -219,6 +223,29 @@ def parse_log(path):
         assert match, f"{path}: not a line of a CRI log: {line[:200]!r}"
         lines.append((match[2].decode(), match[3].decode(), match[4]))
     return lines
+
+
+def monitor_of(container):
+    for pid in os.listdir("/proc"):
+        try:
+            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0") if pid.isdigit() else []
+        except OSError:
+            continue
+        if words and words[0] == b"crisp-monitor" and container.encode() in words:
+            return int(pid)
+    raise AssertionError(f"no monitor of {container}")
+
+
+def cgroups_of(pid):
+    """The cgroup in each hierarchy, by its controllers."""
+    with open(f"/proc/{pid}/cgroup") as file:
+        return {line.split(":", 2)[1]: line.rstrip("\n").split(":", 2)[2] for line in file}
+
+
+def memory_cgroup_of(pid):
+    """Where its memory is counted."""
+    found = cgroups_of(pid)
+    return next((path for names, path in found.items() if "memory" in names.split(",")), found.get(""))
 
 
 def message(name, **fields):

@@ -163,7 +163,7 @@ def test_a_pod_whose_pid_holder_died_has_stopped(node, watch):
 
 
 def kill_holder(node, pod):
-    os.kill(json.loads(node.client.PodSandboxStatus(pod_sandbox_id=pod, verbose=True).info["info"])["pid"], signal.SIGKILL)
+    os.kill(node.holder_of(pod), signal.SIGKILL)
 
 
 def test_what_fails_is_not_told_of(node, watch):
@@ -185,14 +185,14 @@ def test_a_pod_is_told_of_when_somebody_knows_it(own_daemon, busybox):
     recorder = Recorder(daemon)
     daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
     node = Node(daemon.start(), busybox)
-    recorder.behave("ADD", f"touch {recorder.folder}/here; while [ ! -e {recorder.folder}/go ]; do sleep 0.05; done\n")
+    recorder.hold("ADD")
     config = node.pod_config()
     with Watcher(node.client) as watcher:
         call = node.client.start("RunPodSandbox", config=config)
-        wait_for(lambda: os.path.exists(f"{recorder.folder}/here"), "the plugin")
+        recorder.wait_held()
         call.cancel()
-        with open(f"{recorder.folder}/go", "w"):
-            pass
+        assert not node.client.ListPodSandbox().items
+        recorder.release()
         wait_for(lambda: json_phases(daemon) == ["ready"], "the pod to be made")
         assert not node.client.ListPodSandbox().items
         other = node.pod(linux=node.namespaces(network=NODE))

@@ -11,8 +11,7 @@ import pytest
 from kit.cri import Client
 from kit.wait import wait_for
 from recorder import Recorder
-from support import KINDS, READY, RUNNING, Node
-from test_streaming_attach import monitor_of
+from support import KINDS, READY, RUNNING, Node, monitor_of
 
 
 def numbers(daemon):

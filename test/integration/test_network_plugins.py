@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 from kit import leaks
+from kit.events import Watcher
 from kit.wait import wait_for
 from recorder import Recorder
 from support import FAILS, KINDS, NODE, NOTREADY, READY, Node, error_of
@@ -51,7 +52,7 @@ def test_host_network_pods_ask_no_plugin(recording):
 
 def test_capabilities(recording):
     node, recorder = recording(capabilities={"portMappings": True, "dns": True, "bandwidth": True})
-    node.run_pod(
+    pod = node.run_pod(
         port_mappings=[
             {"protocol": "TCP", "container_port": 80, "host_port": 8080, "host_ip": "127.0.0.1"},
             {"protocol": "UDP", "container_port": 53, "host_port": 5353},
@@ -70,6 +71,8 @@ def test_capabilities(recording):
     assert runtime["dns"]["searches"] == ["a.example"]
     assert runtime["bandwidth"]["ingressRate"] == 10_000_000
     assert runtime["bandwidth"]["egressRate"] == 1000
+    # Who was told of the ports maps them, and nobody else.
+    assert not [rule for rule in leaks.all_rules() if pod in rule]
 
 
 def test_the_pods_cgroup_annotations_and_the_nodes_ranges_are_told(recording):
@@ -176,12 +179,16 @@ def test_without_a_network_no_pod_is_made_but_on_the_hosts(own_daemon, busybox):
 def test_a_plugin_that_fails_or_talks_rubbish(recording, script, words):
     node, recorder = recording()
     recorder.behave("ADD", script + "\n")
-    message = error_of(lambda: node.run_pod(), *FAILS)
+    config = node.pod_config()
+    message = error_of(lambda: node.run_pod(config), *FAILS)
     assert words in message
     assert not node.client.ListPodSandbox().items
     assert recorder.calls("DEL"), "what a failed ADD may have made is undone"
     recorder.forget("ADD")
-    node.run_pod()
+    # The same request again is not told of that failure: all is tried anew.
+    pod = node.run_pod(config)
+    failed, made = [add["env"]["CNI_CONTAINERID"] for add in recorder.calls("ADD")]
+    assert made == pod != failed
 
 
 def test_a_plugin_that_is_not_installed(own_daemon, busybox):
@@ -256,14 +263,40 @@ def test_a_del_that_fails_is_tried_again(recording):
     node.client.RemovePodSandbox(pod_sandbox_id=pod)
 
 
-def test_a_pod_whose_namespace_is_gone_is_not_ready_and_can_be_removed(node):
-    pod = node.run_pod()
+def unmount_network(node, pod):
     pins = [path for path, _ in leaks.mounts(node.daemon) if pod in path and path.rsplit("/", 1)[1].startswith("net")]
     assert pins
     for path in pins:
         subprocess.run(["umount", path], check=True)
-    wait_for(lambda: node.pod_status(pod).state == NOTREADY, "the pod to be not ready")
+
+
+def test_a_pod_whose_namespace_is_gone_is_not_ready_and_can_be_removed(node):
+    pod = node.run_pod()
+    unmount_network(node, pod)
+    assert node.pod_status(pod).state == NOTREADY
     node.remove_pod(pod)
+
+
+def test_lists_and_events_tell_of_a_namespace_that_is_gone(node):
+    with Watcher(node.client) as watcher:
+        pod, other = node.run_pod(), node.run_pod()
+        unmount_network(node, pod)
+        assert watcher.wait_for(pod, "stopped").pod_sandbox_status.state == NOTREADY
+        states = {p.id: p.state for p in node.client.ListPodSandbox().items}
+        assert states[pod] == NOTREADY and states[other] == READY
+        node.remove_pod(pod)
+        watcher.wait_for(pod, "deleted")
+        assert watcher.of(pod) == ["created", "started", "stopped", "deleted"] and watcher.of(other) == ["created", "started"]
+
+
+def test_a_pod_whose_namespace_is_gone_is_not_given_back(node):
+    config = node.pod_config()
+    pod = node.run_pod(config)
+    unmount_network(node, pod)
+    again = node.run_pod(config)
+    assert again != pod
+    assert node.pod_status(again).state == READY and node.pod_status(again).network.ip
+    assert node.pod_status(pod).state == NOTREADY
 
 
 # ---- what is left of pods that are gone ----

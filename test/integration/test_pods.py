@@ -7,7 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from kit import leaks
 from kit.wait import wait_for
-from support import CONTAINER, KINDS, NODE, NOTREADY, POD, READY, error_of
+from support import CONTAINER, KINDS, NODE, NOTREADY, POD, READY, cgroups_of, error_of, memory_cgroup_of, monitor_of
 
 ID = re.compile(r"[0-9a-f]{64}")
 LINKS = ("net", "ipc", "uts", "pid", "mnt", "user", "cgroup")
@@ -96,6 +96,17 @@ def test_a_shared_pid_namespace_is_held_by_a_process_of_our_own(node):
     assert "sleep 1000" in node.exec_sh(a, "ps -o args")
     # An orphan goes to the holder, which reaps it.
     node.exec_sh(a, "(sleep 0.2 &) ; sleep 1; ! ps -o stat,args | grep '^Z'")
+    # It has a cgroup to itself, beside the monitors' and not in the pod's.
+    holder = node.holder_of(pod[0])
+    leaf = f"{node.daemon.cgroup}/monitors/{pod[0]}-pause"
+    assert memory_cgroup_of(holder) == leaf
+    made = [root + leaf for root in leaks.cgroup_roots() if os.path.isdir(root + leaf)]
+    assert made
+    for folder in made:
+        with open(f"{folder}/cgroup.procs") as file:
+            assert file.read().split() == [str(holder)]
+    node.remove_pod(pod[0])
+    assert not [folder for folder in made if os.path.exists(folder)]
 
 
 def test_when_the_first_process_of_a_sharing_container_ends_the_others_end(node):
@@ -196,10 +207,13 @@ def test_cgroup_parent(node):
     try:
         pod = node.pod(linux={"cgroup_parent": parent})
         container = node.sleeper(pod)
-        with open(f"/proc/{node.pid_of(container)}/cgroup") as file:
-            groups = [line.strip().split(":", 2) for line in file]
-        inside = [path for _, controllers, path in groups if path.startswith(parent + "/")]
+        groups = cgroups_of(node.pid_of(container))
+        inside = [path for path in groups.values() if path.startswith(parent + "/")]
         assert len(inside) >= len(groups) - 2, groups
+        # Its limits are not the monitor's.
+        monitor = monitor_of(container)
+        assert not [path for path in cgroups_of(monitor).values() if f"{path}/".startswith(f"{parent}/")]
+        assert memory_cgroup_of(monitor) == f"{node.daemon.cgroup}/monitors"
         node.remove_pod(pod[0])
         for root in leaks.cgroup_roots():
             assert os.path.isdir(root + parent), "the pod's cgroup is the kubelet's"
@@ -382,6 +396,26 @@ def test_the_same_name_with_another_configuration_is_not_joined(node):
     pod = node.run_pod(config)
     error_of(lambda: node.run_pod({**config, "labels": {"other": "yes"}}), KINDS.ALREADY_EXISTS, KINDS.FAILED_PRECONDITION)
     assert listed(node) == [pod]
+
+
+def test_while_a_pod_is_being_made_its_name_with_another_configuration_is_refused(recording):
+    node, recorder = recording()
+    node.daemon.write_config(extra={"runtime.handlers.other": node.daemon.handler_config()})
+    node.daemon.restart()
+    recorder.hold("ADD")
+    config = node.pod_config()
+    call = node.client.start("RunPodSandbox", config=config)
+    recorder.wait_held()
+    # They do not wait for the first, which does not end before that is said.
+    for more in ({"config": {**config, "labels": {"other": "yes"}}}, {"config": config, "handler": "other"}):
+        message = error_of(lambda: node.run_pod(**more), KINDS.ALREADY_EXISTS)  # noqa: B023
+        assert "another configuration" in message
+    assert not call.done()
+    recorder.release()
+    pod = call.result().pod_sandbox_id
+    assert listed(node) == [pod]
+    assert [add["env"]["CNI_CONTAINERID"] for add in recorder.calls("ADD")] == [pod]
+    assert node.pod_status(pod).runtime_handler == "" and not node.pod_status(pod).labels
 
 
 def test_each_part_of_its_name_makes_another_pod(node):

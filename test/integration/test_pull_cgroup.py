@@ -5,20 +5,8 @@ import signal
 import pytest
 from kit import hostile, leaks
 from kit.wait import wait_for
-from support import KINDS, Node, error_of, small
+from support import KINDS, Node, cgroups_of, error_of, memory_cgroup_of, small
 from test_box import BLOB, children
-
-
-def groups(pid):
-    """The cgroup in each hierarchy, by its controllers."""
-    with open(f"/proc/{pid}/cgroup") as file:
-        return {line.split(":", 2)[1]: line.rstrip("\n").split(":", 2)[2] for line in file}
-
-
-def limited(pid):
-    """Where its memory is counted."""
-    found = groups(pid)
-    return next((path for names, path in found.items() if "memory" in names.split(",")), found.get(""))
 
 
 def folders(path):
@@ -78,7 +66,7 @@ def let_go(node, bad, pull):
 def test_without_it_pulls_are_in_the_daemons(own, bad):
     node = own("")
     pull = Hung(node, bad)
-    assert limited(pull.helper) == limited(node.daemon.pid)
+    assert memory_cgroup_of(pull.helper) == memory_cgroup_of(node.daemon.pid)
     let_go(node, bad, pull)
 
 
@@ -86,12 +74,12 @@ def test_a_cgroup_for_all_pulls(own, bad):
     node = own("{cgroup}/pulls/all")
     parent = f"{node.daemon.cgroup}/pulls"
     pull = Hung(node, bad)
-    assert limited(pull.helper).startswith(f"{parent}/all/crisp-pull-")
+    assert memory_cgroup_of(pull.helper).startswith(f"{parent}/all/crisp-pull-")
     limits = {"memory", "cpu", "pids", "blkio"}
-    for controllers, path in groups(pull.helper).items():
+    for controllers, path in cgroups_of(pull.helper).items():
         if limits & set(controllers.split(",")):
-            assert path == limited(pull.helper), controllers
-    assert not children(node.daemon.pid, "crisp-image") == [] and limited(node.daemon.pid) != limited(pull.helper)
+            assert path == memory_cgroup_of(pull.helper), controllers
+    assert not children(node.daemon.pid, "crisp-image") == [] and memory_cgroup_of(node.daemon.pid) != memory_cgroup_of(pull.helper)
     let_go(node, bad, pull)
     wait_for(lambda: not exists(parent), "what was made for the pulls to go")
     assert node.client.PullImage(image={"image": pull.image}).image_ref
@@ -111,7 +99,7 @@ def test_the_pods_cgroup(own, bad):
     node = own("pod")
     path, pod = pod_of(node, "a")
     pull = Hung(node, bad, pod)
-    assert limited(pull.helper).startswith(f"{path}/crisp-pull-")
+    assert memory_cgroup_of(pull.helper).startswith(f"{path}/crisp-pull-")
     let_go(node, bad, pull)
     wait_for(lambda: not folders(node.daemon.cgroup), "the pull's folder to go")
     assert exists(path)
@@ -126,7 +114,7 @@ def test_pulls_for_two_pods_are_each_in_their_own(own, bad):
     other = node.client.start("PullImage", image={"image": pull.image}, sandbox_config=second, deadline=300)
     wait_for(lambda: len(children(node.daemon.pid, "crisp-image")) == 2, "both to run")
     (helper,) = set(children(node.daemon.pid, "crisp-image")) - {pull.helper}
-    assert limited(helper).startswith(f"{path}/crisp-pull-")
+    assert memory_cgroup_of(helper).startswith(f"{path}/crisp-pull-")
     bad.rule = None
     os.kill(pull.helper, signal.SIGKILL)  # as the kubelet does with what it finds in a pod that goes
     assert "crisp-pull-" in error_of(pull.call.result, KINDS.INTERNAL)
@@ -139,7 +127,7 @@ def test_a_pull_for_no_pod_is_in_the_daemons(own, bad, pod):
     node = own("pod")
     path, config = pod_of(node, "gone", make=False)
     pull = Hung(node, bad, config if pod == "gone" else None)
-    assert limited(pull.helper) == limited(node.daemon.pid)
+    assert memory_cgroup_of(pull.helper) == memory_cgroup_of(node.daemon.pid)
     let_go(node, bad, pull)
     assert not exists(path)
 
@@ -169,7 +157,7 @@ def test_the_daemons_crash_leaves_no_folder(own, bad, survives):
         os.kill(pull.helper, signal.SIGKILL)
     node.daemon.start()
     if survives:
-        assert limited(pull.helper).startswith(f"{parent}/crisp-pull-")
+        assert memory_cgroup_of(pull.helper).startswith(f"{parent}/crisp-pull-")
         os.kill(pull.helper, signal.SIGKILL)
     wait_for(lambda: not exists(parent), "the folder of the earlier daemon's pull to go")
     assert not os.listdir(f"{node.daemon.run}/pulls")

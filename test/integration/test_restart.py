@@ -126,6 +126,22 @@ def test_a_monitor_that_dies_under_a_running_daemon(node):
     wait_for(lambda: not os.path.exists(f"/proc/{process}"), "the process without a monitor to be ended")
 
 
+def test_a_pod_whose_pid_holder_died_while_the_daemon_was_down(node):
+    pod = node.pod(linux=node.namespaces(pid=POD))
+    container = node.sleeper(pod)
+    holder = node.holder_of(pod[0])
+    node.daemon.kill()
+    os.kill(holder, signal.SIGKILL)
+    wait_for(lambda: not os.path.exists(f"/proc/{holder}"), "the holder to be gone")
+    node.daemon.start()
+    assert node.pod_status(pod[0]).state == NOTREADY
+    assert [(p.id, p.state) for p in node.client.ListPodSandbox().items] == [(pod[0], NOTREADY)]
+    assert node.wait_exit(container).exit_code == 137
+    # The kubelet makes it anew.
+    again = node.run_pod(pod[1])
+    assert again != pod[0] and node.pod_status(again).state == READY
+
+
 def test_stop_and_remove_after_a_restart(node):
     pod = node.pod(linux=node.namespaces(pid=POD))
     container = node.sh(pod, "trap 'exit 9' TERM; echo up; while :; do sleep 1000 & wait $!; done")

@@ -29,6 +29,10 @@ def listed(node, **filter):
     return sorted(s.attributes.id for s in node.client.ListContainerStats(filter=filter).stats)
 
 
+def streamed(node, **filter):
+    return sorted(s.attributes.id for message in node.client.StreamContainerStats(filter=filter) for s in message.container_stats)
+
+
 def listed_pods(node, **filter):
     return sorted(s.attributes.id for s in node.client.ListPodSandboxStats(filter=filter).stats)
 
@@ -60,7 +64,7 @@ def test_unknown_and_ended(node):
     created = node.create(pod, ["/bin/true"], name="created")
     ended = node.sh(pod, "exit 0", name="ended", labels={"l": "m"}, annotations={"p": "q"})
     node.wait_exit(ended)
-    assert listed(node) == []
+    assert listed(node) == streamed(node) == []
     # By itself it still says whose it is, and nothing that it does not use any more.
     for container, name in [(created, "created"), (ended, "ended")]:
         found = stats(node, container)
@@ -68,6 +72,12 @@ def test_unknown_and_ended(node):
         assert not found.HasField("cpu") and not found.HasField("memory")
     attributes = stats(node, ended).attributes
     assert dict(attributes.labels) == {"l": "m"} and dict(attributes.annotations) == {"p": "q"}
+    # Of a pod those count that use something.
+    running = node.sleeper(pod, name="running")
+    assert listed(node) == streamed(node) == [running]
+    [in_list] = node.client.ListPodSandboxStats().stats
+    for found in (pod_stats(node, pod), in_list):
+        assert [c.attributes.id for c in found.linux.containers] == [running]
     node.client.StopPodSandbox(pod_sandbox_id=pod[0])
     assert listed_pods(node) == []
     found = pod_stats(node, pod)
@@ -78,14 +88,13 @@ def test_unknown_and_ended(node):
 def test_streams_tell_the_same_as_lists(node):
     pods = [node.pod() for _ in range(2)]
     containers = [node.sleeper(pod, name=name) for pod in pods for name in ("a", "b")]
-    streamed = [s for message in node.client.StreamContainerStats() for s in message.container_stats]
-    assert sorted(s.attributes.id for s in streamed) == sorted(containers) == listed(node)
-    assert all(s.HasField("cpu") and s.HasField("memory") for s in streamed)
-    some = [s.attributes.id for m in node.client.StreamContainerStats(filter={"pod_sandbox_id": pods[0][0]}) for s in m.container_stats]
-    assert sorted(some) == sorted(containers[:2])
-    streamed = [s for message in node.client.StreamPodSandboxStats() for s in message.pod_sandbox_stats]
-    assert sorted(s.attributes.id for s in streamed) == sorted(pod[0] for pod in pods)
-    assert all(len(s.linux.containers) == 2 for s in streamed)
+    got = [s for message in node.client.StreamContainerStats() for s in message.container_stats]
+    assert sorted(s.attributes.id for s in got) == sorted(containers) == listed(node)
+    assert all(s.HasField("cpu") and s.HasField("memory") for s in got)
+    assert streamed(node, pod_sandbox_id=pods[0][0]) == sorted(containers[:2])
+    got = [s for message in node.client.StreamPodSandboxStats() for s in message.pod_sandbox_stats]
+    assert sorted(s.attributes.id for s in got) == sorted(pod[0] for pod in pods)
+    assert all(len(s.linux.containers) == 2 for s in got)
     assert not [m for m in node.client.StreamPodSandboxStats(filter={"id": "0" * 64}) if m.pod_sandbox_stats]
 
 

@@ -8,7 +8,9 @@ import pytest
 from kit import hostile
 from kit.cri import grpc
 from kit.wait import wait_for
+from streams import attach, forward, run
 from support import CREATED, EXITED, KINDS, NODE, NOTREADY, POD, READY, RUNNING, error_of, small
+from test_port_forward import echo, server
 
 UNKNOWN_ID = "f" * 64
 
@@ -348,19 +350,49 @@ def test_codes_of_ids_that_nobody_knows(node):
 def test_prefixes_work_with_every_call(node):
     pod = node.pod()
     short = pod[0][:20]
-    container = node.client.CreateContainer(
-        pod_sandbox_id=short, config=node.container_config(["/bin/sleep", "1000"], log_path=""), sandbox_config=pod[1]).container_id
+    config = node.container_config(["/bin/cat"], stdin=True, log_path="log")
+    container = node.client.CreateContainer(pod_sandbox_id=short, config=config, sandbox_config=pod[1]).container_id
     part = container[:20]
     node.client.StartContainer(container_id=part)
     assert node.client.ContainerStatus(container_id=part).status.id == container
     assert container_info(node, part)["sandboxID"] == pod[0]
     assert node.exec(part, "/bin/echo", "hi").stdout == b"hi\n"
     assert node.client.PodSandboxStatus(pod_sandbox_id=short, verbose=True).status.id == pod[0]
+    assert node.client.ContainerStats(container_id=part).stats.attributes.id == container
+    assert node.client.PodSandboxStats(pod_sandbox_id=short).stats.attributes.id == pod[0]
+    node.client.UpdateContainerResources(container_id=part, linux={"cpu_shares": 300})
+    assert node.status(container).resources.linux.cpu_shares == 300
+    node.client.UpdatePodSandboxResources(pod_sandbox_id=short, resources={"cpu_shares": 400})
+    assert pod_info(node, pod[0])["resources"] == {"cpu_shares": 400}
+    log = node.log_file(container)
+    os.rename(log, f"{log}.1")
+    node.client.ReopenContainerLog(container_id=part)
+    assert os.path.exists(log)
+    assert run(node, part, ["/bin/echo", "hi"]).wait()[0] == b"hi\n"
+    session = attach(node, part, stdin=True)
+    session.send(b"to and fro\n")
+    session.wait_for("to and fro\n")
+    session.vanish()
+    with server(node, pod[0], echo):
+        forwarder = forward(node, short)
+        connection = forwarder.connect(7000)
+        connection.send(b"hello")
+        assert connection.wait_for(5) == b"hello"
+        forwarder.vanish()
     node.client.StopContainer(container_id=part, timeout=0)
     node.client.RemoveContainer(container_id=part)
     node.client.StopPodSandbox(pod_sandbox_id=short)
     node.client.RemovePodSandbox(pod_sandbox_id=short)
     error_of(lambda: node.client.PodSandboxStatus(pod_sandbox_id=pod[0]), KINDS.NOT_FOUND)
+
+
+def test_a_prefix_works_for_images(node, image):
+    name = image("prefixes", {"Labels": {"of": "this test alone"}})
+    node.pull(name)
+    short = node.image_status(name).id.removeprefix("sha256:")[:20]
+    assert node.image_status(short).id == node.image_status(name).id
+    node.client.RemoveImage(image={"image": short})
+    assert not node.image_status(name) and node.image_status(node.image)
 
 
 def test_secrets_of_urls_are_not_told(node, bad):

@@ -8,8 +8,8 @@ from kit.cri import pb
 from kit.hung_disk import HungDisk
 from kit.wait import PATIENCE, wait_for
 from support import EXITED, KINDS, NODE, POD, READY, RUNNING, error_of
+from support import monitor_of as monitor_by_name
 from test_log_files import metric
-from test_streaming_attach import monitor_of as monitor_by_name
 
 pytestmark = pytest.mark.handler
 

@@ -5,7 +5,7 @@ import signal
 import pytest
 from kit.wait import wait_for
 from streams import attach, bound
-from support import KINDS, RUNNING, error_of
+from support import KINDS, RUNNING, error_of, monitor_of
 
 pytestmark = pytest.mark.handler
 
@@ -16,17 +16,6 @@ TICK = "n=0; while :; do n=$((n+1)); echo tick $n; echo tock $n >&2; sleep 0.1; 
 def attached(node, container):
     """How many clients the container's monitor serves: it has two descriptors or more for each."""
     return len(os.listdir(f"/proc/{monitor_of(container)}/fd"))
-
-
-def monitor_of(container):
-    for pid in os.listdir("/proc"):
-        try:
-            words = open(f"/proc/{pid}/cmdline", "rb").read().split(b"\0") if pid.isdigit() else []
-        except OSError:
-            continue
-        if words and words[0] == b"crisp-monitor" and container.encode() in words:
-            return int(pid)
-    raise AssertionError(f"no monitor of {container}")
 
 
 @both

@@ -9,9 +9,8 @@ import threading
 import pytest
 from kit.wait import wait_for
 from streams import WebForwarder, attach, forward, run, sample, sessions
-from support import RUNNING, parse_log
+from support import RUNNING, monitor_of, parse_log
 from test_port_forward import server
-from test_streaming_attach import monitor_of
 
 both = pytest.mark.parametrize("transport", ["spdy", "websocket"])
 AMOUNT = int(os.environ.get("CRISP_STREAM_BYTES", 32 << 20)) >> 23 << 23  # each way, at least

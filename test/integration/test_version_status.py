@@ -58,8 +58,11 @@ def test_status_verbose_has_a_json_document(daemon):
         json.loads(text)
 
 
+@pytest.mark.node
 def test_runtime_config_names_the_cgroup_driver(daemon):
-    assert daemon.client.RuntimeConfig().linux.cgroup_driver == (cri.pb.SYSTEMD if daemon.cgroup_driver == "systemd" else cri.pb.CGROUPFS)
+    config = daemon.client.RuntimeConfig()
+    assert config.HasField("linux"), "systemd is what a message that is not there says, too"
+    assert config.linux.cgroup_driver == (cri.pb.SYSTEMD if daemon.cgroup_driver == "systemd" else cri.pb.CGROUPFS)
 
 
 def test_update_runtime_config_is_accepted(daemon):

@@ -46,7 +46,7 @@ static void test_print(void **state)
                 "monitor_cgroup = \"/m\"\n"
                 "namespaces_dir = \"/ns\"\ndefault_sysctls = [\"net.a=1 2\", \"kernel.sem=3\"]\n"
                 "enable_unprivileged_ports = false\nenable_unprivileged_icmp = false\n"
-                "stop_timeout = 27\nlog_size_max = 28\nlog_files_max = 29\n"
+                "unclaimed_timeout = 23\nstop_timeout = 27\nlog_size_max = 28\nlog_files_max = 29\n"
                 "log_line_max = 300\nlog_to_journald = true\njournald_socket = \"/j\"\n"
                 "kubelet_dir = \"/k\"\n"
                 "pids_limit = 30\ninfra_cpuset = \"0-1\"\n"

@@ -101,6 +101,20 @@ static void is_interrupted(void *argument)
         loop_stop();
 }
 
+static void is_shielded(void *argument)
+{
+        struct event nothing = {0};
+        (void)argument;
+        task_set_interruptible(true);
+        task_shield(true);
+        assert_int_equal(task_wait(&nothing, clock_after(20 * NSEC_PER_MSEC)), -ETIMEDOUT);
+        assert_true(task_interrupted());
+        assert_int_equal(task_wait(&nothing, clock_after(NSEC_PER_MSEC)), -ETIMEDOUT);
+        task_shield(false);
+        assert_int_equal(task_wait(&nothing, CLOCK_NEVER), -ECANCELED);
+        loop_stop();
+}
+
 static void interrupts(void *argument)
 {
         task_interrupt(argument);
@@ -110,6 +124,13 @@ static void test_interrupt(void **state)
 {
         (void)state;
         task_start("interrupts", interrupts, task_start("is interrupted", is_interrupted, NULL));
+        run_all();
+}
+
+static void test_shield(void **state)
+{
+        (void)state;
+        task_start("interrupts", interrupts, task_start("is shielded", is_shielded, NULL));
         run_all();
 }
 
@@ -245,6 +266,7 @@ int main(void)
                 cmocka_unit_test_setup_teardown(test_events_wake_all_in_order, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_deadlines, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_interrupt, setup, teardown),
+                cmocka_unit_test_setup_teardown(test_shield, setup, teardown),
                 cmocka_unit_test_setup_teardown(test_offload_more_than_there_are_workers, setup,
                                                 teardown),
                 cmocka_unit_test_setup_teardown(test_descriptors, setup, teardown),
