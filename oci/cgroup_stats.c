@@ -208,20 +208,25 @@ uint64_t cgroup_shares_of_weight(uint64_t weight)
 
 /* ---- pressure ---- */
 
-/* "0.00" and more: digits, a point, digits; strtod would follow the locale. */
+#define DECIMAL_SCALE_MAX 1e6 /* of further digits nothing is taken; the kernel writes two */
+
+/* "0.00" and more: digits, a point, digits; strtod would follow the locale. One division alone
+ * rounds, so that this is the number that a client would write the same way. */
 static bool read_decimal(const char *text, const char **end, double *value)
 {
         uint64_t whole;
         if (!read_digits(text, &text, &whole))
                 return false;
-        double number = (double)whole, unit = 1;
+        double number = (double)whole, scale = 1;
         if (*text == '.')
                 for (text++; *text >= '0' && *text <= '9'; text++) {
-                        unit /= 10;
-                        number += (*text - '0') * unit;
+                        if (scale >= DECIMAL_SCALE_MAX)
+                                continue;
+                        number = 10 * number + (*text - '0');
+                        scale *= 10;
                 }
         *end = text;
-        *value = number;
+        *value = number / scale;
         return true;
 }
 

@@ -4,7 +4,7 @@ import subprocess
 
 import pytest
 from kit.image import Image, Layer
-from support import FAILS, KINDS, TARGET, Node, error_of
+from support import CONTAINER, FAILS, KINDS, NODE, TARGET, Node, error_of
 
 UNKNOWN = ["0" * 64, "nosuch", "f" * 12, "../../etc", "a" * 100000]
 
@@ -74,7 +74,8 @@ def test_pods_that_cannot_be(node, change, field):
     ({"cgroup_parent": "/a/../../b"}, "cgroup"),
     ({"security_context": {"namespace_options": {"network": 9}}}, "network"),
     ({"security_context": {"namespace_options": {"pid": TARGET, "target_id": "x"}}}, "pid"),
-    ({"security_context": {"namespace_options": {"network": 1}}}, "network"),
+    ({"security_context": {"namespace_options": {"network": CONTAINER}}}, "network"),
+    ({"security_context": {"namespace_options": {"ipc": CONTAINER}}}, "ipc"),
 ])
 def test_pods_whose_linux_part_cannot_be(node, linux, field):
     error = error_of(lambda: node.run_pod(linux=linux), KINDS.INVALID_ARGUMENT, KINDS.UNIMPLEMENTED)
@@ -148,6 +149,19 @@ def test_containers_that_cannot_be(node, change, field):
         lambda: node.client.CreateContainer(pod_sandbox_id=pod[0], config=config, sandbox_config=pod[1]), KINDS.INVALID_ARGUMENT
     )
     assert field in message
+    assert not node.client.ListContainers().containers
+
+
+@pytest.mark.parametrize("security, container", [
+    ({"run_as_username": "joe"}, {"resources": {"cpu_count": 1}}),
+    ({"namespace_options": {"network": NODE}}, {"security_context": {"host_process": True}}),
+    ({"credential_spec": "x"}, {"resources": {"affinity_cpus": [{"cpu_mask": 1}]}}),
+])
+def test_what_is_for_windows_is_refused(node, security, container):
+    assert "config.windows" in error_of(lambda: node.run_pod(windows={"security_context": security}), KINDS.UNIMPLEMENTED)
+    assert not node.client.ListPodSandbox().items
+    pod = node.pod()
+    assert "config.windows" in error_of(lambda: node.create(pod, ["true"], windows=container), KINDS.UNIMPLEMENTED)
     assert not node.client.ListContainers().containers
 
 

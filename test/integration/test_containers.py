@@ -8,7 +8,7 @@ import time
 import pytest
 from kit.image import Layer
 from kit.wait import wait_for
-from support import CREATED, EXITED, KINDS, RUNNING, error_of
+from support import CREATED, EXITED, KINDS, NODE, RUNNING, error_of
 
 pytestmark = pytest.mark.handler
 
@@ -41,6 +41,7 @@ def test_created_running_exited(node):
     pod = node.pod()
     before = time.time_ns()
     container = node.create(pod, ["/bin/sh", "-c", "sleep 0.3; exit 0"], labels={"a": "b"}, annotations={"c": "d"})
+    assert re.fullmatch(r"[0-9a-f]{64}", container)
     status = node.status(container)
     assert (status.state, status.started_at, status.finished_at) == (CREATED, 0, 0)
     assert before <= status.created_at <= time.time_ns()
@@ -53,6 +54,18 @@ def test_created_running_exited(node):
     assert dict(status.labels) == {"a": "b"} and dict(status.annotations) == {"c": "d"}
     assert status.image.image and status.image_ref and status.image_id
     assert status.log_path == f"{pod[1]['log_directory']}/main/0.log"
+
+
+def test_what_is_said_of_the_pod_once_more_is_not_looked_at(node):
+    pod = node.pod(hostname="mine")
+    other = node.pod_config(hostname="others", log_directory="/no/such/folder", linux=node.namespaces(network=NODE, pid=NODE))
+    for i, said in enumerate((other, None)):
+        container = node.client.CreateContainer(
+            pod_sandbox_id=pod[0], config=node.container_config(["hostname"], attempt=i), sandbox_config=said).container_id
+        node.start(container)
+        node.wait_exit(container)
+        assert node.text(pod, container) == "mine\n"
+        assert node.log_file(container) == f"{pod[1]['log_directory']}/main/{i}.log"
 
 
 @pytest.mark.parametrize("code, reason", [(0, "Completed"), (1, "Error"), (77, "Error"), (128, "Error"), (255, "Error")])

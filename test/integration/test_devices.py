@@ -84,6 +84,15 @@ def test_permissions(node, permissions, read, write):
     assert wanted in rules_of(node, container)
 
 
+def test_a_device_of_which_the_hosts_path_alone_is_said(node):
+    """It is in the same place, and may be used in each way."""
+    pod = node.pod()
+    container = node.sh(pod, "exec 3<>/dev/loop-control && echo opened", devices=[{"host_path": "/dev/loop-control"}])
+    node.wait_exit(container)
+    assert node.text(pod, container) == "opened\n"
+    assert {"allow": True, "type": "c", "major": 10, "minor": 237, "access": "rwm"} in rules_of(node, container)
+
+
 def test_a_folder_of_devices(node, nodes):
     container = node.create(node.pod(), ["true"], devices=[device(str(nodes), "/dev/all", "rw")])
     found = devices_of(node, container)

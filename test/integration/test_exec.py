@@ -16,6 +16,7 @@ def test_exec_sync(node):
     answer = node.exec(container, "/bin/sh", "-c", "pwd; echo $MINE; id -u")
     assert answer.stdout == b"/usr\n1\n0\n"
     assert node.exec(container, "cat").stdout == b""
+    assert node.exec(container, "/bin/sh", "-c", "kill -KILL $$").exit_code == 137
 
 
 def test_exec_sync_of_a_program_that_is_not_there(node):

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from kit.cri import Client
-from kit.wait import wait_for
+from kit.wait import PATIENCE, wait_for
 from recorder import Recorder
 from support import KINDS, READY, RUNNING, Node, monitor_of
 
@@ -82,7 +82,8 @@ def test_many_pods_at_once(node):
 
 @pytest.mark.slow
 def test_two_hundred_pods_made_and_removed_at_once(own_daemon, busybox):
-    daemon = own_daemon(start=False, network=False)
+    # All plugins run at once: on a slow machine each of them takes as long as all.
+    daemon = own_daemon(start=False, network=False, config={"network": f"timeout = {int(60 * PATIENCE)}\n"})
     Recorder(daemon)
     daemon.write_network({"cniVersion": "1.0.0", "name": f"net{daemon.tag}", "plugins": [{"type": "recorder"}]})
     daemon.start()
@@ -100,7 +101,7 @@ def test_two_hundred_pods_made_and_removed_at_once(own_daemon, busybox):
 
 
 def test_hung_plugins_do_not_hold_up_other_pods(own_daemon, busybox):
-    daemon = own_daemon(start=False, network=False, config={"network": "timeout = 20\n"})
+    daemon = own_daemon(start=False, network=False, config={"network": f"timeout = {int(20 * PATIENCE)}\n"})
     recorder = Recorder(daemon)
     daemon.write_network({"cniVersion": "1.0.0", "name": "x", "plugins": [{"type": "recorder"}]})
     node = Node(daemon.start(), busybox)
@@ -112,7 +113,7 @@ def test_hung_plugins_do_not_hold_up_other_pods(own_daemon, busybox):
     for i in range(3):
         assert node.pod_status(node.run_pod(node.pod_config(f"fine{i}"))).state == READY
     for call in calls:
-        assert call.exception(timeout=300)
+        assert call.exception(timeout=300 * PATIENCE)
 
 
 @pytest.mark.slow

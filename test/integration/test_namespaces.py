@@ -30,6 +30,17 @@ def cgroup_files(node, container):
             yield path
 
 
+def test_a_container_that_says_no_options_has_the_pods(node):
+    pod = node.pod(linux=node.namespaces(pid=POD))
+    other = link(node.pid_of(node.sleeper(pod, name="other")), "pid")
+    for name, linux in (("none", None), ("nothing", {"security_context": {"readonly_rootfs": True}})):
+        config = node.container_config(["sleep", "1000"], name=name, log_path="")
+        container = node.client.CreateContainer(
+            pod_sandbox_id=pod[0], config={**config, "linux": linux}, sandbox_config=pod[1]).container_id
+        node.start(container)
+        assert link(node.pid_of(container), "pid") == other, name
+
+
 # ---- TARGET ----
 
 @pytest.mark.node

@@ -5,6 +5,8 @@ import time
 
 import pytest
 from kit.wait import wait_for
+from test_resources import CGROUPS, cgroup_v2
+from test_stats import BUSY, pressure_is_counted
 
 COUNTER, GAUGE = 0, 1
 BASE = ["id", "image", "namespace", "pod", "container"]
@@ -42,6 +44,13 @@ def has_huge_pages():
 
 if not has_huge_pages():
     GROUPS["hugetlb"] = set()
+
+
+def huge_pages_are_counted(node, container):
+    """The container's own: systemd hands this controller on to nobody."""
+    path = json.loads(node.client.ContainerStatus(container_id=container, verbose=True).info["info"])["cgroupPath"]
+    folder = f"{CGROUPS}{path}" if cgroup_v2() else f"{CGROUPS}/hugetlb{path}"
+    return os.path.isdir(folder) and any(name.startswith("hugetlb.") for name in os.listdir(folder))
 
 
 def descriptors(node):
@@ -92,7 +101,9 @@ def test_every_metric_has_a_descriptor(node):
         told = labels(known, metric)
         assert (told["id"], told["container"], told["image"]) == (container, "main", node.status(container).image.image)
     names = {m.name for m in mine.metrics}
-    for group in ("cpu", "memory", "oom", "process", "spec"):
+    counted = ["pressure"] if pressure_is_counted(node, container) else []
+    counted += ["hugetlb"] if huge_pages_are_counted(node, container) else []
+    for group in ("cpu", "memory", "oom", "process", "spec", *counted):
         assert GROUPS[group] <= names, GROUPS[group] - names
     seen = [(m.name, tuple(m.label_values)) for m in [*found.metrics, *mine.metrics]]
     assert len(seen) == len(set(seen))
@@ -128,6 +139,36 @@ def test_values(node):
     assert of("container_fs_limit_bytes") > of("container_fs_usage_bytes")
     node.stop(container)
     assert not metrics_of(node, pod).container_metrics
+
+
+def test_processor_time_is_that_of_the_statistics_in_whole_seconds(node):
+    pod = node.pod()
+    container = node.sh(pod, BUSY)
+    def used():
+        return node.client.ContainerStats(container_id=container).stats.cpu.usage_core_nano_seconds.value
+    wait_for(lambda: used() > 2e9, "two seconds of a processor")
+    known = descriptors(node)
+    before = used()
+    mine = metrics_of(node, pod).container_metrics[0].metrics
+    after = used()
+    assert before // 10**9 <= value(mine, "container_cpu_usage_seconds_total", known, cpu="total") <= after // 10**9
+    parts = [value(mine, f"container_cpu_{part}_seconds_total", known) for part in ("user", "system")]
+    assert 0 < parts[0] and sum(parts) <= after // 10**9 + 1
+
+
+def test_what_is_read_and_written_of_block_devices(node):
+    if not os.major(os.stat(node.daemon.state).st_dev):
+        pytest.skip("the daemon's state is on no block device")
+    pod = node.pod()
+    node.sh(pod, "dd if=/dev/zero of=/big bs=64k count=16 oflag=direct && dd if=/big of=/dev/null bs=64k iflag=direct; sleep 1000")
+    def moved():
+        mine = [m for m in metrics_of(node, pod).container_metrics[0].metrics if m.name in GROUPS["diskIO"]]
+        done = [any(m.name == f"container_fs_{way}_bytes_total" and m.value.value >= 1 << 20 for m in mine) for way in ("reads", "writes")]
+        return mine if all(done) else None
+    mine = wait_for(moved, "a mebibyte each way")
+    assert {m.name for m in mine} == GROUPS["diskIO"]
+    known = descriptors(node)
+    assert {labels(known, m).get("operation") for m in mine} == {None, "read", "write"}
 
 
 def test_oom_kills_are_counted(node):

@@ -9,7 +9,7 @@ from kit import leaks
 from kit.wait import wait_for
 from support import CONTAINER, KINDS, NODE, NOTREADY, POD, READY, cgroups_of, error_of, memory_cgroup_of, monitor_of
 
-ID = re.compile(r"[0-9a-f]{16,64}")
+ID = re.compile(r"[0-9a-f]{64}")
 LINKS = ("net", "ipc", "uts", "pid", "mnt", "user", "cgroup")
 
 
@@ -137,6 +137,11 @@ def test_a_pod_whose_pid_holder_died_is_not_ready(node):
 def test_hostname(node):
     pod = node.pod(hostname="somewhere")
     assert node.output(pod, "hostname; cat /proc/sys/kernel/hostname /etc/hostname").split() == ["somewhere"] * 3
+
+
+def test_the_folder_of_the_logs_is_made_with_the_pod(node):
+    _, config = node.pod()
+    assert os.path.isdir(config["log_directory"])
 
 
 def test_an_empty_hostname_of_a_host_network_pod_is_the_hosts(node):
@@ -293,11 +298,14 @@ def test_list_filters(node):
 
 
 def test_a_list_says_what_the_status_says(node):
-    pod, _ = node.pod(labels={"a": "b"}, annotations={"c": "d"})
-    [item] = node.client.ListPodSandbox(filter={"id": pod}).items
-    status = node.pod_status(pod)
-    for field in ("id", "metadata", "state", "created_at", "labels", "annotations", "runtime_handler"):
-        assert getattr(item, field) == getattr(status, field), field
+    pod = node.run_pod(handler=node.daemon.handler, labels={"a": "b"}, annotations={"c": "d"})
+    for state in (READY, NOTREADY):
+        [item] = node.client.ListPodSandbox(filter={"id": pod}).items
+        status = node.pod_status(pod)
+        assert (item.state, item.runtime_handler) == (state, node.daemon.handler)
+        for field in ("id", "metadata", "state", "created_at", "labels", "annotations", "runtime_handler"):
+            assert getattr(item, field) == getattr(status, field), field
+        node.client.StopPodSandbox(pod_sandbox_id=pod)
 
 
 def test_ids_may_be_short(node):
@@ -410,14 +418,17 @@ def test_while_a_pod_is_being_made_its_name_with_another_configuration_is_refuse
     assert node.pod_status(pod).runtime_handler == "" and not node.pod_status(pod).labels
 
 
-def test_another_attempt_or_another_namespace_is_another_pod(node):
+def test_each_part_of_its_name_makes_another_pod(node):
     config = node.pod_config("same")
-    ids = {
-        node.run_pod(config),
-        node.run_pod(node.pod_config("same", attempt=1)),
-        node.run_pod(node.pod_config("same", namespace="elsewhere")),
-    }
-    assert len(ids) == 3
+    first = {"name": "same", "uid": "uid-same", "namespace": "default", "attempt": 0}
+    ids = {}
+    for change in ({}, {"name": "other"}, {"uid": "other"}, {"namespace": "other"}, {"attempt": 1}):
+        metadata = {**first, **change}
+        ids[node.run_pod({**config, "metadata": metadata})] = metadata
+    assert len(ids) == 5
+    for pod, metadata in ids.items():
+        told = node.pod_status(pod).metadata
+        assert {part: getattr(told, part) for part in metadata} == metadata
 
 
 def test_a_pod_that_is_not_ready_is_not_given_back(node):

@@ -225,6 +225,11 @@ def test_pod_resources_change_and_outlive_the_daemon(own_node):
         node.daemon.start()
     told = annotations(node, node.create(pod, ["true"]))
     assert told["io.kubernetes.cri.sandbox-cpu-shares"] == "20"
+    node.client.UpdatePodSandboxResources(pod_sandbox_id=pod[0], overhead={"cpu_shares": 3}, resources={"cpu_shares": 30})
+    assert (pod_info(node, pod[0])["overhead"], pod_info(node, pod[0])["resources"]) == ({"cpu_shares": 3}, {"cpu_shares": 30})
+    told = annotations(node, node.create(pod, ["true"], name="later"))
+    assert json.loads(told["pod-linux-overhead.crio.io"]) == {"cpu_shares": 3}
+    assert told["io.kubernetes.cri.sandbox-cpu-shares"] == "30"
     message = error_of(lambda: node.client.UpdatePodSandboxResources(pod_sandbox_id=pod[0], overhead={"cpu_quota": -7}),
                        KINDS.INVALID_ARGUMENT)
     assert "overhead.cpu_quota" in message

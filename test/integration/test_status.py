@@ -245,6 +245,33 @@ def test_verbose_pod_without_a_process_and_with_the_hosts_network(node):
     assert "network" not in host
 
 
+def test_verbose_status_tells_the_step(recording, tmp_path):
+    """What is being done, and since when, of a pod and of a container whose helpers hang; nothing else."""
+    node, recorder = recording(config={"network": "timeout = 600\n", "runtime.handlers.slow": f'path = "{tmp_path}/slow"\n'})
+    with open(tmp_path / "slow", "w") as file:
+        file.write(f'#!/bin/sh\ncase "$*" in *\\ create\\ *) while [ ! -e {tmp_path}/go ]; do sleep 0.1; done;; esac\n'
+                   f'exec {node.daemon.runtime} "$@"\n')
+    os.chmod(tmp_path / "slow", 0o755)
+    config = node.pod_config()
+    pod = (node.run_pod(config, handler="slow"), config)
+    container = node.create(pod, ["/bin/true"])
+    for info in (pod_info(node, pod[0]), container_info(node, container)):
+        assert "step" not in info
+    starting = node.client.start("StartContainer", container_id=container, deadline=600)
+    info = wait_for(lambda: (told := container_info(node, container)).get("step") and told, "a step of the container")
+    assert "runtime" in info["step"] and info["stepSince"]
+    (tmp_path / "go").touch()
+    starting.result()
+    recorder.hold("DEL")
+    stopping = node.client.start("StopPodSandbox", pod_sandbox_id=pod[0], deadline=600)
+    recorder.wait_held()
+    info = pod_info(node, pod[0])
+    assert info["step"] == "calling CNI plugins to free the network" and info["stepSince"]
+    recorder.release()
+    stopping.result()
+    assert "step" not in pod_info(node, pod[0])
+
+
 def test_the_pods_status_has_its_containers_verbose_or_not(node):
     pod = host_pod(node)
     for verbose in (False, True):

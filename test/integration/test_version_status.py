@@ -12,7 +12,7 @@ from kit import cri
 from kit.wait import wait_for
 from support import KINDS, error_of
 
-NOT_YET = ["CheckpointContainer"]
+NOT_YET = ["CheckpointContainer", "CheckpointPod", "RestorePod"]
 
 
 def conditions(client, **more):
@@ -21,11 +21,13 @@ def conditions(client, **more):
 
 def test_version(daemon):
     version = daemon.client.Version(version="v1")
-    assert version.version
+    assert version.version == "0.1.0"
     assert version.runtime_name == "crisp"
     assert version.runtime_api_version == "v1"
     with open(f"{cri.TOP}/VERSION") as file:
         assert version.runtime_version == file.read().strip()
+    for other in ("", "0.1.0", "v7"):
+        assert daemon.client.Version(version=other) == version
 
 
 def test_status_is_ready(daemon):

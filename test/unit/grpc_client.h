@@ -142,6 +142,28 @@ static inline void ask(struct client_call *call, const char *method, const void 
         client_next(call);
 }
 
+/* Asks for the next message of a stream into call->reply. */
+static inline void next_message(struct client_call *call)
+{
+        grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &call->reply};
+
+        grpc_byte_buffer_destroy(call->reply);
+        call->reply = NULL;
+        assert_int_equal(grpc_call_start_batch(call->call, &op, 1, call, NULL), GRPC_CALL_OK);
+        client_next(call);
+}
+
+static inline void stream_status(struct client_call *call)
+{
+        grpc_op op = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
+                      .data.recv_status_on_client = {.trailing_metadata = &call->tail,
+                                                     .status = &call->status,
+                                                     .status_details = &call->details}};
+
+        assert_int_equal(grpc_call_start_batch(call->call, &op, 1, call, NULL), GRPC_CALL_OK);
+        client_next(call);
+}
+
 static inline void *unpack_reply(const struct client_call *call,
                           const ProtobufCMessageDescriptor *descriptor)
 {

@@ -139,16 +139,21 @@ static void pressure(void **state)
         struct cgroup_pressure found;
         (void)state;
         assert_true(
-                cgroup_parse_pressure("some avg10=48.93 avg60=23.58 avg300=8.98 total=47257413\n"
+                cgroup_parse_pressure("some avg10=40.12 avg60=23.61 avg300=8.95 total=47257413\n"
                                       "full avg10=1.05 avg60=0.00 avg300=0.00 total=12\n",
                                       &found));
         assert_true(found.known);
-        assert_int_equal((int)(found.some.avg10 * 100 + 0.5), 4893);
-        assert_int_equal((int)(found.some.avg60 * 100 + 0.5), 2358);
-        assert_int_equal((int)(found.some.avg300 * 100 + 0.5), 898);
+        /* To the last bit: a client shows "40.12", not "40.120000000000005". */
+        assert_true(found.some.avg10 == 40.12);
+        assert_true(found.some.avg60 == 23.61);
+        assert_true(found.some.avg300 == 8.95);
         assert_int_equal(found.some.total, 47257413);
-        assert_int_equal((int)(found.full.avg10 * 100 + 0.5), 105);
+        assert_true(found.full.avg10 == 1.05);
         assert_int_equal(found.full.total, 12);
+        assert_true(cgroup_parse_pressure("some avg10=0.1250000000000000000000000000000000000000 "
+                                          "avg60=0 avg300=7. total=1\n",
+                                          &found));
+        assert_true(found.some.avg10 == 0.125 && found.some.avg300 == 7);
         /* Kernels before 5.13 had no "full" for processors. */
         assert_true(
                 cgroup_parse_pressure("some avg10=0.00 avg60=0.00 avg300=0.00 total=3\n", &found));

@@ -200,28 +200,6 @@ static void test_too_many(void **state)
         fail();
 }
 
-/* Asks for the next message of a stream into call->reply. */
-static void next_message(struct client_call *call)
-{
-        grpc_op op = {.op = GRPC_OP_RECV_MESSAGE, .data.recv_message.recv_message = &call->reply};
-
-        grpc_byte_buffer_destroy(call->reply);
-        call->reply = NULL;
-        assert_int_equal(grpc_call_start_batch(call->call, &op, 1, call, NULL), GRPC_CALL_OK);
-        client_next(call);
-}
-
-static void stream_status(struct client_call *call)
-{
-        grpc_op op = {.op = GRPC_OP_RECV_STATUS_ON_CLIENT,
-                      .data.recv_status_on_client = {.trailing_metadata = &call->tail,
-                                                     .status = &call->status,
-                                                     .status_details = &call->details}};
-
-        assert_int_equal(grpc_call_start_batch(call->call, &op, 1, call, NULL), GRPC_CALL_OK);
-        client_next(call);
-}
-
 static void test_stream(void **state)
 {
         struct client_call call;
