@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -34,6 +35,8 @@ static const char *const step_names[] = {
 struct failure {
         int step, number;
 };
+
+static struct rlimit childrens_files; /* rlim_max is 0 where they simply inherit it */
 
 /* ---- the child, between clone and exec: system calls alone, since other threads' locks stay as
  * they were ---- */
@@ -92,7 +95,8 @@ static bool child_place_fds(const struct process_options *options, int *report_f
                 if (syscall(SYS_dup3, wanted[i], i, 0) < 0)
                         return false;
         syscall(SYS_close_range, (unsigned)count, ~0U, CLOSE_RANGE_CLOEXEC);
-        return true;
+        return childrens_files.rlim_max == 0 ||
+               syscall(SYS_prlimit64, 0, RLIMIT_NOFILE, &childrens_files, NULL) == 0;
 }
 
 static void __attribute__((noreturn))
@@ -120,6 +124,16 @@ child_main(const struct process_options *options, int report_fd)
 }
 
 /* ---- starting ---- */
+
+void process_raise_open_files(void)
+{
+        struct rlimit before, most;
+        if (getrlimit(RLIMIT_NOFILE, &before) < 0 || before.rlim_cur == before.rlim_max)
+                return;
+        most = (struct rlimit){before.rlim_max, before.rlim_max};
+        if (setrlimit(RLIMIT_NOFILE, &most) == 0)
+                childrens_files = before;
+}
 
 static pid_t clone_with(const struct process_options *options, int namespaces, int *pidfd)
 {

@@ -66,6 +66,13 @@ struct process {
 int process_start(const struct process_options *options, struct process *process,
                   struct error *err);
 
+/*
+ * Raises the number of files that this process may have open as far as it may (RLIMIT_NOFILE).
+ * Children keep the limit of before: there are programs that look through all the numbers below it,
+ * and some cannot use high ones. Before the first thread.
+ */
+void process_raise_open_files(void);
+
 /* Kills the process group with SIGKILL. Harmless when it has ended and was reaped by process_reap.
  */
 void process_kill(const struct process *process);

@@ -24,6 +24,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/memory.h"
+#include "base/process.h"
 #include "base/task.h"
 #include "cri/events.h"
 #include "cri/metrics_server.h"
@@ -359,6 +360,7 @@ int daemon_serve(const struct config *config)
         mallopt(M_MMAP_THRESHOLD, MALLOC_LARGE);
         mallopt(M_TRIM_THRESHOLD, MALLOC_LARGE);
         leave_the_caller();
+        process_raise_open_files();
         check_mount_namespace();
         int result = start(&daemon, &err);
         if (result < 0) {

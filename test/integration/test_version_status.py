@@ -10,7 +10,7 @@ import grpc
 import pytest
 from kit import cri
 from kit.wait import wait_for
-from support import KINDS, error_of
+from support import KINDS, error_of, monitor_of
 
 NOT_YET = ["CheckpointContainer", "CheckpointPod", "RestorePod"]
 
@@ -98,6 +98,18 @@ def test_whoever_starts_it_lends_it_neither_umask_nor_input(own_node):
         pod = node.pod()
         assert node.output(pod, "umask; stat -c %a /etc/hostname /etc/resolv.conf").split() == ["0022", "644", "644"]
         assert stat.S_IMODE(os.stat(pod[1]["log_directory"]).st_mode) == 0o755
+
+
+def open_files(pid):
+    with open(f"/proc/{pid}/limits") as file:
+        return [line.split()[3:5] for line in file if line.startswith("Max open files")][0]
+
+
+def test_it_may_open_as_many_files_as_it_can_and_what_it_starts_as_many_as_before(own_node):
+    """200 pods that come at once need more than the 1024 that a shell gives."""
+    node = own_node(wrapper=["prlimit", "--nofile=700:6000"])
+    assert open_files(node.daemon.pid) == ["6000", "6000"]
+    assert open_files(monitor_of(node.sleeper(node.pod()))) == ["700", "6000"]
 
 
 def test_it_does_not_start_as_anybody_but_root(own_daemon):
