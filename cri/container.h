@@ -74,7 +74,7 @@ struct container {
         struct seccomp_notifier *notifier; /* owned; while it may run, or null */
         char *forbidden_calls;             /* why its notifier has stopped it, or null */
         bool starting; /* StartContainer is at work, and tells what came of it */
-        bool removing; /* nobody is given it any more */
+        bool removing; /* nobody is given it any more; settled is signalled when it is over */
         bool claimed;  /* a client knows its id */
         struct timer *unclaimed_timer;
         enum event_kind told; /* of it, by GetContainerEvents */

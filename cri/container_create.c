@@ -296,6 +296,24 @@ static int create_new(struct container *container, struct error *err)
         return result;
 }
 
+/* What is just being removed is given to nobody: who wants its name waits until it is gone. */
+static int await_removal(const char *name, struct error *err)
+{
+        struct container *other;
+        while ((other = table_get(node.container_names, name)) && other->removing) {
+                AUTO_CONTAINER struct container *gone = container_ref(other);
+                task_set_interruptible(true);
+                int result = task_wait(&gone->settled, CLOCK_NEVER);
+                task_set_interruptible(false);
+                if (result < 0)
+                        return error_set(err, ERROR_CANCELLED,
+                                         "the client went away while container %s, which has the "
+                                         "same name, was being removed",
+                                         gone->id);
+        }
+        return 0;
+}
+
 static int require_ready(struct pod *pod, struct error *err)
 {
         pod_check(pod);
@@ -328,23 +346,20 @@ int container_create_handler(struct rpc *rpc, const void *request_, void *respon
         int result = validate_container(request, err);
         if (result == 0)
                 result = pod_find(request->pod_sandbox_id, &pod, err);
+        if (result != 0)
+                return result;
+
+        char id[ID_LENGTH + 1];
+        id_generate(id);
+        AUTO_CONTAINER struct container *container = container_new(id, pod, request);
+        result = await_removal(container->name, err);
         if (result == 0)
                 result = require_ready(pod, err);
         if (result == 0)
                 result = require_privileged(pod, request, err);
         if (result < 0)
                 return result;
-
-        char id[ID_LENGTH + 1];
-        id_generate(id);
-        AUTO_CONTAINER struct container *container = container_new(id, pod, request);
         struct container *other = table_get(node.container_names, container->name);
-        if (other && other->removing)
-                return error_set(err, ERROR_ABORTED,
-                                 "container %s, attempt %u: it is being removed from this pod, as "
-                                 "%s: try again",
-                                 request->config->metadata->name,
-                                 request->config->metadata->attempt, other->id);
         if (other && other->phase <= CONTAINER_CREATED) {
                 if (!record_same_message(&other->request->base, &request->base))
                         return error_set(err, ERROR_ALREADY_EXISTS,

@@ -201,6 +201,7 @@ int container_remove(struct container *container, struct error *err)
         container->removing = true;
         int result = container->phase == CONTAINER_REMOVED ? 0 : remove_locked(container, err);
         container->removing = false;
+        event_signal(&container->settled);
         container_step(container, NULL);
         task_unlock(&container->lock);
         return result < 0 ? error_context(err, "remove container %s", container->id) : 0;
