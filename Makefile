@@ -226,15 +226,11 @@ fmt-check:
 	sort -u | { ! grep . >&2; }
 
 # A source is looked at again when its object is older than what it is made from; what clang-tidy looks for is in .clang-tidy.
-# Its analyzer takes nearly all of the time. LINT_DEPTH=shallow follows calls and branches less far, in a fifth of it.
-LINT_DEPTH ?= deep
-$(if $(filter deep shallow,$(LINT_DEPTH)),,$(error LINT_DEPTH is deep or shallow))
-ANALYZER := $(foreach word,-Xclang -analyzer-config -Xclang mode=$(LINT_DEPTH),--extra-arg=$(word))
 LINT := $(OUR_C:%.c=$B/lint/%.c.ok) $(OUR_H:%=$B/lint/%.ok)
 
 $B/lint/%.c.ok: $B/%.o .clang-tidy
 	@mkdir -p $(@D)
-	@clang-tidy --quiet --warnings-as-errors='*' $(ANALYZER) $*.c -- $(CPPFLAGS) $(PATH_FLAGS) -std=c17 $(WARNINGS) \
+	@clang-tidy --quiet --warnings-as-errors='*' $*.c -- $(CPPFLAGS) $(PATH_FLAGS) -std=c17 $(WARNINGS) \
 	$(if $(filter base/error,$*),,-include test/lint.h) 2>$@.said || \
 	{ cat $@.said; exit 1; }
 	@touch $@
