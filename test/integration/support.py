@@ -1,4 +1,5 @@
 """Shorthands of the tests."""
+import glob
 import itertools
 import json
 import os
@@ -246,6 +247,15 @@ def memory_cgroup_of(pid):
     """Where its memory is counted."""
     found = cgroups_of(pid)
     return next((path for names, path in found.items() if "memory" in names.split(",")), found.get(""))
+
+
+def phases(daemon, kind):
+    """What the records on disk say, by ID; kind: pods or containers."""
+    found = {}
+    for path in glob.glob(f"{daemon.state}/{kind}/*/record.json"):
+        with open(path, encoding="utf-8") as file:
+            found[path.split("/")[-2]] = json.load(file)["phase"]
+    return found
 
 
 def message(name, **fields):

@@ -1,5 +1,4 @@
 """GetContainerEvents: every create, start, stop and delete, once, in order, with the pod's status."""
-import glob
 import json
 import os
 import random
@@ -14,7 +13,7 @@ from kit.cri import grpc
 from kit.events import Watcher
 from kit.wait import wait_for
 from recorder import Recorder
-from support import EXITED, KINDS, NODE, NOTREADY, POD, READY, RUNNING, Node
+from support import EXITED, KINDS, NODE, NOTREADY, POD, READY, RUNNING, Node, phases
 from test_restart import reboot
 
 ALL = ["created", "started", "stopped", "deleted"]
@@ -193,7 +192,7 @@ def test_a_pod_is_told_of_when_somebody_knows_it(own_daemon, busybox):
         call.cancel()
         assert not node.client.ListPodSandbox().items
         recorder.release()
-        wait_for(lambda: json_phases(daemon) == ["ready"], "the pod to be made")
+        wait_for(lambda: list(phases(daemon, "pods").values()) == ["ready"], "the pod to be made")
         assert not node.client.ListPodSandbox().items
         other = node.pod(linux=node.namespaces(network=NODE))
         watcher.wait_for(other[0], "started")
@@ -202,14 +201,6 @@ def test_a_pod_is_told_of_when_somebody_knows_it(own_daemon, busybox):
         assert len(recorder.calls("ADD")) == 1
         assert watcher.wait_for(pod, "started").pod_sandbox_status.state == READY
         assert watcher.of(pod) == ["created", "started"]
-
-
-def json_phases(daemon):
-    phases = []
-    for path in glob.glob(f"{daemon.state}/pods/*/record.json"):
-        with open(path) as file:
-            phases.append(json.load(file)["phase"])
-    return phases
 
 
 def test_idempotent_calls_tell_once(node, watch):

@@ -1,6 +1,4 @@
 """Pods and containers whose client goes away while they are made: made to the end, given to who asks again, else removed."""
-import glob
-import json
 import os
 import threading
 
@@ -8,7 +6,7 @@ import pytest
 from kit.events import Watcher
 from kit.wait import wait_for
 from recorder import Recorder
-from support import READY, Node
+from support import READY, Node, phases
 from test_image_volumes import Artifact
 
 PROFILE = "seccomp-profile.kubernetes.cri-o.io"
@@ -71,14 +69,6 @@ def fetching(own_node, handler, bad):
         return node, request, left
 
     return make
-
-
-def phases(daemon, kind):
-    found = {}
-    for path in glob.glob(f"{daemon.state}/{kind}/*/record.json"):
-        with open(path, encoding="utf-8") as file:
-            found[path.split("/")[-2]] = json.load(file)["phase"]
-    return found
 
 
 # ---- pods ----
